@@ -1,0 +1,2 @@
+/* A layer with no source yet. */
+typedef int beckon_empty;

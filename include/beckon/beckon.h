@@ -1,0 +1,180 @@
+/* libbeckon: reach equipment behind NAT by calling it.
+ *
+ * Two sides. An agent runs on the device: it keeps one small registration alive at a server, and when
+ * somebody calls, checks the request and dials the caller. A client calls a device and carries
+ * connections to the services that the device offers, end to end encrypted; the server introduces the
+ * two and sees nothing else.
+ *
+ * Functions return an enum beckon_status; where one takes a struct beckon_error, it is filled with a
+ * line for people whenever the status is not BECKON_OK. Objects are opaque and not thread-safe: one
+ * thread at a time, except for the two _stop functions, which may be called from any thread and from
+ * signal handlers. Strings handed in are copied. The header is C99 and C++-safe. */
+#ifndef BECKON_BECKON_H
+#define BECKON_BECKON_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define BECKON_API __attribute__((visibility("default")))
+#else
+#define BECKON_API
+#endif
+
+#define BECKON_VERSION "0.1.0"
+
+/* Results, and the exit statuses of the programs. */
+enum beckon_status {
+    BECKON_OK = 0,
+    BECKON_FAILED = 1,          /* none of the following */
+    BECKON_USAGE = 2,           /* the arguments make no sense */
+    BECKON_UNKNOWN_DEVICE = 3,  /* no such device, or not granted to this user */
+    BECKON_OFFLINE = 4,         /* the device does not answer the server */
+    BECKON_REFUSED = 5,         /* password wrong, or too many wrong ones lately */
+    BECKON_NO_PATH = 6,         /* the device cannot reach the callback address */
+    BECKON_NO_MAPPING = 7,      /* no callback address to be had */
+    BECKON_SERVER_DOWN = 8,     /* the server cannot be reached, or is not ours */
+    BECKON_BAD_TOKEN = 9,       /* join token malformed, unknown or expired */
+    BECKON_USED_TOKEN = 10,     /* join token already used */
+    BECKON_KEY_CHANGED = 11,    /* the device's key is not the pinned one, or not accepted */
+    BECKON_BAD_CONFIG = 12,     /* a configuration or state file is malformed */
+    BECKON_REVOKED = 13,        /* device or user revoked */
+    BECKON_NO_SERVICE = 14,     /* the device offers no such service, or cannot reach it */
+    BECKON_NOT_JOINED = 15,     /* the state directory has no identity yet */
+    BECKON_BUSY = 16,           /* server or device has too much to do now */
+    BECKON_INTERRUPTED = 17,    /* stopped by beckon_client_stop or beckon_agent_stop */
+};
+
+enum {
+    BECKON_ERROR_TEXT_BYTES = 512,
+};
+
+struct beckon_error {
+    enum beckon_status status;
+    char text[BECKON_ERROR_TEXT_BYTES]; /* one line: what happened; what to do */
+};
+
+/* A short name of a status, such as "offline"; never NULL. */
+BECKON_API const char *beckon_status_name(enum beckon_status status);
+
+/* Something worth a line in a log, formatted. `level` 0 is important, 1 is progress (-v). */
+typedef void (*beckon_log)(void *ctx, int level, const char *line);
+
+/* ---- Agent: idle part. Links neither TLS nor HTTP/2. ------------------------------------------- */
+
+struct beckon_agent;
+
+struct beckon_agent_options {
+    const char *state_dir;      /* from beckon_agent_join */
+    const char *config_file;    /* NULL: state_dir/agent.conf */
+    const char *call_program;   /* executable that calls beckon_agent_serve_call; started per call */
+    beckon_log log;             /* may be NULL */
+    void (*registered)(void *ctx); /* once, when the first registration stands; may be NULL */
+    void *ctx;
+};
+
+/* Reads state and configuration. NOT_JOINED, BAD_CONFIG, FAILED. */
+BECKON_API enum beckon_status beckon_agent_new(const struct beckon_agent_options *options,
+                                               struct beckon_agent **out, struct beckon_error *error);
+/* Serves until beckon_agent_stop; OK then. Calls that are up end with it. */
+BECKON_API enum beckon_status beckon_agent_run(struct beckon_agent *agent,
+                                               struct beckon_error *error);
+BECKON_API void beckon_agent_stop(struct beckon_agent *agent);
+BECKON_API void beckon_agent_free(struct beckon_agent *agent);
+
+/* Sets the password that callers must give (1 to 128 bytes), kept as Argon2id. */
+BECKON_API enum beckon_status beckon_agent_set_password(const char *state_dir, const char *password,
+                                                        size_t length, struct beckon_error *error);
+
+/* ---- Agent: call part -------------------------------------------------------------------------- */
+
+/* Takes one call over `channel`, the socket inherited from the idle part as descriptor 3, and returns
+ * when it is over. OK if a caller was served. */
+BECKON_API enum beckon_status beckon_agent_serve_call(int channel, const char *state_dir,
+                                                      const char *config_file, beckon_log log,
+                                                      void *ctx);
+
+/* Makes keys, enrols with the server that the token names, and writes state and a first agent.conf.
+ * Refuses a state directory that is joined already (FAILED). BAD_TOKEN, USED_TOKEN, SERVER_DOWN. */
+BECKON_API enum beckon_status beckon_agent_join(const char *state_dir, const char *token,
+                                                struct beckon_error *error);
+
+/* beckon://HOST/ID#FINGERPRINT, at most 400 bytes with terminator. NOT_JOINED, BAD_CONFIG. */
+BECKON_API enum beckon_status beckon_agent_uri(const char *state_dir, char *out, size_t size,
+                                               struct beckon_error *error);
+
+/* ---- Client ------------------------------------------------------------------------------------ */
+
+struct beckon_client;
+
+struct beckon_client_options {
+    const char *state_dir;      /* from beckon_client_join */
+    const char *listen;         /* "[ADDR]:PORT" to take the call on; NULL: any port */
+    const char *advertise;      /* "ADDR:PORT" that a mapping made by hand leads from; NULL: find out */
+    int accept_new;             /* pin a device at first contact without asking */
+    /* Asked for the device's password when it is needed; writes at most `size` bytes and returns how
+     * many, or -1 for none. */
+    int (*password)(void *ctx, const char *device, char *out, size_t size);
+    /* Asked at first contact whether this fingerprint is the device's; non-zero accepts. NULL: no. */
+    int (*confirm)(void *ctx, const char *device, const char *fingerprint);
+    beckon_log log;
+    /* Told once a connection or listener stands (connect: the stream is open; forward: every listener
+     * is bound). May be NULL. */
+    void (*ready)(void *ctx);
+    void *ctx;
+};
+
+BECKON_API enum beckon_status beckon_client_join(const char *state_dir, const char *token,
+                                                 struct beckon_error *error);
+
+/* Takes a device's fingerprint from its beckon:// URI. USAGE for a malformed one, KEY_CHANGED if
+ * another one is pinned. */
+BECKON_API enum beckon_status beckon_client_pin(const char *state_dir, const char *uri,
+                                                struct beckon_error *error);
+
+BECKON_API enum beckon_status beckon_client_new(const struct beckon_client_options *options,
+                                                struct beckon_client **out,
+                                                struct beckon_error *error);
+BECKON_API void beckon_client_stop(struct beckon_client *client);
+/* Ends what is open and takes back port mappings. */
+BECKON_API void beckon_client_free(struct beckon_client *client);
+
+/* Calls a device (ID or name) and joins two descriptors to one of its services until both directions
+ * have ended; the descriptors are used and closed. */
+BECKON_API enum beckon_status beckon_client_connect(struct beckon_client *client, const char *device,
+                                                    const char *service, int in_fd, int out_fd,
+                                                    struct beckon_error *error);
+
+/* Listens on each "[ADDR:]PORT:SERVICE" (ADDR 127.0.0.1 by default) and carries every connection to
+ * the service, over one call that is made anew when it was lost, until beckon_client_stop. */
+BECKON_API enum beckon_status beckon_client_forward(struct beckon_client *client, const char *device,
+                                                    const char *const *specs, size_t n_specs,
+                                                    struct beckon_error *error);
+
+/* Where the time of a call went, in microseconds since its start; 0: did not happen. */
+struct beckon_phases {
+    uint64_t server_us;     /* TLS with the server stands */
+    uint64_t found_us;      /* the device's certificate and key verified */
+    uint64_t requested_us;  /* the sealed request is out */
+    uint64_t delivered_us;  /* the device has it */
+    uint64_t accepted_us;   /* and accepted the caller */
+    uint64_t up_us;         /* the end-to-end session stands */
+    char path[64];          /* the candidate that won: kind and address */
+};
+
+/* Calls a device and measures `count` round trips on the session; `each` is told every one. */
+BECKON_API enum beckon_status beckon_client_ping(struct beckon_client *client, const char *device,
+                                                 unsigned count,
+                                                 void (*each)(void *ctx, unsigned n, uint64_t rtt_us),
+                                                 struct beckon_phases *phases,
+                                                 struct beckon_error *error);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

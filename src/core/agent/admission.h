@@ -1,0 +1,53 @@
+/* What the agent remembers from call to call: call IDs for as long as they would be fresh, and the
+ * back-off against guessed passwords. It lives in the idle part, since a call's process ends with it. */
+#ifndef BK_CORE_AGENT_ADMISSION_H
+#define BK_CORE_AGENT_ADMISSION_H
+
+#include "base/clock.h"
+#include "core/agent/registration.h"
+#include "wire/attrs.h"
+
+enum {
+    BK_FRESH_S = 120,               /* a request's time may differ so much from ours; a tag be so old */
+    BK_ADMISSION_CALLS_MAX = 512,   /* remembered call IDs; when full, calls are "busy" */
+    BK_GUESSES_FREE = 4,            /* wrong passwords in a row before the back-off starts */
+    BK_GUESS_BACK_OFF_MAX_S = 60,   /* 1 s after the fifth, doubling */
+};
+
+enum bk_admission_verdict {
+    BK_ADMITTED,
+    BK_ADMISSION_STALE,     /* neither the time nor the tag is fresh */
+    BK_ADMISSION_REPEATED,  /* this call ID was here before: drop it without a word */
+    BK_ADMISSION_BACK_OFF,
+    BK_ADMISSION_BUSY,
+};
+
+struct bk_admission {
+    bk_time started;
+    uint64_t started_unix_s;
+    struct {
+        uint8_t call_id[BK_CALL_ID_BYTES];
+        bk_time until;      /* 0: free */
+    } calls[BK_ADMISSION_CALLS_MAX];
+    uint32_t wrong_in_a_row;
+    bk_time closed_until;
+};
+
+struct bk_admission_facts {
+    uint8_t call_id[BK_CALL_ID_BYTES];
+    uint64_t unix_s;
+    bool has_tag;
+    struct bk_tag tag;
+};
+
+void bk_admission_init(struct bk_admission *a, const struct bk_now *now);
+
+/* Remembers the call ID when it admits. Fresh is: a time within BK_FRESH_S of `unix_s` (the agent's
+ * idea of now, 0 if none) and not before the agent's start; or a tag sent lately. */
+enum bk_admission_verdict bk_admission_check(struct bk_admission *a, const struct bk_now *now,
+                                             const struct bk_registration *registration,
+                                             const struct bk_admission_facts *facts);
+/* How the password check of an admitted call ended. */
+void bk_admission_password(struct bk_admission *a, const struct bk_now *now, bool right);
+
+#endif

@@ -1,0 +1,42 @@
+/* ENROL: a join token and a certificate request against a certificate, over TLS.
+ *
+ *   request   TOKEN, CERTIFICATE-REQUEST [, BOX-KEY of a device]
+ *   success   CERTIFICATE, CA-CERTIFICATE, and for a device EQUIPMENT-ID, REGISTRATION (generation,
+ *             epoch) and REGISTRATION-KEY; for a user USER-NAME
+ *   error     403 (bad or expired token), 409 (used by another key), 400 */
+#ifndef BK_WIRE_ENROL_H
+#define BK_WIRE_ENROL_H
+
+#include "wire/attrs.h"
+
+enum {
+    BK_TOKEN_SECRET_BYTES = 16,
+};
+
+struct bk_enrol {
+    struct bk_slice token;    /* BK_TOKEN_SECRET_BYTES */
+    struct bk_slice csr;      /* PKCS#10, DER */
+    struct bk_slice box_key;  /* empty for a user */
+};
+
+struct bk_enrol_answer {
+    struct bk_slice certificate;
+    struct bk_slice ca_certificate;
+    struct bk_slice user;               /* empty for a device */
+    uint64_t equipment_id;              /* 0 for a user, and then the rest is too */
+    uint32_t generation;
+    uint16_t epoch;
+    struct bk_slice registration_key;   /* BK_KEY_BYTES */
+};
+
+BK_NODISCARD enum bk_err bk_enrol_read(const struct bk_stun *m, struct bk_enrol *out);
+BK_NODISCARD enum bk_err bk_enrol_write(uint8_t *buf, size_t cap,
+                                        const uint8_t txid[BK_STUN_TXID_BYTES],
+                                        const struct bk_enrol *in, struct bk_slice *out);
+BK_NODISCARD enum bk_err bk_enrol_answer_read(const struct bk_stun *m, struct bk_enrol_answer *out);
+BK_NODISCARD enum bk_err bk_enrol_answer_write(uint8_t *buf, size_t cap,
+                                               const uint8_t txid[BK_STUN_TXID_BYTES],
+                                               const struct bk_enrol_answer *in,
+                                               struct bk_slice *out);
+
+#endif

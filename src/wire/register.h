@@ -1,0 +1,52 @@
+/* REGISTER, packet 201: a device tells the server where it can be reached, by UDP.
+ *
+ *   request   EQUIPMENT-ID, REGISTRATION, TAG [, NONCE], integrity (16), FINGERPRINT    88 bytes [+24]
+ *   success   XOR-MAPPED-ADDRESS, TIME, integrity (16), FINGERPRINT
+ *   438       ERROR-CODE without reason, NONCE, integrity (16), FINGERPRINT: nothing has changed;
+ *             ask again with this nonce. 80 bytes: never larger than the request.
+ *   403       the device is revoked; as 438 without the nonce
+ *
+ * All of it is keyed with the registration key; a wrong MAC is never answered. */
+#ifndef BK_WIRE_REGISTER_H
+#define BK_WIRE_REGISTER_H
+
+#include "wire/attrs.h"
+
+enum {
+    BK_NONCE_BYTES = 20,    /* text: 15 bytes in base64url, never with RFC 8489's cookie prefix */
+};
+
+struct bk_register {
+    uint64_t equipment_id;
+    uint32_t generation;
+    uint16_t epoch;
+    struct bk_tag tag;
+    struct bk_slice nonce; /* empty, or BK_NONCE_BYTES of text */
+};
+
+struct bk_register_answer {
+    uint16_t code;         /* 0 success, else an ERROR-CODE: then only `nonce` (438) means anything */
+    struct bk_addr mapped;
+    uint64_t unix_s;
+    struct bk_slice nonce;
+};
+
+/* Reads the fields without checking fingerprint or integrity: `generation` and `epoch` say which key
+ * to check with. BK_E_MALFORMED, BK_E_UNKNOWN_ATTR. */
+BK_NODISCARD enum bk_err bk_register_read(const struct bk_stun *m, struct bk_register *out);
+BK_NODISCARD enum bk_err bk_register_write(uint8_t *buf, size_t cap,
+                                           const uint8_t txid[BK_STUN_TXID_BYTES],
+                                           const struct bk_register *in,
+                                           const struct bk_mac_ops *mac, struct bk_slice key,
+                                           struct bk_slice *out);
+/* Reads and checks a response of either class, fingerprint and integrity included. BK_E_AUTH too. */
+BK_NODISCARD enum bk_err bk_register_answer_read(const struct bk_stun *m,
+                                                 const struct bk_mac_ops *mac, struct bk_slice key,
+                                                 struct bk_register_answer *out);
+BK_NODISCARD enum bk_err bk_register_answer_write(uint8_t *buf, size_t cap,
+                                                  const uint8_t txid[BK_STUN_TXID_BYTES],
+                                                  const struct bk_register_answer *in,
+                                                  const struct bk_mac_ops *mac, struct bk_slice key,
+                                                  struct bk_slice *out);
+
+#endif
