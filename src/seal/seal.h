@@ -32,7 +32,7 @@ struct bk_mac_ops bk_mac_sodium(void);
 
 void bk_box_pair_make(const struct bk_random *rng, struct bk_box_pair *out);
 
-/* BK_E_NOSPACE. The ephemeral key comes from libsodium's own generator. */
+/* BK_E_NOSPACE; BK_E_AUTH for a box key that is no key. The ephemeral key comes from libsodium's own generator. */
 BK_NODISCARD enum bk_err bk_seal_request(const uint8_t box_key[BK_KEY_BYTES], struct bk_slice plain,
                                          uint8_t *out, size_t cap, struct bk_slice *sealed);
 /* BK_E_AUTH, BK_E_NOSPACE. */

@@ -8,26 +8,25 @@
 #include "wire/attrs.h"
 
 enum {
-    BK_FRESH_S = 120,               /* a request's time may differ so much from ours; a tag be so old */
-    BK_ADMISSION_CALLS_MAX = 512,   /* remembered call IDs; when full, calls are "busy" */
-    BK_GUESSES_FREE = 4,            /* wrong passwords in a row before the back-off starts */
-    BK_GUESS_BACK_OFF_MAX_S = 60,   /* 1 s after the fifth, doubling */
+    BK_FRESH_S = 120, /* a request's time may differ so much from ours; a tag be so old */
+    BK_ADMISSION_CALLS_MAX = 512, /* remembered call IDs; when full, calls are "busy" */
+    BK_GUESSES_FREE = 4,          /* wrong passwords in a row before the back-off starts */
+    BK_GUESS_BACK_OFF_MAX_S = 60, /* 1 s after the fifth, doubling */
 };
 
 enum bk_admission_verdict {
     BK_ADMITTED,
-    BK_ADMISSION_STALE,     /* neither the time nor the tag is fresh */
-    BK_ADMISSION_REPEATED,  /* this call ID was here before: drop it without a word */
+    BK_ADMISSION_STALE,    /* neither the time nor the tag is fresh */
+    BK_ADMISSION_REPEATED, /* this call ID was here before: drop it without a word */
     BK_ADMISSION_BACK_OFF,
     BK_ADMISSION_BUSY,
 };
 
 struct bk_admission {
     bk_time started;
-    uint64_t started_unix_s;
     struct {
         uint8_t call_id[BK_CALL_ID_BYTES];
-        bk_time until;      /* 0: free */
+        bk_time until; /* 0: free */
     } calls[BK_ADMISSION_CALLS_MAX];
     uint32_t wrong_in_a_row;
     bk_time closed_until;
@@ -42,8 +41,9 @@ struct bk_admission_facts {
 
 void bk_admission_init(struct bk_admission *a, const struct bk_now *now);
 
-/* Remembers the call ID when it admits. Fresh is: a time within BK_FRESH_S of `unix_s` (the agent's
- * idea of now, 0 if none) and not before the agent's start; or a tag sent lately. */
+/* Remembers the call ID when it admits. Fresh is: a time within BK_FRESH_S of the agent's idea of now
+ * (bk_registration_unix_s) and more than BK_FRESH_S after the agent's start (up to then it could have been
+ * admitted before the start, by an agent whose memory is gone); or a tag sent lately. */
 enum bk_admission_verdict bk_admission_check(struct bk_admission *a, const struct bk_now *now,
                                              const struct bk_registration *registration,
                                              const struct bk_admission_facts *facts);

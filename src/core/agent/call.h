@@ -15,8 +15,10 @@
 enum {
     BK_CALL_OUT_ACTIONS = 16,
     BK_CALL_SERVICES_MAX = 64,
-    BK_CALL_SERVER_WAIT_MS = 8000,  /* until 226 is here */
-    BK_CALL_NO_ANSWER_MS = 5000,    /* ACCEPTED to NO_ANSWER: always this long, whatever the cause */
+    BK_CALL_SERVER_WAIT_MS = 8000, /* until 226 is here */
+    BK_CALL_CHECK_MS = 8000,       /* 226 to ACCEPTED: admission and the password check */
+    BK_CALL_NO_ANSWER_MS = 5000,   /* ACCEPTED to NO_ANSWER: always this long, whatever the cause */
+    BK_CALL_PICK_MS = 10000,       /* a session that stands to its being picked */
 };
 
 struct bk_call_config {
@@ -43,29 +45,29 @@ enum bk_call_event_type {
 
 struct bk_call_event {
     enum bk_call_event_type type;
-    struct bk_slice bytes;              /* SERVER_MESSAGE: one whole message */
-    enum bk_admission_verdict verdict;  /* ADMISSION */
-    struct bk_tag tag;                  /* ADMISSION: the current one */
-    uint64_t unix_s;                    /* ADMISSION: the agent's clock, or 0 */
-    bool right;                         /* PASSWORD */
+    struct bk_slice bytes;             /* SERVER_MESSAGE: one whole message */
+    enum bk_admission_verdict verdict; /* ADMISSION */
+    struct bk_tag tag;                 /* ADMISSION: the current one */
+    uint64_t unix_s;                   /* ADMISSION: the agent's clock, or 0 */
+    bool right;                        /* PASSWORD */
     size_t index;
 };
 
 enum bk_call_action_type {
     BK_CALL_CONNECT_SERVER,
-    BK_CALL_SEND_SERVER,
+    BK_CALL_SEND_SERVER, /* always leaves before a CLOSE_SERVER that follows it */
     BK_CALL_CLOSE_SERVER,
     BK_CALL_ASK_ADMISSION,
-    BK_CALL_CHECK_PASSWORD,     /* Argon2id, slow; the slice stays valid until PASSWORD is answered */
-    BK_CALL_DIAL,               /* candidate `index`; bk_call_request() has what TLS needs */
-    BK_CALL_CLOSE_DIAL,         /* candidate `index`, whatever its state */
-    BK_CALL_END,                /* nothing more will come; `reason` for the log */
+    BK_CALL_CHECK_PASSWORD, /* Argon2id, slow; the slice stays valid until PASSWORD is answered */
+    BK_CALL_DIAL,           /* candidate `index`; bk_call_opened() has what TLS needs */
+    BK_CALL_CLOSE_DIAL,     /* candidate `index`, whatever its state */
+    BK_CALL_END,            /* nothing more will come; `reason` for the log */
 };
 
 enum bk_call_end {
-    BK_CALL_END_SERVED,         /* the session was picked and is over */
-    BK_CALL_END_NO_SERVER,      /* the server could not be reached, or closed before 226 */
-    BK_CALL_END_BAD_REQUEST,    /* 226 or the box is malformed, not ours, or will not open */
+    BK_CALL_END_SERVED,      /* the session was picked and is over */
+    BK_CALL_END_NO_SERVER,   /* the server could not be reached, or closed before 226 */
+    BK_CALL_END_BAD_REQUEST, /* 226 or the box is malformed, not ours, or will not open */
     BK_CALL_END_REPEATED,
     BK_CALL_END_STALE,
     BK_CALL_END_REFUSED,
@@ -77,11 +79,11 @@ enum bk_call_end {
 
 struct bk_call_action {
     enum bk_call_action_type type;
-    struct bk_slice bytes;              /* SEND_SERVER; CHECK_PASSWORD: the password */
-    struct bk_admission_facts facts;    /* ASK_ADMISSION */
+    struct bk_slice bytes;           /* SEND_SERVER; CHECK_PASSWORD: the password */
+    struct bk_admission_facts facts; /* ASK_ADMISSION */
     size_t index;
-    struct bk_addr addr;                /* DIAL */
-    enum bk_call_end reason;            /* END */
+    struct bk_addr addr;     /* DIAL */
+    enum bk_call_end reason; /* END */
 };
 
 struct bk_call_out {
@@ -93,9 +95,10 @@ struct bk_call_out {
 
 struct bk_call;
 
-BK_NODISCARD enum bk_err bk_call_new(const struct bk_alloc *alloc, const struct bk_call_config *config,
-                                     struct bk_call **out);
-void bk_call_free(struct bk_call *c);   /* wipes what was opened */
+BK_NODISCARD enum bk_err bk_call_new(const struct bk_alloc *alloc,
+                                     const struct bk_call_config *config, struct bk_call **out);
+void bk_call_free(struct bk_call *c); /* wipes what was opened */
+/* Both start `out` afresh. */
 void bk_call_input(struct bk_call *c, const struct bk_now *now, const struct bk_call_event *event,
                    struct bk_call_out *out);
 void bk_call_timer(struct bk_call *c, const struct bk_now *now, struct bk_call_out *out);

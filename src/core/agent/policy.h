@@ -15,21 +15,22 @@ enum {
 struct bk_policy {
     struct bk_prefix own_nets[BK_POLICY_ADDRS_MAX]; /* prefixes of its interfaces */
     size_t n_own_nets;
-    struct bk_addr own[BK_POLICY_ADDRS_MAX];        /* its addresses, gateways and observed address */
+    struct bk_addr own[BK_POLICY_ADDRS_MAX]; /* its addresses, gateways and observed address */
     size_t n_own;
-    struct bk_addr server;                          /* only the address counts */
+    struct bk_addr server; /* only the address counts */
     uint16_t server_ports[BK_POLICY_PORTS_MAX];
     size_t n_server_ports;
 };
 
 enum bk_policy_verdict { /* for the device's own log; never told to a caller */
-    BK_POLICY_ALLOWED,
-    BK_POLICY_SCOPE,
-    BK_POLICY_OWN,
-    BK_POLICY_PORT,
-    BK_POLICY_SERVER,
-    BK_POLICY_PRIVATE,
+                         BK_POLICY_ALLOWED,
+                         BK_POLICY_SCOPE,
+                         BK_POLICY_OWN,
+                         BK_POLICY_PORT,
+                         BK_POLICY_SERVER,
+                         BK_POLICY_PRIVATE,
 };
-enum bk_policy_verdict bk_policy_check(const struct bk_policy *policy, const struct bk_addr *target);
+enum bk_policy_verdict bk_policy_check(const struct bk_policy *policy,
+                                       const struct bk_addr *target);
 
 #endif

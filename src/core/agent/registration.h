@@ -11,11 +11,12 @@
 #include "base/mac.h"
 #include "base/random.h"
 #include "wire/attrs.h"
+#include "wire/register.h"
 
 enum {
     BK_AGENT_OUT_ACTIONS = 8,
     BK_AGENT_KEEPALIVE_S = 25,
-    BK_AGENT_SEEN_MAX = 64,     /* NOTIFY transactions remembered */
+    BK_AGENT_SEEN_MAX = 64, /* NOTIFY transactions remembered */
 };
 
 struct bk_registration_config {
@@ -25,21 +26,21 @@ struct bk_registration_config {
     uint32_t generation;
     uint16_t epoch;
     uint8_t key[BK_KEY_BYTES];
-    uint32_t keepalive_s;       /* 0: BK_AGENT_KEEPALIVE_S */
+    uint32_t keepalive_s; /* 0: BK_AGENT_KEEPALIVE_S */
 };
 
 enum bk_registration_event_type {
     BK_REGISTRATION_START,
-    BK_REGISTRATION_RESOLVED,       /* the server's address, asked for by RESOLVE */
-    BK_REGISTRATION_UNRESOLVED,     /* the name could not be resolved now */
+    BK_REGISTRATION_RESOLVED,   /* the server's address, asked for by RESOLVE */
+    BK_REGISTRATION_UNRESOLVED, /* the name could not be resolved now */
     BK_REGISTRATION_DATAGRAM,
     BK_REGISTRATION_NETWORK_CHANGED, /* an address or route of the host changed: register again now */
 };
 
 struct bk_registration_event {
     enum bk_registration_event_type type;
-    struct bk_addr addr;    /* RESOLVED: the server; DATAGRAM: its sender */
-    struct bk_slice bytes;  /* DATAGRAM */
+    struct bk_addr addr;   /* RESOLVED: the server; DATAGRAM: its sender */
+    struct bk_slice bytes; /* DATAGRAM */
 };
 
 enum bk_registration_action_type {
@@ -53,8 +54,8 @@ enum bk_registration_action_type {
 
 struct bk_registration_action {
     enum bk_registration_action_type type;
-    struct bk_addr addr;    /* SEND: to; REGISTERED: observed */
-    struct bk_slice bytes;  /* SEND */
+    struct bk_addr addr;   /* SEND: to; REGISTERED: observed */
+    struct bk_slice bytes; /* SEND */
 };
 
 struct bk_registration_out {
@@ -78,23 +79,27 @@ struct bk_registration {
     struct bk_addr server;
     bool have_server;
     struct bk_addr observed;
-    struct bk_tag tag;              /* of the newest REGISTER */
+    struct bk_tag tag; /* of the newest REGISTER */
     uint8_t txid[BK_STUN_TXID_BYTES];
-    bool waiting;                   /* for the answer to txid */
-    uint32_t attempt;               /* sent since the last answer */
-    bk_time due;                    /* next send or resolve */
-    uint64_t server_unix_s;         /* newest authenticated time */
+    bool waiting;        /* for the answer to txid */
+    uint32_t attempt;    /* timed sends since the last answer, the first included */
+    uint32_t challenges; /* nonces answered since the last timed send */
+    bool have_nonce;
+    uint8_t nonce[BK_NONCE_BYTES];
+    bk_time nonce_until;
+    bk_time due;            /* next send or resolve */
+    uint64_t server_unix_s; /* newest authenticated time */
     bk_time server_time_at;
     struct {
         uint32_t counter;
         bk_time at;
-    } sent[16];                     /* when recent counters went out, a ring */
+    } sent[16]; /* when recent counters went out, a ring */
     size_t sent_next;
     uint8_t seen[BK_AGENT_SEEN_MAX][BK_STUN_TXID_BYTES];
     size_t seen_next;
 };
 
-/* Draws the tag's random part. */
+/* Draws the tag's random part. The two that act start `out` afresh; its slices live until its next use. */
 void bk_registration_init(struct bk_registration *r, const struct bk_registration_config *config);
 void bk_registration_input(struct bk_registration *r, const struct bk_now *now,
                            const struct bk_registration_event *event,

@@ -15,90 +15,93 @@
 
 enum {
     BK_REQUESTER_OUT_ACTIONS = 16,
-    BK_REQUESTER_SERVER_MS = 5000,      /* TLS to the server, and its answer to LOOKUP */
-    BK_REQUESTER_DELIVERY_MS = 9000,    /* 217 to the server's answer */
-    BK_REQUESTER_SESSION_MS = 7000,     /* the server's answer to a session that stands */
+    BK_REQUESTER_SERVER_MS = 5000,   /* TLS to the server, and its answer to LOOKUP */
+    BK_REQUESTER_DELIVERY_MS = 9000, /* 217 to the server's answer */
+    BK_REQUESTER_SESSION_MS =
+        7000, /* the server's answer, then ACCEPTED, to a session that stands */
+    BK_REQUESTER_GATHER_MS = 6000, /* GATHER unanswered for so long: there is no candidate */
 };
 
 struct bk_requester_config {
     struct bk_random rng;
     struct bk_cert_ops certs;
-    uint64_t equipment_id;              /* 0: by name */
+    uint64_t equipment_id; /* 0: by name */
     char device_name[BK_NAME_MAX_BYTES + 1];
     char service[BK_NAME_MAX_BYTES + 1];
     bool have_pin;
     uint8_t pin[BK_PIN_BYTES];
-    uint8_t call_key[BK_KEY_BYTES];     /* pin of the call's TLS key, which the shell made */
-    uint8_t call_id[BK_CALL_ID_BYTES];  /* random, made by the shell: the TLS server name derives from it */
+    uint8_t call_key[BK_KEY_BYTES]; /* pin of the call's TLS key, which the shell made */
+    uint8_t call_id
+        [BK_CALL_ID_BYTES]; /* random, made by the shell: the TLS server name derives from it */
 };
 
 enum bk_requester_event_type {
     BK_REQUESTER_START,
     BK_REQUESTER_SERVER_OPEN,
     BK_REQUESTER_SERVER_MESSAGE,
-    BK_REQUESTER_SERVER_CLOSED,     /* could not be reached, or went away */
-    BK_REQUESTER_CANDIDATES,        /* answers GATHER; none: no way to be dialled */
-    BK_REQUESTER_PIN_ACCEPTED,      /* answers CONFIRM_PIN with yes */
+    BK_REQUESTER_SERVER_CLOSED, /* could not be reached, or went away */
+    BK_REQUESTER_CANDIDATES,    /* answers GATHER; none: no way to be dialled */
+    BK_REQUESTER_PIN_ACCEPTED,  /* answers CONFIRM_PIN with yes */
     BK_REQUESTER_PIN_REFUSED,
-    BK_REQUESTER_PASSWORD,          /* answers NEED_PASSWORD; copied, wiped after sealing */
-    BK_REQUESTER_SESSION_UP,        /* connection `session`: end-to-end TLS stands, the device verified */
+    BK_REQUESTER_PASSWORD, /* answers NEED_PASSWORD; copied, wiped once it cannot be needed again */
+    BK_REQUESTER_SESSION_UP, /* connection `session`: end-to-end TLS stands, the device verified */
 };
 
 struct bk_requester_event {
     enum bk_requester_event_type type;
-    struct bk_slice bytes;          /* SERVER_MESSAGE; PASSWORD */
+    struct bk_slice bytes; /* SERVER_MESSAGE; PASSWORD */
     const struct bk_candidate *candidates;
     size_t n_candidates;
     uint64_t session;
 };
 
 enum bk_requester_action_type {
-    BK_REQUESTER_CONNECT_SERVER,
+    BK_REQUESTER_CONNECT_SERVER, /* also once more, if the server left while a person was asked */
     BK_REQUESTER_SEND_SERVER,
     BK_REQUESTER_CLOSE_SERVER,
-    BK_REQUESTER_GATHER,            /* start collecting candidates; asked for at START */
-    BK_REQUESTER_CONFIRM_PIN,       /* first contact: `pin` is not known yet */
+    BK_REQUESTER_GATHER,      /* start collecting candidates; asked for at START */
+    BK_REQUESTER_CONFIRM_PIN, /* first contact: `pin` is not known yet */
     BK_REQUESTER_NEED_PASSWORD,
-    BK_REQUESTER_EXPECT,            /* from now on accept sessions of the device with key pin `pin` */
-    BK_REQUESTER_USE_SESSION,       /* the winner: open HTTP/2 on it */
-    BK_REQUESTER_CLOSE_SESSION,     /* a loser */
-    BK_REQUESTER_PHASE,             /* progress, for -v and the waterfall */
-    BK_REQUESTER_FAILED,            /* the call is over */
+    BK_REQUESTER_EXPECT,        /* from now on accept sessions of the device with key pin `pin` */
+    BK_REQUESTER_USE_SESSION,   /* the winner: open HTTP/2 on it */
+    BK_REQUESTER_CLOSE_SESSION, /* a loser */
+    BK_REQUESTER_PHASE,         /* progress, for -v and the waterfall */
+    BK_REQUESTER_FAILED,        /* the call is over */
 };
 
 enum bk_requester_phase {
-    BK_PHASE_SERVER,        /* connected to the server */
-    BK_PHASE_FOUND,         /* LOOKUP answered and verified */
-    BK_PHASE_REQUESTED,     /* 217 is out */
-    BK_PHASE_DELIVERED,     /* the device has it */
-    BK_PHASE_ACCEPTED,      /* and dials */
+    BK_PHASE_SERVER,    /* connected to the server */
+    BK_PHASE_FOUND,     /* LOOKUP answered and verified */
+    BK_PHASE_REQUESTED, /* 217 is out */
+    BK_PHASE_DELIVERED, /* the device has it */
+    BK_PHASE_ACCEPTED,  /* and dials */
     BK_PHASE_UP,
 };
 
 enum bk_requester_failure {
-    BK_FAIL_SERVER,             /* unreachable, or closed the connection */
-    BK_FAIL_SERVER_PROTOCOL,    /* says something we do not understand */
+    BK_FAIL_SERVER,          /* unreachable, or closed the connection */
+    BK_FAIL_SERVER_PROTOCOL, /* says something we do not understand */
     BK_FAIL_UNKNOWN_DEVICE,
     BK_FAIL_REVOKED,
     BK_FAIL_OFFLINE,
     BK_FAIL_OVERLOADED,
-    BK_FAIL_CERTIFICATE,        /* the device's certificate or box key does not verify */
+    BK_FAIL_CERTIFICATE, /* the device's certificate or box key does not verify */
     BK_FAIL_PIN_CHANGED,
-    BK_FAIL_PIN_REFUSED,        /* first contact, and nobody accepted the fingerprint */
-    BK_FAIL_NO_CANDIDATE,       /* no port mapping to be had, no public address */
+    BK_FAIL_PIN_REFUSED,  /* first contact, and nobody accepted the fingerprint */
+    BK_FAIL_NO_CANDIDATE, /* no port mapping to be had, no public address */
     BK_FAIL_PASSWORD,
     BK_FAIL_BACK_OFF,
     BK_FAIL_NO_SERVICE,
-    BK_FAIL_NO_ANSWER,          /* the device cannot reach us */
+    BK_FAIL_NO_ANSWER, /* the device cannot reach us */
     BK_FAIL_BUSY,
-    BK_FAIL_STALE,              /* twice: clocks and tags do not fit */
+    BK_FAIL_STALE, /* twice: clocks and tags do not fit */
 };
 
 struct bk_requester_action {
     enum bk_requester_action_type type;
-    struct bk_slice bytes;              /* SEND_SERVER */
-    uint8_t pin[BK_PIN_BYTES];          /* CONFIRM_PIN, EXPECT, FAILED with PIN_CHANGED */
-    uint64_t equipment_id;              /* CONFIRM_PIN, EXPECT */
+    struct bk_slice bytes;     /* SEND_SERVER */
+    uint8_t pin[BK_PIN_BYTES]; /* CONFIRM_PIN, EXPECT, FAILED with PIN_CHANGED */
+    uint64_t equipment_id;     /* CONFIRM_PIN, EXPECT */
     uint64_t session;
     enum bk_requester_phase phase;
     enum bk_requester_failure failure;
@@ -116,7 +119,8 @@ struct bk_requester;
 BK_NODISCARD enum bk_err bk_requester_new(const struct bk_alloc *alloc,
                                           const struct bk_requester_config *config,
                                           struct bk_requester **out);
-void bk_requester_free(struct bk_requester *r);
+void bk_requester_free(struct bk_requester *r); /* wipes password and keys */
+/* Both start `out` afresh. A session that comes up after the call is over or won is closed. */
 void bk_requester_input(struct bk_requester *r, const struct bk_now *now,
                         const struct bk_requester_event *event, struct bk_requester_out *out);
 void bk_requester_timer(struct bk_requester *r, const struct bk_now *now,

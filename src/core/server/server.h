@@ -21,9 +21,9 @@ enum {
     BK_SERVER_EPOCHS_MAX = 4,
     BK_SERVER_OUT_ACTIONS = 32,
     BK_SERVER_OUT_BYTES = 65536,
-    BK_SERVER_KEEPALIVE_S = 25,     /* below the 30 s that Linux keeps an unreplied mapping */
-    BK_SERVER_EXPIRY_S = 90,        /* a row not refreshed for so long is gone */
-    BK_SERVER_DELIVERY_MS = 7000,   /* 217 to 226: afterwards the caller hears "offline" */
+    BK_SERVER_KEEPALIVE_S = 25,   /* below the 30 s that Linux keeps an unreplied mapping */
+    BK_SERVER_EXPIRY_S = 90,      /* a row not refreshed for so long is gone */
+    BK_SERVER_DELIVERY_MS = 7000, /* 217 to 226: afterwards the caller hears "offline" */
 };
 
 struct bk_master_key {
@@ -36,12 +36,12 @@ struct bk_server_config {
     struct bk_random rng;
     struct bk_mac_ops mac;
     struct bk_master_key master[BK_SERVER_EPOCHS_MAX]; /* accepted epochs, the current one first */
-    size_t n_master;                /* at least 1 */
-    uint64_t max_devices;           /* rows; a new device beyond it is not registered */
+    size_t n_master;                                   /* at least 1 */
+    uint64_t max_devices; /* rows; a new device beyond it is not registered */
     uint32_t max_streams;
-    uint32_t max_calls;             /* calls being introduced at one time */
+    uint32_t max_calls; /* calls being introduced at one time */
     bool answer_binding;
-    uint32_t binding_per_s;         /* per rate key (bk_addr_rate_key) */
+    uint32_t binding_per_s; /* per rate key (bk_addr_rate_key) */
 };
 
 enum bk_server_event_type {
@@ -49,43 +49,43 @@ enum bk_server_event_type {
     BK_SERVER_STREAM_OPEN,
     BK_SERVER_STREAM_MESSAGE,
     BK_SERVER_STREAM_CLOSED,
-    BK_SERVER_DEVICE,           /* answers FIND_DEVICE */
-    BK_SERVER_ENROLLED,         /* answers ENROL */
-    BK_SERVER_EXCEPTION,        /* a device's lowest generation or revocation; loaded before serving */
-    BK_SERVER_USER_REVOKED,     /* closes that user's streams */
+    BK_SERVER_DEVICE,    /* answers FIND_DEVICE */
+    BK_SERVER_ENROLLED,  /* answers ENROL; a device's older generations are refused from then on */
+    BK_SERVER_EXCEPTION, /* a device's lowest generation or revocation; loaded before serving */
+    BK_SERVER_USER_REVOKED, /* closes that user's streams */
 };
 
 struct bk_server_event {
     enum bk_server_event_type type;
     union {
         struct {
-            uint8_t local;          /* which of the server's sockets */
+            uint8_t local; /* which of the server's sockets */
             struct bk_addr from;
             struct bk_slice bytes;
         } datagram;
         struct {
-            uint64_t stream;        /* the shell's number, never used twice */
+            uint64_t stream; /* the shell's number, never used twice */
             struct bk_identity peer;
             struct bk_addr from;
         } open;
         struct {
             uint64_t stream;
-            struct bk_slice bytes;  /* one whole message */
+            struct bk_slice bytes; /* one whole message */
         } message;
         struct {
             uint64_t stream;
         } closed;
         struct {
             uint64_t query;
-            uint16_t code;          /* 0, or BK_CODE_NOT_FOUND, BK_CODE_REVOKED */
+            uint16_t code; /* 0, or BK_CODE_NOT_FOUND, BK_CODE_REVOKED */
             uint64_t equipment_id;
             struct bk_slice certificate;
             struct bk_slice box_key;
         } device;
         struct {
             uint64_t query;
-            uint16_t code;          /* 0, or an enum bk_code */
-            uint64_t equipment_id;  /* 0 for a user */
+            uint16_t code;         /* 0, or an enum bk_code */
+            uint64_t equipment_id; /* 0 for a user */
             uint32_t generation;
             struct bk_slice user;
             struct bk_slice certificate;
@@ -105,19 +105,19 @@ struct bk_server_event {
 enum bk_server_action_type {
     BK_SERVER_SEND_DATAGRAM,
     BK_SERVER_SEND_MESSAGE,
-    BK_SERVER_CLOSE_STREAM,     /* after what was sent on it; the shell still reports STREAM_CLOSED */
-    BK_SERVER_FIND_DEVICE,      /* for that user: not granted is not found */
-    BK_SERVER_ENROL,
+    BK_SERVER_CLOSE_STREAM, /* after what was sent on it; the shell still reports STREAM_CLOSED */
+    BK_SERVER_FIND_DEVICE,  /* for that user: not granted is not found */
+    BK_SERVER_ENROL, /* this and the last must each be answered once, by DEVICE or ENROLLED */
     BK_SERVER_AUDIT,
 };
 
-enum bk_server_audit { /* how a call ended */
-    BK_AUDIT_DELIVERED,     /* the device has the request */
-    BK_AUDIT_NOT_FOUND,     /* unknown or not granted */
-    BK_AUDIT_REVOKED,
-    BK_AUDIT_OFFLINE,
-    BK_AUDIT_ABANDONED,     /* the caller left before */
-    BK_AUDIT_OVERLOADED,
+enum bk_server_audit {                     /* how a call ended */
+                       BK_AUDIT_DELIVERED, /* the device has the request */
+                       BK_AUDIT_NOT_FOUND, /* unknown or not granted */
+                       BK_AUDIT_REVOKED,
+                       BK_AUDIT_OFFLINE,
+                       BK_AUDIT_ABANDONED, /* the caller left before */
+                       BK_AUDIT_OVERLOADED,
 };
 
 struct bk_server_action {
@@ -138,7 +138,7 @@ struct bk_server_action {
         struct {
             uint64_t query;
             struct bk_slice user;
-            uint64_t equipment_id;  /* 0: by name */
+            uint64_t equipment_id; /* 0: by name */
             struct bk_slice name;
         } find;
         struct {
@@ -151,7 +151,7 @@ struct bk_server_action {
             enum bk_server_audit how;
             struct bk_slice user;
             uint64_t equipment_id;
-            struct bk_addr from;        /* the caller's connection */
+            struct bk_addr from; /* the caller's connection */
             uint64_t took_ms;
         } audit;
     };
@@ -166,14 +166,18 @@ struct bk_server_out {
 
 struct bk_server;
 
-/* Copies the configuration; draws the table seed and the nonce key. BK_E_NOMEM, BK_E_RANGE. */
+/* Copies the configuration; draws the table seed and the nonce key. At most 16,777,214 devices.
+ * BK_E_NOMEM, BK_E_RANGE. */
 BK_NODISCARD enum bk_err bk_server_new(const struct bk_server_config *config,
                                        const struct bk_now *now, struct bk_server **out);
 void bk_server_free(struct bk_server *s);
 
+/* Changes what the configuration said about plain Binding; `per_s` at least 1. */
+void bk_server_set_binding(struct bk_server *s, bool answer, uint32_t per_s);
+
 /* Both start `out` afresh. What does not fit into `out` is deferred: deadline() then is in the past. */
-void bk_server_input(struct bk_server *s, const struct bk_now *now, const struct bk_server_event *event,
-                     struct bk_server_out *out);
+void bk_server_input(struct bk_server *s, const struct bk_now *now,
+                     const struct bk_server_event *event, struct bk_server_out *out);
 void bk_server_timer(struct bk_server *s, const struct bk_now *now, struct bk_server_out *out);
 bk_time bk_server_deadline(const struct bk_server *s);
 
@@ -183,7 +187,9 @@ struct bk_server_row {
     struct bk_addr addr;
     bk_time last_seen;
 };
-uint64_t bk_server_rows(const struct bk_server *s);
+uint64_t bk_server_rows(const struct bk_server *s); /* expired ones too, until they are swept */
+size_t bk_server_table_bytes(const struct bk_server *s); /* all that the table has allocated */
+/* Both leave out rows that had expired by the newest event. */
 bool bk_server_find(const struct bk_server *s, uint64_t equipment_id, struct bk_server_row *out);
 /* Walks all rows; start with *cursor = 0. Rows may be missed or repeated only if the table changes
  * between the calls. */

@@ -1,0 +1,60 @@
+# The front door. CMake does the building (CMakePresets.json); this says which of it you want.
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+FUZZ_SECONDS ?= 60
+PYTHON := /usr/bin/python3
+
+.PHONY: all demo test e2e one fuzz lint install clean help
+
+all:
+	@cmake --preset release --log-level=WARNING >/dev/null
+	@cmake --build build
+	@echo "Built: build/bin"
+
+demo:
+	@tools/install-packages build demo
+	@cmake --preset dev --log-level=WARNING >/dev/null
+	@cmake --build build/dev
+	@BECKON_BIN="$(CURDIR)/build/dev/bin" $(PYTHON) tools/demo
+
+test:
+	@tools/install-packages build test
+	@$(PYTHON) tools/run-tests
+
+e2e:
+	@tools/install-packages build test
+	@$(PYTHON) tools/run-tests --only e2e --e2e dev $(if $(K),-k "$(K)")
+
+one:
+	@test -n "$(T)" || { echo "usage: make one T=name" >&2; exit 2; }
+	@tools/install-packages build test
+	@$(PYTHON) tools/run-tests --one "$(T)"
+
+fuzz:
+	@tools/install-packages build test
+	@$(PYTHON) tools/run-tests --only fuzz --fuzz-seconds $(FUZZ_SECONDS)
+
+lint:
+	@tools/install-packages build lint
+	@tools/lint
+
+install: all
+	@DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)"
+
+clean:
+	rm -rf build
+
+help:
+	@echo "make                 the release, into build/bin"
+	@echo "make demo            the reference network, a call through it, packets and tables beside the reference's"
+	@echo "make test            every test: unit, simulation, fuzz targets, laboratory; with sanitizers"
+	@echo "make e2e [K=expr]    the laboratory alone, with optimised programs"
+	@echo "make one T=name      the tests with that in their name"
+	@echo "make fuzz [FUZZ_SECONDS=60]   the fuzz targets, so many seconds each"
+	@echo "make lint            layers, format, limits, warnings of both compilers"
+	@echo "make install [PREFIX=/usr/local] [DESTDIR=]"
+	@echo "make clean           removes build/"
+	@echo
+	@echo "demo and test need root on Debian 12 and install what is missing themselves; plain make needs"
+	@echo "what \"tools/install-packages build\" installs."

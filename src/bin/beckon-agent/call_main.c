@@ -1,0 +1,16 @@
+/* beckon-agent-call: started by beckon-agent for what needs TLS, and gone when it is done. With no
+ * subcommand it takes one call over the socket inherited as descriptor 3. */
+#include <string.h>
+
+#include "command.h"
+
+int main(int argc, char **argv)
+{
+    if (argc >= 2 && strcmp(argv[1], "join") == 0) {
+        return cmd_join(argc - 1, argv + 1);
+    }
+    if (argc >= 2 && strcmp(argv[1], "uri") == 0) {
+        return cmd_uri(argc - 1, argv + 1);
+    }
+    return cmd_call(argc, argv);
+}

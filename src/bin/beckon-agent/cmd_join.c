@@ -1,0 +1,28 @@
+/* beckon-agent join: becomes a device of the server that a token names. */
+#include "command.h"
+
+enum {
+    TOKEN_BYTES = 1024,
+};
+
+int cmd_join(int argc, char **argv)
+{
+    const char *state;
+    struct beckon_error error;
+    char token[TOKEN_BYTES];
+    int n_rest;
+
+    if (!agent_options_read(argc, argv, &state, NULL, 0, &n_rest)) {
+        return BECKON_USAGE;
+    }
+    if (n_rest != 1) {
+        return bk_usage("beckon-agent", "join takes one token, or - to read it from standard input");
+    }
+    if (!bk_token_argument("beckon-agent", argv[1], token, sizeof token)) {
+        return BECKON_BAD_TOKEN;
+    }
+    if (beckon_agent_join(state, token, &error) != BECKON_OK) {
+        return bk_report("beckon-agent", &error);
+    }
+    return BECKON_OK;
+}

@@ -1,0 +1,55 @@
+/* beckon-agent passwd: sets the password that callers must give. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+
+enum {
+    PASSWORD_BYTES = 128,
+};
+
+/* Twice from a terminal, once from a file or pipe. */
+static int ask(char out[PASSWORD_BYTES])
+{
+    char again[PASSWORD_BYTES];
+    int n, m;
+
+    if (!isatty(STDIN_FILENO)) {
+        return bk_secret_from_file(STDIN_FILENO, out, PASSWORD_BYTES);
+    }
+    n = bk_secret_from_terminal("New password of this device: ", out, PASSWORD_BYTES);
+    m = bk_secret_from_terminal("Once more: ", again, PASSWORD_BYTES);
+    if (n >= 0 && (n != m || memcmp(out, again, (size_t)n) != 0)) {
+        fprintf(stderr, "beckon-agent: the two differ; nothing was changed\n");
+        n = -2;
+    }
+    explicit_bzero(again, sizeof again);
+    return n;
+}
+
+int cmd_passwd(int argc, char **argv)
+{
+    const char *state;
+    char password[PASSWORD_BYTES];
+    struct beckon_error error;
+    enum beckon_status status;
+    int n, n_rest;
+
+    if (!agent_options_read(argc, argv, &state, NULL, 0, &n_rest)) {
+        return BECKON_USAGE;
+    }
+    if (n_rest != 0) {
+        return bk_usage("beckon-agent", "passwd takes no arguments; the password is asked for");
+    }
+    n = ask(password);
+    if (n == -1) {
+        return bk_usage("beckon-agent", "no password of 1 to 128 bytes came from standard input");
+    }
+    if (n < 0) {
+        return BECKON_FAILED;
+    }
+    status = beckon_agent_set_password(state, password, (size_t)n, &error);
+    explicit_bzero(password, sizeof password);
+    return status == BECKON_OK ? BECKON_OK : bk_report("beckon-agent", &error);
+}

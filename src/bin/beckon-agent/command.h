@@ -1,0 +1,28 @@
+/* One file per subcommand. beckon-agent links no TLS: what needs it (join, uri, and every call) is done
+ * by beckon-agent-call, the second executable of the package. */
+#ifndef BK_BIN_AGENT_COMMAND_H
+#define BK_BIN_AGENT_COMMAND_H
+
+#include "common/args.h"
+
+enum {
+    PATH_BYTES = 1024,
+};
+
+/* Of beckon-agent. argv[0] is the subcommand; they return the exit status. */
+int cmd_run(int argc, char **argv);
+int cmd_passwd(int argc, char **argv);
+
+/* Of beckon-agent-call. */
+int cmd_join(int argc, char **argv);
+int cmd_uri(int argc, char **argv);
+int cmd_call(int argc, char **argv);
+
+/* Options --state (required) and those of `extra`; false after one line. */
+bool agent_options_read(int argc, char **argv, const char **state, const struct bk_option *extra,
+                        size_t n_extra, int *n_rest);
+
+/* Where beckon-agent-call is: beside this program, else where it is installed. */
+bool call_program_find(char out[PATH_BYTES]);
+
+#endif

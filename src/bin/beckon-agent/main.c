@@ -1,0 +1,60 @@
+/* beckon-agent: the daemon on a device. Finds the subcommand; what needs TLS is left to
+ * beckon-agent-call. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+
+static const char help[] =
+    "usage: beckon-agent COMMAND --state DIR ...\n"
+    "\n"
+    "  join --state DIR TOKEN|-            become a device of the server that a token names\n"
+    "  passwd --state DIR                  set the password that callers must give\n"
+    "  run --state DIR [--config FILE]     stay registered and answer calls\n"
+    "  uri --state DIR                     print beckon://HOST/ID#FINGERPRINT, for \"beckon pin\"\n"
+    "\n"
+    "Exit status: 0 done, 1 failed, 2 usage, 8 server down, 9 bad token, 10 token used,\n"
+    "12 malformed configuration, 15 not joined.\n";
+
+/* Replaces this process by beckon-agent-call with the same arguments. */
+static int hand_over(char **argv)
+{
+    char program[PATH_BYTES];
+
+    if (!call_program_find(program)) {
+        return BECKON_FAILED;
+    }
+    argv[0] = program;
+    execv(program, argv);
+    fprintf(stderr, "beckon-agent: %s: %s; install the package again\n", program, strerror(errno));
+    return BECKON_FAILED;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        return bk_usage("beckon-agent", "a command is missing");
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
+        (argc == 3 && strcmp(argv[2], "--help") == 0)) {
+        fputs(help, stdout);
+        return BECKON_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("beckon-agent " BECKON_VERSION);
+        return BECKON_OK;
+    }
+    if (strcmp(argv[1], "run") == 0) {
+        return cmd_run(argc - 1, argv + 1);
+    }
+    if (strcmp(argv[1], "passwd") == 0) {
+        return cmd_passwd(argc - 1, argv + 1);
+    }
+    if (strcmp(argv[1], "join") == 0 || strcmp(argv[1], "uri") == 0) {
+        return hand_over(argv);
+    }
+    fprintf(stderr, "beckon-agent: unknown command \"%s\"; see beckon-agent --help\n", argv[1]);
+    return BECKON_USAGE;
+}

@@ -1,0 +1,160 @@
+/* Options, passwords and questions that all calls have in common. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+
+static const char program[] = "beckon";
+
+bool default_state(char out[PATH_BYTES])
+{
+    const char *config = getenv("XDG_CONFIG_HOME");
+    const char *home = getenv("HOME");
+    int n;
+
+    if (config != NULL && config[0] == '/') {
+        n = snprintf(out, PATH_BYTES, "%s/beckon", config);
+    } else if (home != NULL && home[0] == '/') {
+        n = snprintf(out, PATH_BYTES, "%s/.config/beckon", home);
+    } else {
+        n = -1;
+    }
+    if (n < 0 || n >= PATH_BYTES) {
+        fprintf(stderr, "%s: no home directory; give --state\n", program);
+        return false;
+    }
+    return true;
+}
+
+bool call_options_read(int argc, char **argv, struct call_options *out,
+                       const struct bk_option *extra, int *n_rest)
+{
+    static char state[PATH_BYTES];
+    struct bk_option options[CALL_OPTIONS + 1] = {
+        {"--state", &out->state, NULL},
+        {"--listen", &out->listen, NULL},
+        {"--advertise", &out->advertise, NULL},
+        {"--password-file", &out->password_file, NULL},
+        {"--accept-new", NULL, &out->accept_new},
+        {"--json", NULL, &out->json},
+        {"-v", NULL, &out->verbose},
+    };
+
+    if (extra != NULL) {
+        options[CALL_OPTIONS] = *extra;
+    }
+    if (!bk_options_read(program, argc, argv, options, CALL_OPTIONS + (extra != NULL), n_rest)) {
+        return false;
+    }
+    if (out->state == NULL) {
+        if (!default_state(state)) {
+            return false;
+        }
+        out->state = state;
+    }
+    return true;
+}
+
+static int password_from_file(const char *path, char *out, size_t cap)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int n;
+
+    if (fd < 0) {
+        fprintf(stderr, "%s: %s: %s\n", program, path, strerror(errno));
+        return -1;
+    }
+    n = bk_secret_from_file(fd, out, cap);
+    close(fd);
+    return n;
+}
+
+static int on_password(void *ctx, const char *device, char *out, size_t cap)
+{
+    const struct call_options *options = ctx;
+    const char *env = getenv("BECKON_PASSWORD");
+    char prompt[96];
+
+    if (options->password_file != NULL) {
+        return password_from_file(options->password_file, out, cap);
+    }
+    if (env != NULL) {
+        size_t n = strlen(env);
+
+        if (n > cap) {
+            return -1;
+        }
+        memcpy(out, env, n);
+        return (int)n;
+    }
+    snprintf(prompt, sizeof prompt, "Password of device %s: ", device);
+    return bk_secret_from_terminal(prompt, out, cap);
+}
+
+static int on_confirm(void *ctx, const char *device, const char *fingerprint)
+{
+    char question[384];
+
+    (void)ctx;
+    snprintf(question, sizeof question,
+             "Device %s is called for the first time from here. Its key has the fingerprint\n"
+             "  %s\n"
+             "(\"beckon-agent uri\" on the device shows it too). Is it the right one? (yes/no) ",
+             device, fingerprint);
+    return bk_confirm_on_terminal(question);
+}
+
+static void on_log(void *ctx, int level, const char *line)
+{
+    const struct call_options *options = ctx;
+
+    if (level == 0 || options->verbose) {
+        fprintf(stderr, "%s: %s\n", program, line);
+    }
+}
+
+static void stop(void *client)
+{
+    beckon_client_stop(client);
+}
+
+enum beckon_status client_open(struct call_options *options, void (*ready)(void *ctx),
+                               struct beckon_client **out)
+{
+    struct beckon_client_options client = {
+        .state_dir = options->state,
+        .listen = options->listen,
+        .advertise = options->advertise,
+        .accept_new = options->accept_new,
+        .password = on_password,
+        .confirm = on_confirm,
+        .log = on_log,
+        .ready = ready,
+        .ctx = options,
+    };
+    struct beckon_error error;
+    enum beckon_status status = beckon_client_new(&client, out, &error);
+
+    if (status != BECKON_OK) {
+        bk_report(program, &error);
+        return status;
+    }
+    bk_signals_stop(stop, *out);
+    return BECKON_OK;
+}
+
+int client_close(struct beckon_client *client, enum beckon_status status,
+                 const struct beckon_error *error, bool interrupt_is_ok)
+{
+    /* A second signal during the clean-up must not touch the client any more. */
+    bk_signals_ignore();
+    beckon_client_free(client);
+    if (status == BECKON_INTERRUPTED && interrupt_is_ok) {
+        return BECKON_OK;
+    }
+    return status == BECKON_OK ? BECKON_OK : bk_report(program, error);
+}

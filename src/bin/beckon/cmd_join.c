@@ -1,0 +1,32 @@
+/* beckon join: becomes a user of the server that a token names. */
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "command.h"
+
+enum {
+    TOKEN_BYTES = 1024,
+};
+
+int cmd_join(int argc, char **argv)
+{
+    struct call_options options = {0};
+    struct beckon_error error;
+    char token[TOKEN_BYTES];
+    int n_rest;
+
+    if (!call_options_read(argc, argv, &options, NULL, &n_rest)) {
+        return BECKON_USAGE;
+    }
+    if (n_rest != 1) {
+        return bk_usage("beckon", "join takes one token, or - to read it from standard input");
+    }
+    if (!bk_token_argument("beckon", argv[1], token, sizeof token)) {
+        return BECKON_BAD_TOKEN;
+    }
+    if (beckon_client_join(options.state, token, &error) != BECKON_OK) {
+        return bk_report("beckon", &error);
+    }
+    return BECKON_OK;
+}

@@ -1,0 +1,20 @@
+/* beckon pin: takes a device's fingerprint from its beckon:// URI. */
+#include "command.h"
+
+int cmd_pin(int argc, char **argv)
+{
+    struct call_options options = {0};
+    struct beckon_error error;
+    int n_rest;
+
+    if (!call_options_read(argc, argv, &options, NULL, &n_rest)) {
+        return BECKON_USAGE;
+    }
+    if (n_rest != 1) {
+        return bk_usage("beckon", "pin takes one beckon:// URI");
+    }
+    if (beckon_client_pin(options.state, argv[1], &error) != BECKON_OK) {
+        return bk_report("beckon", &error);
+    }
+    return BECKON_OK;
+}

@@ -1,0 +1,50 @@
+/* One file per subcommand; what they share is here. */
+#ifndef BK_BIN_BECKON_COMMAND_H
+#define BK_BIN_BECKON_COMMAND_H
+
+#include "common/args.h"
+
+struct command {
+    const char *name;
+    const char *usage;      /* arguments, for --help */
+    const char *summary;
+    int (*run)(int argc, char **argv); /* argv[0] is the subcommand; returns the exit status */
+};
+
+int cmd_join(int argc, char **argv);
+int cmd_pin(int argc, char **argv);
+int cmd_connect(int argc, char **argv);
+int cmd_forward(int argc, char **argv);
+int cmd_ssh(int argc, char **argv);
+int cmd_ping(int argc, char **argv);
+
+/* What every call takes. */
+struct call_options {
+    const char *state, *listen, *advertise, *password_file;
+    bool accept_new, json, verbose;
+};
+
+enum {
+    CALL_OPTIONS = 7,
+    PATH_BYTES = 1024,
+};
+
+/* Options of a call plus up to one more (`extra`, may be NULL); as bk_options_read. The state directory is
+ * filled in where none was given. */
+bool call_options_read(int argc, char **argv, struct call_options *out,
+                       const struct bk_option *extra, int *n_rest);
+
+/* The default state directory, ~/.config/beckon; false (after one line) where there is no home. */
+bool default_state(char out[PATH_BYTES]);
+
+/* A client for these options, stopped by SIGINT and SIGTERM; or a status after one line. `ready` may be
+ * NULL. `options` must outlive the client. */
+enum beckon_status client_open(struct call_options *options, void (*ready)(void *ctx),
+                               struct beckon_client **out);
+
+/* Frees the client and reports what `status` and `error` say; interrupted by a signal counts as success
+ * when `interrupt_is_ok`. Returns the exit status. */
+int client_close(struct beckon_client *client, enum beckon_status status,
+                 const struct beckon_error *error, bool interrupt_is_ok);
+
+#endif

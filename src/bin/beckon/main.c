@@ -1,0 +1,70 @@
+/* beckon: what a person runs to reach a device. Finds the subcommand and runs it. */
+#include <stdio.h>
+#include <string.h>
+
+#include "command.h"
+
+static const struct command commands[] = {
+    {"join", "[--state DIR] TOKEN|-", "become a user of the server that a token names", cmd_join},
+    {"pin", "[--state DIR] URI", "take a device's fingerprint from its beckon:// URI", cmd_pin},
+    {"connect", "[OPTIONS] DEVICE [SERVICE]", "join standard input and output to a service (ssh)",
+     cmd_connect},
+    {"forward", "[OPTIONS] DEVICE [ADDR:]PORT:SERVICE ...", "local listeners that lead to services",
+     cmd_forward},
+    {"ssh", "[OPTIONS] [USER@]DEVICE [-- SSH ARGUMENTS]", "log in by ssh", cmd_ssh},
+    {"ping", "[OPTIONS] DEVICE [-c N]", "round trips, and where the time of a call went", cmd_ping},
+};
+
+static const char options_help[] =
+    "\n"
+    "DEVICE is an equipment ID or a device's name. OPTIONS:\n"
+    "  --state DIR             state directory (default ~/.config/beckon)\n"
+    "  --listen [ADDR]:PORT    take the device's call here\n"
+    "  --advertise ADDR:PORT   what leads there from outside, mapped by hand in the router\n"
+    "  --accept-new            pin a device at first contact without asking\n"
+    "  --password-file FILE    the device's password (else BECKON_PASSWORD, else a question)\n"
+    "  --json                  print results as JSON (ping)\n"
+    "  -v                      say what happens\n"
+    "\n"
+    "Exit status: 0 done, 1 failed, 2 usage, 3 unknown device, 4 offline, 5 password refused,\n"
+    "6 callback address unreachable, 7 no callback address to be had, 8 server down, 9 bad token,\n"
+    "10 token used, 11 device key changed or not accepted, 12 malformed configuration, 13 revoked,\n"
+    "14 no such service, 15 not joined, 16 busy, 17 interrupted.\n";
+
+static void help(void)
+{
+    printf("usage: beckon COMMAND ...\n\n");
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        printf("  %-8s %s\n           %s\n", commands[i].name, commands[i].usage,
+               commands[i].summary);
+    }
+    fputs(options_help, stdout);
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 2) {
+        return bk_usage("beckon", "a command is missing");
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        help();
+        return BECKON_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("beckon " BECKON_VERSION);
+        return BECKON_OK;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        if (strcmp(argv[1], commands[i].name) != 0) {
+            continue;
+        }
+        if (argc == 3 && strcmp(argv[2], "--help") == 0) {
+            printf("usage: beckon %s %s\n%s\n%s", commands[i].name, commands[i].usage,
+                   commands[i].summary, options_help);
+            return BECKON_OK;
+        }
+        return commands[i].run(argc - 1, argv + 1);
+    }
+    fprintf(stderr, "beckon: unknown command \"%s\"; see beckon --help\n", argv[1]);
+    return BECKON_USAGE;
+}

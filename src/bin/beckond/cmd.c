@@ -1,0 +1,109 @@
+#include "bin/beckond/cmd.h"
+
+#include <time.h>
+
+#include "bin/beckond/say.h"
+#include "bin/beckond/state.h"
+
+/* 2020-01-01: before it certificates and token times would be nonsense. */
+#define EARLIEST_UNIX_S UINT64_C(1577836800)
+
+enum beckon_status bk_cmd_config(const char *dir, const char *file, struct bk_config *out)
+{
+    char path[BK_STATE_PATH_BYTES];
+    char why[BK_CONFIG_WHY_BYTES];
+
+    if (file == NULL) {
+        if (bk_state_path(dir, BK_STATE_CONFIG, path) != BK_OK) {
+            bk_say("the state directory's name is too long; choose another place");
+            return BECKON_FAILED;
+        }
+        file = path;
+    }
+    switch ((int)bk_config_load(file, out, why)) {
+    case BK_OK:
+        return BECKON_OK;
+    case BK_E_MALFORMED:
+        bk_say("%s", why);
+        return BECKON_BAD_CONFIG;
+    case BK_E_NOTFOUND:
+        bk_say("%s; make the state directory with beckond init", why);
+        return BECKON_FAILED;
+    default:
+        bk_say("%s; it must be readable by the user that beckond runs as", why);
+        return BECKON_FAILED;
+    }
+}
+
+enum beckon_status bk_cmd_store(const char *dir, struct bk_store **out)
+{
+    char path[BK_STATE_PATH_BYTES];
+    char why[BK_STORE_WHY_BYTES];
+
+    if (bk_state_path(dir, BK_STATE_STORE, path) != BK_OK) {
+        bk_say("the state directory's name is too long; choose another place");
+        return BECKON_FAILED;
+    }
+    switch ((int)bk_store_open(path, out, why)) {
+    case BK_OK:
+        return BECKON_OK;
+    case BK_E_NOTFOUND:
+        bk_say("%s: %s; is this a state directory made by beckond init?", path, why);
+        return BECKON_FAILED;
+    case BK_E_MALFORMED:
+        bk_say("%s: %s; restore it from a backup", path, why);
+        return BECKON_BAD_CONFIG;
+    default:
+        bk_say("%s: %s; it must be writable by the user that beckond runs as", path, why);
+        return BECKON_FAILED;
+    }
+}
+
+enum beckon_status bk_cmd_store_failed(const struct bk_store *s)
+{
+    bk_say("the store: %s; nothing has been changed, try again", bk_store_why(s));
+    return BECKON_FAILED;
+}
+
+enum beckon_status bk_cmd_resolve(struct bk_store *s, const char *device, uint64_t *equipment_id)
+{
+    char shown[128];
+
+    switch ((int)bk_store_resolve(s, bk_slice_text(device), equipment_id)) {
+    case BK_OK:
+        return BECKON_OK;
+    case BK_E_NOTFOUND:
+        bk_say_escape(bk_slice_text(device), shown, sizeof shown);
+        bk_say("there is no device %s; beckond devices lists them, beckond token create makes one",
+               shown);
+        return BECKON_FAILED;
+    default:
+        return bk_cmd_store_failed(s);
+    }
+}
+
+enum beckon_status bk_cmd_user_name(const char *user)
+{
+    char shown[128];
+
+    if (bk_name_valid(bk_slice_text(user))) {
+        return BECKON_OK;
+    }
+    bk_say_escape(bk_slice_text(user), shown, sizeof shown);
+    bk_say("%s is no user name; use a-z, 0-9, '.', '_' and '-', beginning with a letter or digit, not "
+           "only digits, at most %d",
+           shown, BK_NAME_MAX_BYTES);
+    return BECKON_USAGE;
+}
+
+enum beckon_status bk_cmd_clock(uint64_t *unix_s)
+{
+    time_t now = time(NULL);
+
+    if (now < 0 || (uint64_t)now < EARLIEST_UNIX_S) {
+        bk_say("the clock stands before 2020; set it first, certificates depend on it");
+        return BECKON_FAILED;
+    }
+    *unix_s = (uint64_t)now;
+    return BECKON_OK;
+}

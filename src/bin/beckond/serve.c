@@ -1,0 +1,302 @@
+/* The running server's life: put together, turned by events and signals, taken apart. */
+#include "bin/beckond/serve.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "bin/beckond/cmd.h"
+#include "bin/beckond/hmac_openssl.h"
+#include "bin/beckond/ready.h"
+#include "bin/beckond/serve_private.h"
+#include "bin/beckond/state.h"
+#include "seal/seal.h"
+
+/* ---- signals ---- */
+
+static void on_stop(evutil_socket_t sig, short what, void *ctx)
+{
+    struct bk_serve *s = ctx;
+
+    (void)sig;
+    (void)what;
+    (void)event_base_loopbreak(s->base);
+}
+
+static bool needs_restart(const struct bk_config *a, const struct bk_config *b)
+{
+    bool same_listen = a->n_listen == b->n_listen;
+
+    for (size_t i = 0; same_listen && i < a->n_listen; i++) {
+        same_listen = bk_addr_equal(&a->listen[i], &b->listen[i]);
+    }
+    return !same_listen || a->udp_port != b->udp_port || a->request_port != b->request_port ||
+           a->agent_port != b->agent_port || a->max_devices != b->max_devices;
+}
+
+static void reload_config(struct bk_serve *s)
+{
+    struct bk_config fresh;
+
+    if (bk_cmd_config(s->dir, s->config_file, &fresh) != BECKON_OK) {
+        bk_say("the configuration stays as it was; correct the file and send SIGHUP again");
+        return;
+    }
+    if (needs_restart(&s->config, &fresh)) {
+        bk_say("changed addresses, ports and max_devices take effect with a restart");
+    }
+    s->config.answer_binding = fresh.answer_binding;
+    s->config.binding_per_second = fresh.binding_per_second;
+    memcpy(s->config.host, fresh.host, sizeof fresh.host);
+    bk_server_set_binding(s->core, fresh.answer_binding, fresh.binding_per_second);
+    bk_say("the configuration has been read again");
+}
+
+static void reload_certificates(struct bk_serve *s)
+{
+    struct bk_authority old = s->authority;
+    const char *which = "";
+    enum bk_err err = bk_authority_load(s->dir, bk_serve_now().unix_s, &s->authority, &which);
+
+    if (err == BK_OK) {
+        err = bk_serve_renew_tls(s);
+        if (err != BK_OK) {
+            bk_authority_fini(&s->authority);
+        }
+    }
+    if (err != BK_OK) {
+        s->authority = old;
+        bk_say("%s: %s; the certificates stay as they were", which, bk_err_text(err));
+        return;
+    }
+    bk_authority_fini(&old);
+}
+
+static void on_reload(evutil_socket_t sig, short what, void *ctx)
+{
+    struct bk_serve *s = ctx;
+
+    (void)sig;
+    (void)what;
+    reload_certificates(s);
+    reload_config(s);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd;
+    (void)what;
+    bk_serve_tick(ctx);
+}
+
+/* ---- putting together ---- */
+
+static enum beckon_status no_memory(void)
+{
+    bk_say("out of memory; free some and start again");
+    return BECKON_FAILED;
+}
+
+/* The lock is the directory's own: it ends with this process, whatever happens to it. */
+static enum beckon_status lock_directory(struct bk_serve *s)
+{
+    s->dir_fd = open(s->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s->dir_fd < 0) {
+        bk_say("%s: %s; make it with beckond init", s->dir, strerror(errno));
+        return BECKON_FAILED;
+    }
+    if (flock(s->dir_fd, LOCK_EX | LOCK_NB) != 0) {
+        bk_say("another beckond runs on %s; stop it first", s->dir);
+        return BECKON_FAILED;
+    }
+    return BECKON_OK;
+}
+
+static enum beckon_status make_core(struct bk_serve *s)
+{
+    struct bk_server_config config = {
+        .alloc = bk_alloc_libc(),
+        .rng = bk_random_system(),
+        .mac = bk_mac_openssl(),
+        .max_devices = s->config.max_devices,
+        .max_streams = BK_SERVE_STREAMS_MAX,
+        .max_calls = BK_SERVE_CALLS_MAX,
+        .answer_binding = s->config.answer_binding,
+        .binding_per_s = s->config.binding_per_second,
+    };
+    struct bk_now now = bk_serve_now();
+    enum bk_err err = bk_state_master_load(s->dir, config.master, &config.n_master);
+
+    if (err != BK_OK) {
+        bk_say("%s in %s: %s; restore it from a backup, or every device must join again",
+               BK_STATE_MASTER_KEYS, s->dir, bk_err_text(err));
+        return err == BK_E_MALFORMED ? BECKON_BAD_CONFIG : BECKON_FAILED;
+    }
+    err = bk_server_new(&config, &now, &s->core);
+    bk_wipe(config.master, sizeof config.master);
+    return err == BK_OK ? BECKON_OK : no_memory();
+}
+
+/* The output of an exception has nothing to carry out before anybody is served. */
+static void load_exception(void *ctx, uint64_t equipment_id, uint32_t lowest, bool revoked)
+{
+    struct bk_serve *s = ctx;
+    struct bk_server_event event = {.type = BK_SERVER_EXCEPTION};
+    struct bk_now now = bk_serve_now();
+
+    event.exception.equipment_id = equipment_id;
+    event.exception.lowest_generation = lowest;
+    event.exception.revoked = revoked;
+    bk_server_input(s->core, &now, &event, &s->out);
+}
+
+static enum beckon_status load_store(struct bk_serve *s)
+{
+    if (bk_store_check(s->store) != BK_OK) {
+        bk_say("%s in %s is damaged (%s); restore it from a backup", BK_STATE_STORE, s->dir,
+               bk_store_why(s->store));
+        return BECKON_BAD_CONFIG;
+    }
+    if (bk_store_exceptions(s->store, load_exception, s) != BK_OK) {
+        return bk_cmd_store_failed(s->store);
+    }
+    return BECKON_OK;
+}
+
+static enum beckon_status load_authority(struct bk_serve *s)
+{
+    const char *which = "";
+    enum bk_err err = bk_authority_load(s->dir, bk_serve_now().unix_s, &s->authority, &which);
+
+    if (err == BK_OK) {
+        return BECKON_OK;
+    }
+    bk_say("%s in %s: %s; restore it from a backup", which, s->dir, bk_err_text(err));
+    return err == BK_E_MALFORMED || err == BK_E_AUTH ? BECKON_BAD_CONFIG : BECKON_FAILED;
+}
+
+static enum beckon_status make_events(struct bk_serve *s)
+{
+    s->base = event_base_new();
+    if (s->base == NULL) {
+        return no_memory();
+    }
+    s->timer = event_new(s->base, -1, 0, on_timer, s);
+    s->on_term = evsignal_new(s->base, SIGTERM, on_stop, s);
+    s->on_int = evsignal_new(s->base, SIGINT, on_stop, s);
+    s->on_hup = evsignal_new(s->base, SIGHUP, on_reload, s);
+    if (s->timer == NULL || s->on_term == NULL || s->on_int == NULL || s->on_hup == NULL ||
+        event_add(s->on_term, NULL) != 0 || event_add(s->on_int, NULL) != 0 ||
+        event_add(s->on_hup, NULL) != 0) {
+        return no_memory();
+    }
+    return BECKON_OK;
+}
+
+static enum beckon_status open_admin(struct bk_serve *s)
+{
+    const struct bk_admin_config config = {
+        .dir = s->dir,
+        .dir_fd = s->dir_fd,
+        .core = s->core,
+        .ctx = s,
+        .device_changed = bk_serve_device_changed,
+        .user_changed = bk_serve_user_changed,
+    };
+    enum bk_err err = bk_admin_new(s->base, &config, &s->admin);
+
+    if (err != BK_OK) {
+        bk_say("%s in %s: %s; the directory must be writable", BK_STATE_SOCKET, s->dir,
+               err == BK_E_IO ? strerror(errno) : bk_err_text(err));
+        return BECKON_FAILED;
+    }
+    return BECKON_OK;
+}
+
+static enum beckon_status set_up(struct bk_serve *s)
+{
+    enum beckon_status status = lock_directory(s);
+
+    s->streams = calloc(BK_SERVE_STREAMS_MAX, sizeof *s->streams);
+    if (status == BECKON_OK && s->streams == NULL) {
+        status = no_memory();
+    }
+    if (status == BECKON_OK) {
+        status = load_authority(s);
+    }
+    if (status == BECKON_OK) {
+        status = make_core(s);
+    }
+    if (status == BECKON_OK) {
+        status = load_store(s);
+    }
+    if (status == BECKON_OK) {
+        status = make_events(s);
+    }
+    if (status == BECKON_OK) {
+        status = bk_serve_open_sockets(s);
+    }
+    return status == BECKON_OK ? open_admin(s) : status;
+}
+
+static void free_event(struct event *e)
+{
+    if (e != NULL) {
+        event_free(e);
+    }
+}
+
+static void take_apart(struct bk_serve *s)
+{
+    bk_admin_free(s->admin);
+    bk_serve_close_sockets(s);
+    free_event(s->timer);
+    free_event(s->on_term);
+    free_event(s->on_int);
+    free_event(s->on_hup);
+    if (s->base != NULL) {
+        event_base_free(s->base);
+    }
+    bk_serve_free_jobs(s);
+    bk_server_free(s->core);
+    bk_authority_fini(&s->authority);
+    free(s->streams);
+    if (s->dir_fd >= 0) {
+        (void)close(s->dir_fd);
+    }
+    free(s);
+}
+
+enum beckon_status bk_serve(const struct bk_serve_start *start)
+{
+    struct bk_serve *s = calloc(1, sizeof *s);
+    enum beckon_status status;
+
+    if (s == NULL) {
+        return no_memory();
+    }
+    s->dir = start->dir;
+    s->config_file = start->config_file;
+    s->config = *start->config;
+    s->store = start->store;
+    s->dir_fd = -1;
+    s->timer_at = BK_TIME_NEVER;
+    s->last_job = &s->first_job;
+    status = set_up(s);
+    if (status == BECKON_OK) {
+        bk_serve_tick(s);
+        if (bk_ready_tell() != BK_OK) {
+            bk_say("nobody could be told that the server is ready; it serves all the same");
+        }
+        if (event_base_dispatch(s->base) < 0) {
+            bk_say("the event loop failed; start beckond again");
+            status = BECKON_FAILED;
+        }
+    }
+    take_apart(s);
+    return status;
+}

@@ -1,0 +1,68 @@
+#include "bin/beckond/state.h"
+
+#include <stdio.h>
+
+#include "base/reader.h"
+#include "base/writer.h"
+#include "net/file.h"
+#include "seal/seal.h"
+
+enum bk_err bk_state_path(const char *dir, const char *name, char out[BK_STATE_PATH_BYTES])
+{
+    int n = snprintf(out, BK_STATE_PATH_BYTES, "%s/%s", dir, name);
+
+    return n < 0 || n >= BK_STATE_PATH_BYTES ? BK_E_NOSPACE : BK_OK;
+}
+
+enum bk_err bk_state_master_make(const char *dir, const struct bk_random *rng)
+{
+    uint8_t record[BK_STATE_MASTER_RECORD_BYTES];
+    uint8_t key[BK_KEY_BYTES];
+    char path[BK_STATE_PATH_BYTES];
+    struct bk_writer w = bk_writer(record, sizeof record);
+    enum bk_err err = bk_state_path(dir, BK_STATE_MASTER_KEYS, path);
+
+    if (err != BK_OK) {
+        return err;
+    }
+    rng->fill(rng->ctx, key, sizeof key);
+    bk_write_u16(&w, 1);
+    bk_write_bytes(&w, BK_SLICE_OF(key));
+    err = bk_file_save(path, bk_writer_bytes(&w), 0600, false);
+    bk_wipe(key, sizeof key);
+    bk_wipe(record, sizeof record);
+    return err;
+}
+
+enum bk_err bk_state_master_load(const char *dir, struct bk_master_key out[BK_SERVER_EPOCHS_MAX],
+                                 size_t *n)
+{
+    uint8_t bytes[BK_SERVER_EPOCHS_MAX * BK_STATE_MASTER_RECORD_BYTES];
+    char path[BK_STATE_PATH_BYTES];
+    struct bk_reader r;
+    size_t got = 0;
+    enum bk_err err = bk_state_path(dir, BK_STATE_MASTER_KEYS, path);
+
+    if (err == BK_OK) {
+        err = bk_file_load(path, bytes, sizeof bytes, &got);
+    }
+    if (err == BK_E_NOSPACE || (err == BK_OK && (got == 0 || got % BK_STATE_MASTER_RECORD_BYTES != 0))) {
+        err = BK_E_MALFORMED;
+    }
+    if (err != BK_OK) {
+        return err;
+    }
+    *n = got / BK_STATE_MASTER_RECORD_BYTES;
+    r = bk_reader(bk_slice(bytes, got));
+    for (size_t i = 0; i < *n; i++) {
+        out[i].epoch = bk_read_u16(&r);
+        bk_read_copy(&r, out[i].key, sizeof out[i].key);
+        for (size_t j = 0; j < i; j++) {
+            if (out[j].epoch == out[i].epoch) {
+                err = BK_E_MALFORMED;
+            }
+        }
+    }
+    bk_wipe(bytes, sizeof bytes);
+    return err;
+}

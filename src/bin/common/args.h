@@ -1,0 +1,44 @@
+/* What the thin programs share: options of the form --name VALUE, error lines, passwords from a terminal,
+ * and signals that stop a run. */
+#ifndef BK_BIN_COMMON_ARGS_H
+#define BK_BIN_COMMON_ARGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "beckon/beckon.h"
+
+/* One option a subcommand takes: with a value (`value`) or without (`flag`). */
+struct bk_option {
+    const char *name;       /* "--state" or "-v" */
+    const char **value;     /* set to the argument that follows */
+    bool *flag;             /* set to true */
+};
+
+/* Takes options from argv[1..]; what is no option is moved to the front of argv[1..] in order and counted
+ * in *n_rest. "--" ends options and is dropped. False after printing one line about the first error. */
+bool bk_options_read(const char *program, int argc, char **argv, const struct bk_option *options,
+                     size_t n_options, int *n_rest);
+
+/* "PROGRAM: text" on standard error; returns the status. */
+int bk_report(const char *program, const struct beckon_error *error);
+int bk_usage(const char *program, const char *text);
+
+/* A secret of one line, without its newline: from the controlling terminal without echo, or from a
+ * descriptor. Its length, or -1 (no terminal, nothing there, longer than `cap`). */
+int bk_secret_from_terminal(const char *prompt, char *out, size_t cap);
+int bk_secret_from_file(int fd, char *out, size_t cap);
+
+/* A join token given as an argument, or read from standard input for "-" (arguments show in ps). False
+ * after printing one line. */
+bool bk_token_argument(const char *program, const char *argument, char *out, size_t cap);
+
+/* Asks on the controlling terminal; true only for the answer "yes". */
+bool bk_confirm_on_terminal(const char *question);
+
+/* SIGINT, SIGTERM and SIGHUP call `stop(ctx)`, which must be async-signal-safe; SIGPIPE is ignored. */
+void bk_signals_stop(void (*stop)(void *ctx), void *ctx);
+/* From now on those signals do nothing: what they would stop is being taken down. */
+void bk_signals_ignore(void);
+
+#endif

@@ -1,0 +1,86 @@
+/* Freshness, the memory of call IDs, and the back-off against guessed passwords.
+ *
+ * Invariant: an admitted call ID is remembered for longer than any request that bears it can pass for
+ * fresh, so no box is acted on twice; not across a restart either, since times up to BK_FRESH_S after
+ * the start could have been admitted before it and count for nothing. */
+#include "core/agent/admission.h"
+
+#include <string.h>
+
+enum {
+    /* A time may lie BK_FRESH_S ahead and then stays fresh for twice that; a second for rounding. */
+    REMEMBER_S = 2 * BK_FRESH_S + 1,
+    DOUBLINGS_MAX = 6, /* 64 s, above BK_GUESS_BACK_OFF_MAX_S */
+};
+
+void bk_admission_init(struct bk_admission *a, const struct bk_now *now)
+{
+    memset(a, 0, sizeof *a);
+    a->started = now->mono;
+}
+
+static bool fresh_time(const struct bk_admission *a, const struct bk_now *now, uint64_t clock_s,
+                       uint64_t unix_s)
+{
+    uint64_t up_s = (now->mono - a->started) / BK_SECOND;
+    if (clock_s == 0 || clock_s < up_s) {
+        return false;
+    }
+    uint64_t apart = unix_s > clock_s ? unix_s - clock_s : clock_s - unix_s;
+    return apart <= BK_FRESH_S && unix_s > clock_s - up_s + BK_FRESH_S;
+}
+
+static uint64_t back_off(uint32_t wrong)
+{
+    uint32_t doublings = wrong - BK_GUESSES_FREE - 1;
+    uint64_t s = UINT64_C(1) << (doublings < DOUBLINGS_MAX ? doublings : DOUBLINGS_MAX);
+    return (s < BK_GUESS_BACK_OFF_MAX_S ? s : BK_GUESS_BACK_OFF_MAX_S) * BK_SECOND;
+}
+
+enum bk_admission_verdict bk_admission_check(struct bk_admission *a, const struct bk_now *now,
+                                             const struct bk_registration *registration,
+                                             const struct bk_admission_facts *facts)
+{
+    size_t slot = BK_ADMISSION_CALLS_MAX;
+    for (size_t i = 0; i < BK_ADMISSION_CALLS_MAX; i++) {
+        if (a->calls[i].until <= now->mono) {
+            slot = i;
+        } else if (memcmp(a->calls[i].call_id, facts->call_id, BK_CALL_ID_BYTES) == 0) {
+            return BK_ADMISSION_REPEATED;
+        }
+    }
+    uint64_t clock_s = bk_registration_unix_s(registration, now);
+    if (!fresh_time(a, now, clock_s, facts->unix_s) &&
+        !(facts->has_tag && bk_registration_sent_lately(registration, now, &facts->tag))) {
+        return BK_ADMISSION_STALE;
+    }
+    if (now->mono < a->closed_until) {
+        return BK_ADMISSION_BACK_OFF;
+    }
+    if (slot == BK_ADMISSION_CALLS_MAX) {
+        return BK_ADMISSION_BUSY;
+    }
+    memcpy(a->calls[slot].call_id, facts->call_id, BK_CALL_ID_BYTES);
+    a->calls[slot].until = bk_time_add(now->mono, REMEMBER_S * BK_SECOND);
+    if (a->wrong_in_a_row >= BK_GUESSES_FREE) {
+        /* Close the door behind it until its password is known: guesses made at the same time would
+         * otherwise all be let in before the first of them counts. */
+        a->closed_until = bk_time_add(now->mono, back_off(a->wrong_in_a_row + 1));
+    }
+    return BK_ADMITTED;
+}
+
+void bk_admission_password(struct bk_admission *a, const struct bk_now *now, bool right)
+{
+    if (right) {
+        a->wrong_in_a_row = 0;
+        a->closed_until = 0;
+        return;
+    }
+    if (a->wrong_in_a_row < BK_GUESSES_FREE + 1 + DOUBLINGS_MAX) {
+        a->wrong_in_a_row++;
+    }
+    if (a->wrong_in_a_row > BK_GUESSES_FREE) {
+        a->closed_until = bk_time_add(now->mono, back_off(a->wrong_in_a_row));
+    }
+}

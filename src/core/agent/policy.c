@@ -1,0 +1,104 @@
+/* Decides whether one address may be dialled. Looks at addresses only: keeps nothing, asks nobody.
+ *
+ * Every comparison is made with the address as written and with the IPv4 address inside it, if there
+ * is one: another spelling opens no door. */
+#include "core/agent/policy.h"
+
+#include <string.h>
+
+enum {
+    PRIVILEGED_PORTS_END = 1024,
+    HTTPS_PORT = 443, /* the one port below that a caller behind a strict firewall may need */
+};
+
+static bool starts_with(const struct bk_addr *a, const uint8_t *prefix, size_t n)
+{
+    return memcmp(a->ip, prefix, n) == 0;
+}
+
+/* NAT64 (RFC 6052), 6to4 (RFC 3056), IPv4-compatible (RFC 4291, 2.5.5.1). */
+static bool inner_v4(const struct bk_addr *a, struct bk_addr *out)
+{
+    static const uint8_t nat64[12] = {0x00, 0x64, 0xff, 0x9b};
+    static const uint8_t zeros[12];
+    static const uint8_t six_to_four[2] = {0x20, 0x02};
+    const uint8_t *v4;
+    if (starts_with(a, nat64, sizeof nat64) || starts_with(a, zeros, sizeof zeros)) {
+        v4 = a->ip + 12;
+    } else if (starts_with(a, six_to_four, sizeof six_to_four)) {
+        v4 = a->ip + 2;
+    } else {
+        return false;
+    }
+    *out = bk_addr_v4(v4[0], v4[1], v4[2], v4[3], a->port);
+    return true;
+}
+
+/* The two addresses of an IPv4 network that reach all of its hosts. */
+static bool is_broadcast_of(const struct bk_prefix *net, const struct bk_addr *a)
+{
+    if (!bk_addr_is_v4(a) || net->bits < 96 || net->bits > 126 || !bk_prefix_contains(net, a)) {
+        return false;
+    }
+    bool ones = true;
+    bool zeros = true;
+    for (unsigned bit = net->bits; bit < 128; bit++) {
+        bool set = (a->ip[bit / 8] >> (7 - bit % 8) & 1) != 0;
+        ones = ones && set;
+        zeros = zeros && !set;
+    }
+    return ones || zeros;
+}
+
+static bool has_port(const struct bk_policy *policy, uint16_t port)
+{
+    for (size_t i = 0; i < policy->n_server_ports; i++) {
+        if (policy->server_ports[i] == port) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum bk_policy_verdict check_spelling(const struct bk_policy *policy,
+                                             const struct bk_addr *target)
+{
+    bool in_own_net = false;
+    for (size_t i = 0; i < policy->n_own_nets; i++) {
+        if (is_broadcast_of(&policy->own_nets[i], target)) {
+            return BK_POLICY_SCOPE;
+        }
+        in_own_net = in_own_net || bk_prefix_contains(&policy->own_nets[i], target);
+    }
+    for (size_t i = 0; i < policy->n_own; i++) {
+        if (bk_addr_same_ip(&policy->own[i], target)) {
+            return BK_POLICY_OWN;
+        }
+    }
+    if (bk_addr_same_ip(&policy->server, target) && has_port(policy, target->port)) {
+        return BK_POLICY_SERVER;
+    }
+    if (bk_addr_scope(target) == BK_SCOPE_PRIVATE && !in_own_net) {
+        return BK_POLICY_PRIVATE;
+    }
+    return BK_POLICY_ALLOWED;
+}
+
+enum bk_policy_verdict bk_policy_check(const struct bk_policy *policy, const struct bk_addr *target)
+{
+    enum bk_addr_scope scope = bk_addr_scope(target);
+    if (scope != BK_SCOPE_GLOBAL && scope != BK_SCOPE_PRIVATE) {
+        return BK_POLICY_SCOPE;
+    }
+    if (target->port == 0 || (target->port < PRIVILEGED_PORTS_END && target->port != HTTPS_PORT)) {
+        return BK_POLICY_PORT;
+    }
+    struct bk_addr inner;
+    if (inner_v4(target, &inner)) {
+        enum bk_policy_verdict verdict = check_spelling(policy, &inner);
+        if (verdict != BK_POLICY_ALLOWED) {
+            return verdict;
+        }
+    }
+    return check_spelling(policy, target);
+}

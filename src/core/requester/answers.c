@@ -1,0 +1,199 @@
+/* What the server says: the answers to LOOKUP and 217, and RESULT.
+ *
+ * The server introduces and no more: the device's key comes from a certificate that the operator's CA
+ * signed and is held against the pin, its box key from a signature by that key, its result from a box
+ * that only the device could seal. What fits none of that is dropped. */
+#include <string.h>
+
+#include "core/requester/state.h"
+#include "wire/result.h"
+
+static void refused(struct bk_requester *r, const struct bk_stun *m, struct bk_requester_out *out)
+{
+    uint16_t code;
+    enum bk_requester_failure failure = BK_FAIL_SERVER_PROTOCOL;
+    if (bk_error_read(m, &code) == BK_OK) {
+        if (code == BK_CODE_NOT_FOUND) {
+            failure = BK_FAIL_UNKNOWN_DEVICE;
+        } else if (code == BK_CODE_REVOKED) {
+            failure = BK_FAIL_REVOKED;
+        } else if (code == BK_CODE_OFFLINE) {
+            failure = BK_FAIL_OFFLINE;
+        } else if (code == BK_CODE_OVERLOADED) {
+            failure = BK_FAIL_OVERLOADED;
+        }
+    }
+    bk_requester_fail(r, failure, out);
+}
+
+/* Certificate, then pin, then box key: a changed key is told as such even if all else fits. */
+static bool verify_device(struct bk_requester *r, const struct bk_now *now,
+                          const struct bk_lookup_answer *answer, struct bk_requester_out *out)
+{
+    struct bk_identity device;
+    if (r->config.certs.read(r->config.certs.ctx, answer->certificate, now->unix_s, &device) !=
+            BK_OK ||
+        device.role != BK_ROLE_DEVICE || device.equipment_id != answer->equipment_id ||
+        (r->config.equipment_id != 0 && r->config.equipment_id != device.equipment_id)) {
+        bk_requester_fail(r, BK_FAIL_CERTIFICATE, out);
+        return false;
+    }
+    r->equipment_id = device.equipment_id;
+    bk_pin_of_key(device.key, r->pin);
+    if (r->config.have_pin && !bk_equal_const_time(r->pin, r->config.pin, BK_PIN_BYTES)) {
+        bk_requester_fail(r, BK_FAIL_PIN_CHANGED, out);
+        return false;
+    }
+    if (bk_box_key_check(answer->box_key, device.key, &r->box_key) != BK_OK ||
+        (now->unix_s != 0 && now->unix_s >= r->box_key.until_s)) {
+        bk_requester_fail(r, BK_FAIL_CERTIFICATE, out);
+        return false;
+    }
+    return true;
+}
+
+static void lookup_answered(struct bk_requester *r, const struct bk_now *now,
+                            const struct bk_stun *m, struct bk_requester_out *out)
+{
+    struct bk_lookup_answer answer;
+    if (bk_lookup_answer_read(m, &answer) != BK_OK) {
+        bk_requester_fail(r, BK_FAIL_SERVER_PROTOCOL, out);
+        return;
+    }
+    if (!verify_device(r, now, &answer, out)) {
+        return;
+    }
+    r->found = true;
+    r->has_tag = answer.registered;
+    if (answer.registered) {
+        r->tag = answer.tag;
+    }
+    r->pin_accepted = r->config.have_pin;
+    r->deadline = BK_TIME_NEVER; /* a person may be asked now */
+    bk_requester_phase(out, BK_PHASE_FOUND);
+    bk_requester_go_on(r, now, out);
+}
+
+static void request_answered(struct bk_requester *r, const struct bk_now *now,
+                             struct bk_requester_out *out)
+{
+    if (r->retry) {
+        r->retry = false;
+        bk_requester_send_request(r, now, out);
+        return;
+    }
+    r->delivered = true;
+    if (!r->accepted) {
+        r->deadline = bk_time_add(now->mono, BK_REQUESTER_SESSION_MS * BK_MS);
+    }
+    bk_requester_phase(out, BK_PHASE_DELIVERED);
+}
+
+static void stale(struct bk_requester *r, const struct bk_now *now, const struct bk_tag *tag,
+                  struct bk_requester_out *out)
+{
+    if (r->accepted) {
+        return; /* an old result that the server says again */
+    }
+    if (r->retried) {
+        bk_requester_fail(r, BK_FAIL_STALE, out);
+        return;
+    }
+    /* A stale call is not remembered by the device: the same call ID may be used once more. */
+    r->retried = true;
+    r->has_tag = true;
+    r->tag = *tag;
+    if (r->delivered) {
+        bk_requester_send_request(r, now, out);
+    } else {
+        r->retry = true;
+    }
+}
+
+static void accepted(struct bk_requester *r, const struct bk_now *now, struct bk_requester_out *out)
+{
+    if (!r->accepted) {
+        r->accepted = true;
+        bk_wipe(r->password, sizeof r->password);
+        r->deadline = bk_time_add(now->mono, BK_REQUESTER_SESSION_MS * BK_MS);
+        bk_requester_phase(out, BK_PHASE_ACCEPTED);
+    }
+}
+
+/* Opens RESULT; false unless the device of this call sealed it for this call. */
+static bool open_result(const struct bk_requester *r, const struct bk_stun *m,
+                        struct bk_call_result *out)
+{
+    struct bk_result message;
+    uint8_t buf[BK_CALL_RESULT_MAX_BYTES];
+    struct bk_slice plain;
+    return bk_result_read(m, &message) == BK_OK &&
+           memcmp(message.call_id, r->config.call_id, BK_CALL_ID_BYTES) == 0 &&
+           bk_open_result(r->reply.secret_key, r->box_key.key, message.box, buf, sizeof buf,
+                          &plain) == BK_OK &&
+           bk_call_result_read(plain, out) == BK_OK &&
+           memcmp(out->call_id, r->config.call_id, BK_CALL_ID_BYTES) == 0;
+}
+
+static void result(struct bk_requester *r, const struct bk_now *now, const struct bk_stun *m,
+                   struct bk_requester_out *out)
+{
+    struct bk_call_result said;
+    if (r->state != STATE_REQUESTED || !open_result(r, m, &said)) {
+        return;
+    }
+    switch (said.status) {
+    case BK_CALL_ACCEPTED:
+        accepted(r, now, out);
+        break;
+    case BK_CALL_STALE:
+        stale(r, now, &said.tag, out);
+        break;
+    case BK_CALL_REFUSED:
+        bk_requester_fail(r, BK_FAIL_PASSWORD, out);
+        break;
+    case BK_CALL_BACK_OFF:
+        bk_requester_fail(r, BK_FAIL_BACK_OFF, out);
+        break;
+    case BK_CALL_NO_SERVICE:
+        bk_requester_fail(r, BK_FAIL_NO_SERVICE, out);
+        break;
+    case BK_CALL_NO_ANSWER:
+        bk_requester_fail(r, BK_FAIL_NO_ANSWER, out);
+        break;
+    case BK_CALL_BUSY:
+        bk_requester_fail(r, BK_FAIL_BUSY, out);
+        break;
+    }
+}
+
+void bk_requester_message(struct bk_requester *r, const struct bk_now *now, struct bk_slice bytes,
+                          struct bk_requester_out *out)
+{
+    struct bk_stun m;
+    if (r->server != SERVER_OPEN) {
+        return;
+    }
+    if (bk_stun_read(bytes, &m) != BK_OK) {
+        bk_requester_fail(r, BK_FAIL_SERVER_PROTOCOL, out);
+        return;
+    }
+    if (m.method == BK_METHOD_RESULT && m.cls == BK_STUN_INDICATION) {
+        result(r, now, &m, out);
+        return;
+    }
+    uint16_t asked = r->state == STATE_REQUESTED ? BK_METHOD_CONNECT : BK_METHOD_LOOKUP;
+    if (!r->waiting || m.method != asked || memcmp(m.txid, r->txid, sizeof r->txid) != 0) {
+        return;
+    }
+    if (m.cls == BK_STUN_ERROR) {
+        refused(r, &m, out);
+    } else if (m.cls == BK_STUN_SUCCESS) {
+        r->waiting = false;
+        if (asked == BK_METHOD_LOOKUP) {
+            lookup_answered(r, now, &m, out);
+        } else {
+            request_answered(r, now, out);
+        }
+    }
+}

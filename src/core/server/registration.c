@@ -1,0 +1,142 @@
+/* REGISTER, packet 201. Nothing changes, and nothing is kept, before the MAC is right; nothing but a
+ * plain keepalive is applied before the sender has returned a nonce from the address it claims.
+ * Invariant: no answer is larger than the datagram that it answers. */
+#include "wire/register.h"
+
+#include <string.h>
+
+#include "core/server/nonce.h"
+#include "core/server/state.h"
+#include "seal/seal.h"
+
+enum {
+    MARK_EPOCH = 3, /* the low bits of bk_row.mark */
+    MARK_STEP = 4,
+};
+
+static bool find_epoch(const struct bk_server *s, uint16_t epoch, uint8_t *index)
+{
+    for (size_t i = 0; i < s->config.n_master; i++) {
+        if (s->config.master[i].epoch == epoch) {
+            *index = (uint8_t)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static void answer(struct bk_server *s, const struct bk_datagram *d, struct bk_slice key,
+                   const struct bk_register_answer *a, struct bk_server_out *out)
+{
+    size_t cap = 0;
+    uint8_t *buf = bk_out_space(out, &cap);
+    struct bk_slice bytes;
+    if (bk_register_answer_write(buf, cap, d->message.txid, a, &s->config.mac, key, &bytes) ==
+            BK_OK &&
+        bytes.n <= d->message.raw.n) {
+        bk_out_datagram(out, d->local, &d->from, bytes);
+    }
+}
+
+static bool same_address(const struct bk_row *row, const struct bk_datagram *d)
+{
+    return row->local == d->local && row->port == d->from.port &&
+           memcmp(row->ip, d->from.ip, sizeof(row->ip)) == 0;
+}
+
+/* A plain keepalive: from where the row says, by the same run of the same agent, and newer. */
+static bool fits(const struct bk_row *row, const struct bk_datagram *d, const struct bk_register *r,
+                 uint8_t epoch)
+{
+    return same_address(row, d) && row->generation == r->generation &&
+           (row->mark & MARK_EPOCH) == epoch && row->tag_random == r->tag.random &&
+           r->tag.counter > row->tag_counter;
+}
+
+/* Writes the row; makes it where there is none. BK_E_NOSPACE, BK_E_NOMEM. */
+static enum bk_err apply(struct bk_server *s, const struct bk_now *now, const struct bk_datagram *d,
+                         const struct bk_register *r, uint8_t epoch, bool by_nonce)
+{
+    struct bk_row *row = bk_table_find(&s->table, r->equipment_id);
+    bool news = !row || !same_address(row, d) || row->tag_random != r->tag.random;
+    if (!row) {
+        enum bk_err err = bk_table_insert(&s->table, r->equipment_id, &row);
+        if (err != BK_OK) {
+            return err;
+        }
+    }
+    memcpy(row->ip, d->from.ip, sizeof(row->ip));
+    row->port = d->from.port;
+    row->local = d->local;
+    row->tag_random = r->tag.random;
+    row->tag_counter = r->tag.counter;
+    row->generation = r->generation;
+    row->seen_s = s->now_s;
+    unsigned serial = (row->mark & ~(unsigned)MARK_EPOCH) + (by_nonce ? MARK_STEP : 0);
+    row->mark = (uint8_t)(serial | epoch);
+    if (news) {
+        bk_server_row_changed(s, now->mono, r->equipment_id);
+    }
+    return BK_OK;
+}
+
+/* The MAC was right. */
+static void proven(struct bk_server *s, const struct bk_now *now, const struct bk_datagram *d,
+                   const struct bk_register *r, uint8_t epoch, struct bk_slice key,
+                   struct bk_server_out *out)
+{
+    const struct bk_row *row = bk_server_live_row(s, r->equipment_id);
+    struct bk_nonce_facts facts = {
+        .equipment_id = r->equipment_id,
+        .generation = r->generation,
+        .from = d->from,
+        .local = d->local,
+        .row = row,
+    };
+    bool plain = row && fits(row, d, r, epoch);
+    /* An older message of the same run is late or repeated, whatever it brings. */
+    bool late = row && row->tag_random == r->tag.random && r->tag.counter < row->tag_counter;
+    bool by_nonce = !plain && !late && r->nonce.n > 0 &&
+                    bk_nonce_check(&s->config.mac, s->nonce_key, s->now_s, &facts, r->nonce);
+    struct bk_register_answer a = {0};
+    char nonce[BK_NONCE_BYTES + 1];
+    if (plain || by_nonce) {
+        if (apply(s, now, d, r, epoch, by_nonce) != BK_OK) {
+            return; /* the device asks again */
+        }
+        a.mapped = d->from;
+        a.unix_s = now->unix_s;
+    } else {
+        bk_nonce_make(&s->config.mac, s->nonce_key, s->now_s, &facts, nonce);
+        a.code = BK_CODE_STALE_NONCE;
+        a.nonce = bk_slice(nonce, BK_NONCE_BYTES);
+    }
+    answer(s, d, key, &a, out);
+}
+
+void bk_server_on_register(struct bk_server *s, const struct bk_now *now,
+                           const struct bk_datagram *d, struct bk_server_out *out)
+{
+    struct bk_register r;
+    uint8_t epoch = 0;
+    if (d->message.cls != BK_STUN_REQUEST || bk_stun_check_fingerprint(&d->message) != BK_OK ||
+        bk_register_read(&d->message, &r) != BK_OK || !find_epoch(s, r.epoch, &epoch)) {
+        return;
+    }
+    enum bk_standing standing = bk_exceptions_check(&s->exceptions, r.equipment_id, r.generation);
+    if (standing == BK_STANDING_UNKNOWN) {
+        return;
+    }
+    uint8_t key[BK_KEY_BYTES];
+    bk_server_device_key(s, epoch, r.equipment_id, r.generation, key);
+    if (bk_stun_check_sha256(&d->message, &s->config.mac, BK_SLICE_OF(key),
+                             BK_STUN_SHORT_MAC_BYTES) == BK_OK) {
+        if (standing == BK_STANDING_REVOKED) {
+            struct bk_register_answer a = {.code = BK_CODE_FORBIDDEN};
+            answer(s, d, BK_SLICE_OF(key), &a, out);
+        } else {
+            proven(s, now, d, &r, epoch, BK_SLICE_OF(key), out);
+        }
+    }
+    bk_wipe(key, sizeof(key));
+}

@@ -1,0 +1,87 @@
+/* The location table seen through time: a row that was not refreshed counts as absent at once, and is
+ * taken away by a sweep that looks at a bounded number of rows at a time. Nothing is sent from here. */
+#include "core/server/state.h"
+
+#include <string.h>
+
+enum {
+    SWEEP_ROWS = 4096,
+    SWEEP_ROUND_MS = 30000, /* every row is looked at so often */
+    SWEEP_MIN_MS = 5,
+    SWEEP_MAX_MS = 1000,
+};
+
+static bool is_live(const struct bk_server *s, const struct bk_row *row)
+{
+    return s->now_s - row->seen_s <= BK_SERVER_EXPIRY_S;
+}
+
+struct bk_row *bk_server_live_row(const struct bk_server *s, uint64_t equipment_id)
+{
+    struct bk_row *row = bk_table_find(&s->table, equipment_id);
+    return row && is_live(s, row) ? row : NULL;
+}
+
+struct bk_addr bk_server_row_addr(const struct bk_row *row)
+{
+    struct bk_addr a = {.port = row->port};
+    memcpy(a.ip, row->ip, sizeof(a.ip));
+    return a;
+}
+
+void bk_server_sweep(struct bk_server *s, bk_time now)
+{
+    if (now < s->sweep_at) {
+        return;
+    }
+    for (uint32_t i = 0; i < SWEEP_ROWS && i < s->table.high; i++) {
+        const struct bk_row *row = bk_table_at(&s->table, s->sweep_next);
+        if (row && !is_live(s, row)) {
+            (void)bk_table_remove(&s->table, row->equipment_id);
+        }
+        s->sweep_next = s->sweep_next + 1 < s->table.high ? s->sweep_next + 1 : 0;
+    }
+    uint64_t steps = s->table.high / SWEEP_ROWS + 1;
+    uint64_t pause_ms = SWEEP_ROUND_MS / steps;
+    pause_ms = pause_ms < SWEEP_MIN_MS ? SWEEP_MIN_MS : pause_ms;
+    pause_ms = pause_ms > SWEEP_MAX_MS ? SWEEP_MAX_MS : pause_ms;
+    s->sweep_at = bk_time_add(now, pause_ms * BK_MS);
+}
+
+static void show(const struct bk_server *s, const struct bk_row *row, struct bk_server_row *out)
+{
+    out->equipment_id = row->equipment_id;
+    out->addr = bk_server_row_addr(row);
+    out->last_seen = bk_time_add(s->started, row->seen_s * BK_SECOND);
+}
+
+uint64_t bk_server_rows(const struct bk_server *s)
+{
+    return s->table.rows;
+}
+
+size_t bk_server_table_bytes(const struct bk_server *s)
+{
+    return s->table.bytes;
+}
+
+bool bk_server_find(const struct bk_server *s, uint64_t equipment_id, struct bk_server_row *out)
+{
+    const struct bk_row *row = bk_server_live_row(s, equipment_id);
+    if (row) {
+        show(s, row, out);
+    }
+    return row != NULL;
+}
+
+bool bk_server_next(const struct bk_server *s, uint64_t *cursor, struct bk_server_row *out)
+{
+    while (*cursor < s->table.high) {
+        const struct bk_row *row = bk_table_at(&s->table, (uint32_t)(*cursor)++);
+        if (row && is_live(s, row)) {
+            show(s, row, out);
+            return true;
+        }
+    }
+    return false;
+}

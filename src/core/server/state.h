@@ -1,0 +1,229 @@
+/* The inside of the server's core, shared by the files beside this one and by nobody else: each file
+ * handles one kind of event and works on this. Tables have fixed sizes, set at the start; only the
+ * location table and the exceptions grow, and neither at the word of an unproven sender.
+ *
+ * Streams, queries and calls refer to each other by their number in their table, 0 for none. */
+#ifndef BK_CORE_SERVER_STATE_H
+#define BK_CORE_SERVER_STATE_H
+
+#include "base/bucket.h"
+#include "base/heap.h"
+#include "base/map.h"
+#include "core/server/exceptions.h"
+#include "core/server/out.h"
+#include "core/server/pool.h"
+#include "core/server/server.h"
+#include "core/server/table.h"
+#include "wire/connect.h"
+
+enum {
+    BK_SERVER_BINDING_BUCKETS = 4096,
+    BK_SERVER_PER_STREAM_MAX = 16, /* queries, and calls, outstanding */
+    BK_SERVER_TABLES_MAX = 1 << 24,
+};
+
+struct bk_server_stream {
+    uint64_t number; /* the shell's */
+    struct bk_identity peer;
+    struct bk_addr from;
+    bool used;
+    bool closing;        /* nothing more is sent or heard */
+    uint32_t next_close; /* in the queue of CLOSE_STREAM not yet asked for */
+    uint32_t n_queries;  /* of LOOKUP and ENROL */
+    uint32_t n_calls;
+    uint32_t calls;  /* a requester's, doubly linked */
+    uint32_t serves; /* a device's: the call it was given */
+};
+
+enum bk_server_query_kind {
+    BK_QUERY_LOOKUP,
+    BK_QUERY_CONNECT,
+    BK_QUERY_ENROL,
+};
+
+struct bk_server_query {
+    uint64_t
+        number; /* as the shell sees it: a serial above, the place in the table below; 0 unused */
+    enum bk_server_query_kind kind;
+    uint64_t stream; /* the shell's number: it may be gone when the answer comes */
+    uint8_t txid[BK_STUN_TXID_BYTES];
+    uint64_t equipment_id; /* asked for; 0: by name */
+    uint32_t call;         /* CONNECT: 0 when the call has ended meanwhile */
+};
+
+enum bk_server_call_state {
+    BK_SERVER_CALL_FINDING,   /* the store is asked */
+    BK_SERVER_CALL_WAITING,   /* for the device to open a stream: NOTIFY goes out */
+    BK_SERVER_CALL_OFFERED,   /* 226 is out */
+    BK_SERVER_CALL_DELIVERED, /* the device has it, the requester knows */
+    BK_SERVER_CALL_ENDING,    /* as `end_code` and `end_audit` say, as soon as there is room */
+};
+
+struct bk_server_call {
+    struct bk_timer timer; /* first: the heap hands out this */
+    enum bk_server_call_state state;
+    uint64_t equipment_id;
+    uint8_t call_id[BK_CALL_ID_BYTES];
+    uint64_t call_id_hash;
+    uint8_t txid[BK_STUN_TXID_BYTES];       /* of 217 */
+    uint8_t offer_txid[BK_STUN_TXID_BYTES]; /* of 226 */
+    bk_time began;
+    bk_time deadline;
+    uint32_t requester; /* its stream; it outlives no call */
+    uint32_t next_of_requester, prev_of_requester;
+    uint32_t device;                         /* the stream that was given this call */
+    uint32_t next_of_device, prev_of_device; /* among those WAITING for one device, oldest first */
+    uint32_t query;
+
+    uint8_t notify_txid[BK_STUN_TXID_BYTES];
+    bk_time notify_from; /* when the present round of NOTIFY began */
+    uint32_t notify_sent;
+    bool notify_answered;
+    struct bk_addr notify_to; /* where the newest went */
+    uint8_t notify_local;
+    uint8_t notify_epoch; /* and under which key */
+    uint32_t notify_generation;
+
+    uint16_t end_code;
+    bool audited;
+    enum bk_server_audit end_audit;
+    size_t box_n;
+    uint8_t box[BK_BOX_MAX_BYTES];
+};
+
+struct bk_server {
+    struct bk_server_config config;
+    bk_time started;
+    uint32_t now_s; /* the newest event's time, in seconds since the start */
+    uint64_t seed[2];
+    uint8_t nonce_key[BK_KEY_BYTES];
+    struct bk_table table;
+    struct bk_exceptions exceptions;
+    struct bk_bucket *binding;
+
+    uint32_t sweep_next; /* row number */
+    bk_time sweep_at;
+
+    struct bk_pool stream_pool;
+    struct bk_server_stream *streams;
+    struct bk_map stream_numbers;
+    uint32_t close_first, close_last;
+
+    struct bk_pool query_pool;
+    struct bk_server_query *queries;
+    uint32_t query_serial;
+
+    struct bk_pool call_pool;
+    struct bk_server_call *calls;
+    struct bk_map call_ids;      /* hash of the call ID → call */
+    struct bk_map notify_txids;  /* first 8 bytes, random ones of ours → call */
+    struct bk_map waiting_first; /* equipment ID → oldest call WAITING */
+    struct bk_map waiting_last;
+    struct bk_timer **timer_nodes;
+    struct bk_heap timers;
+};
+
+struct bk_datagram {
+    uint8_t local;
+    struct bk_addr from;
+    struct bk_stun message;
+};
+
+/* key.c */
+void bk_server_device_key(const struct bk_server *s, uint8_t epoch_index, uint64_t equipment_id,
+                          uint32_t generation, uint8_t key[BK_KEY_BYTES]);
+
+/* rows.c: the table seen through time */
+struct bk_row *bk_server_live_row(const struct bk_server *s, uint64_t equipment_id);
+struct bk_addr bk_server_row_addr(const struct bk_row *row);
+void bk_server_sweep(struct bk_server *s, bk_time now);
+
+/* binding.c, registration.c, notify.c: datagrams, header already checked */
+void bk_server_on_binding(struct bk_server *s, const struct bk_now *now,
+                          const struct bk_datagram *d, struct bk_server_out *out);
+void bk_server_on_register(struct bk_server *s, const struct bk_now *now,
+                           const struct bk_datagram *d, struct bk_server_out *out);
+void bk_server_on_notify_answer(struct bk_server *s, const struct bk_datagram *d);
+/* Sends the call's NOTIFY if it is due and the device has a row; sets the call's timer. */
+void bk_server_notify(struct bk_server *s, bk_time now, struct bk_server_call *c,
+                      struct bk_server_out *out);
+
+/* Draws the call's NOTIFY transaction ID; forgets it. */
+void bk_server_notify_begin(struct bk_server *s, uint32_t call);
+void bk_server_notify_forget(struct bk_server *s, uint32_t call);
+
+/* streams.c */
+void bk_server_on_open(struct bk_server *s, const struct bk_now *now,
+                       const struct bk_server_event *event, struct bk_server_out *out);
+void bk_server_on_closed(struct bk_server *s, const struct bk_now *now, uint64_t number,
+                         struct bk_server_out *out);
+void bk_server_on_user_revoked(struct bk_server *s, struct bk_slice user);
+uint32_t bk_server_stream(const struct bk_server *s, uint64_t number); /* 0: gone */
+/* Asks for CLOSE_STREAM as soon as there is room. */
+void bk_server_close(struct bk_server *s, uint32_t stream);
+void bk_server_flush_closes(struct bk_server *s, struct bk_server_out *out);
+void bk_server_send_success(struct bk_server *s, uint32_t stream, uint16_t method,
+                            const uint8_t txid[BK_STUN_TXID_BYTES], struct bk_server_out *out);
+void bk_server_send_error(struct bk_server *s, uint32_t stream, uint16_t method,
+                          const uint8_t txid[BK_STUN_TXID_BYTES], uint16_t code,
+                          struct bk_server_out *out);
+
+/* messages.c: one whole message of a stream */
+void bk_server_on_message(struct bk_server *s, const struct bk_now *now, uint64_t number,
+                          struct bk_slice bytes, struct bk_server_out *out);
+
+/* queries.c: a query's number, 0 when the table is full */
+uint32_t bk_server_query_start(struct bk_server *s, enum bk_server_query_kind kind, uint32_t stream,
+                               const uint8_t txid[BK_STUN_TXID_BYTES]);
+/* Ends it: copies it out and frees its place. False if there is no such query. */
+bool bk_server_query_end(struct bk_server *s, uint64_t number, struct bk_server_query *out);
+
+/* lookup.c, enrol.c, calls.c: requests of a stream that may make them, and the answers of the shell.
+ * The former return what bk_..._read said. */
+BK_NODISCARD enum bk_err bk_server_on_lookup(struct bk_server *s, uint32_t stream,
+                                             const struct bk_stun *m, struct bk_server_out *out);
+void bk_server_on_device(struct bk_server *s, const struct bk_now *now,
+                         const struct bk_server_event *event, struct bk_server_out *out);
+void bk_server_ask_device(struct bk_server *s, uint32_t query, struct bk_slice name,
+                          struct bk_server_out *out);
+BK_NODISCARD enum bk_err bk_server_on_enrol(struct bk_server *s, uint32_t stream,
+                                            const struct bk_stun *m, struct bk_server_out *out);
+void bk_server_on_enrolled(struct bk_server *s, const struct bk_now *now,
+                           const struct bk_server_event *event, struct bk_server_out *out);
+void bk_server_on_exception(struct bk_server *s, const struct bk_now *now,
+                            const struct bk_server_event *event);
+/* After an exception that is news: its row, streams and calls. */
+void bk_server_apply_exception(struct bk_server *s, bk_time now, uint64_t equipment_id);
+
+BK_NODISCARD enum bk_err bk_server_on_connect(struct bk_server *s, const struct bk_now *now,
+                                              uint32_t stream, const struct bk_stun *m,
+                                              struct bk_server_out *out);
+/* The store's word on the called device: 0, or why not. */
+void bk_server_call_found(struct bk_server *s, const struct bk_now *now, uint32_t call,
+                          uint16_t code, struct bk_server_out *out);
+/* Tells the requester (code 0: nothing), writes the audit, closes the device's stream, frees. */
+void bk_server_call_end(struct bk_server *s, bk_time now, uint32_t call, uint16_t code,
+                        enum bk_server_audit how, struct bk_server_out *out);
+/* All calls to a revoked device, at the next work: there may be no room for them now. */
+void bk_server_end_calls_of_device(struct bk_server *s, bk_time now, uint64_t equipment_id);
+void bk_server_call_due(struct bk_server *s, bk_time now, struct bk_server_call *c,
+                        struct bk_server_out *out);
+/* The device has taken it: tells the requester. */
+void bk_server_call_delivered(struct bk_server *s, bk_time now, uint32_t call,
+                              struct bk_server_out *out);
+void bk_server_set_timer(struct bk_server *s, struct bk_server_call *c, bk_time at);
+/* Once per call; what comes later is not written. */
+void bk_server_audit_call(struct bk_server *s, bk_time now, struct bk_server_call *c,
+                          enum bk_server_audit how, struct bk_server_out *out);
+
+/* delivery.c: the device's side of a call */
+void bk_server_wait(struct bk_server *s, uint32_t call); /* joins the device's queue */
+void bk_server_stop_waiting(struct bk_server *s, uint32_t call);
+void bk_server_row_changed(struct bk_server *s, bk_time now, uint64_t equipment_id);
+/* False if no call waits for the device of that stream. */
+bool bk_server_offer(struct bk_server *s, bk_time now, uint32_t stream, struct bk_server_out *out);
+BK_NODISCARD enum bk_err bk_server_on_device_message(struct bk_server *s, const struct bk_now *now,
+                                                     uint32_t stream, const struct bk_stun *m,
+                                                     struct bk_server_out *out);
+
+#endif

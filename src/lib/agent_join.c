@@ -1,0 +1,183 @@
+/* Joining as a device, and the beckon:// URI that names it to callers. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/agent_config.h"
+#include "lib/enrolment.h"
+#include "lib/fail.h"
+#include "lib/files.h"
+#include "lib/loop.h"
+
+static const char file_key[] = "device.key";
+static const char file_cert[] = "device.crt";
+static const char file_ca[] = "ca.crt";
+static const char file_config[] = "agent.conf";
+
+enum {
+    CONFIG_TEXT_BYTES = 1024,
+    BOX_KEY_LIFE_S = 366 * 86400,
+};
+
+/* A box key signed by the device's key. */
+static enum bk_err box_key_make(EVP_PKEY *key, struct bk_box_pair *pair,
+                                uint8_t out[BK_BOX_KEY_BYTES])
+{
+    struct bk_random rng = bk_random_system();
+    struct bk_now now = bk_now_sample();
+    struct bk_box_key box_key = {.made_s = now.unix_s, .until_s = now.unix_s + BOX_KEY_LIFE_S};
+    uint8_t seed[BK_X509_KEY_BYTES];
+    enum bk_err err = bk_x509_key_seed(key, seed);
+
+    if (err != BK_OK) {
+        return err;
+    }
+    bk_box_pair_make(&rng, pair);
+    memcpy(box_key.key, pair->public_key, sizeof box_key.key);
+    bk_box_key_sign(&box_key, seed, out);
+    bk_wipe(seed, sizeof seed);
+    return BK_OK;
+}
+
+static enum bk_err config_write(const char *dir, const struct bk_token *token, uint64_t id)
+{
+    char text[CONFIG_TEXT_BYTES];
+    int n = snprintf(text, sizeof text,
+                     "; beckon-agent: see docs/manual.md for every key\n"
+                     "[agent]\n"
+                     "id = %llu\n"
+                     "server = %s\n"
+                     "\n"
+                     "; What callers may reach, one section each:\n"
+                     "[service ssh]\n"
+                     "target = tcp:127.0.0.1:22\n",
+                     (unsigned long long)id, token->host);
+
+    if (n < 0 || (size_t)n >= sizeof text) {
+        return BK_E_NOSPACE;
+    }
+    return bk_file_write(dir, file_config, bk_slice(text, (size_t)n));
+}
+
+static enum bk_err save_cert(const char *dir, const char *name, X509 *cert)
+{
+    char path[BK_PATH_BYTES];
+    enum bk_err err = bk_file_path(dir, name, path);
+
+    return err == BK_OK ? bk_x509_save(path, cert, true) : err;
+}
+
+/* agent.conf comes last: it is what makes a directory "joined". */
+static enum bk_err save(const char *dir, const struct bk_token *token, const struct bk_box_pair *pair,
+                        const struct bk_enrolled *enrolled)
+{
+    struct bk_registration_secret state = {.generation = enrolled->generation, .epoch = enrolled->epoch};
+    enum bk_err err = bk_box_pair_write(dir, pair);
+
+    memcpy(state.key, enrolled->registration_key, sizeof state.key);
+    if (err == BK_OK) {
+        err = bk_registration_secret_write(dir, &state);
+    }
+    bk_wipe(&state, sizeof state);
+    if (err == BK_OK) {
+        err = save_cert(dir, file_cert, enrolled->cert);
+    }
+    if (err == BK_OK) {
+        err = save_cert(dir, file_ca, enrolled->ca);
+    }
+    return err == BK_OK ? config_write(dir, token, enrolled->equipment_id) : err;
+}
+
+enum beckon_status beckon_agent_join(const char *state_dir, const char *token,
+                                     struct beckon_error *error)
+{
+    struct bk_enrolment enrolment = {.device = true};
+    struct bk_enrolled enrolled;
+    struct bk_box_pair pair;
+    enum beckon_status status = bk_token_check(token, BK_ROLE_DEVICE, &enrolment.token, error);
+
+    if (status != BECKON_OK) {
+        return status;
+    }
+    if (bk_file_exists(state_dir, file_config)) {
+        return bk_fail(error, BECKON_FAILED,
+                       "%s is joined already; give another --state, or remove it first", state_dir);
+    }
+    if (bk_seal_init() != BK_OK) {
+        return bk_fail(error, BECKON_FAILED, "libsodium cannot be used on this machine");
+    }
+    status = bk_join_key(state_dir, file_key, &enrolment.key, error);
+    if (status != BECKON_OK) {
+        return status;
+    }
+    if (box_key_make(enrolment.key, &pair, enrolment.box_key) != BK_OK) {
+        status = bk_fail(error, BECKON_FAILED, "no box key could be made");
+    } else {
+        status = bk_enrol_run(&enrolment, &enrolled, error);
+    }
+    if (status == BECKON_OK) {
+        if (save(state_dir, &enrolment.token, &pair, &enrolled) != BK_OK) {
+            status = bk_fail(error, BECKON_FAILED,
+                             "%s cannot be written (%s); mend that and join again with the same token",
+                             state_dir, strerror(errno));
+        }
+        bk_enrolled_fini(&enrolled);
+    }
+    bk_wipe(&pair, sizeof pair);
+    EVP_PKEY_free(enrolment.key);
+    return status;
+}
+
+/* The pin of the key in DIR/device.key. */
+static enum beckon_status own_pin(const char *state_dir, uint8_t pin[BK_PIN_BYTES],
+                                  struct beckon_error *error)
+{
+    char path[BK_PATH_BYTES];
+    uint8_t raw[BK_X509_KEY_BYTES];
+    EVP_PKEY *key = NULL;
+    enum bk_err err = bk_file_path(state_dir, file_key, path);
+
+    if (err == BK_OK) {
+        err = bk_x509_key_load(path, &key);
+    }
+    if (err == BK_OK) {
+        err = bk_x509_key_raw(key, raw);
+    }
+    EVP_PKEY_free(key);
+    if (err != BK_OK) {
+        return bk_fail(error, err == BK_E_NOTFOUND ? BECKON_NOT_JOINED : BECKON_BAD_CONFIG,
+                       "%s/%s cannot be used (%s); join again", state_dir, file_key, bk_err_text(err));
+    }
+    bk_pin_of_key(raw, pin);
+    return BECKON_OK;
+}
+
+enum beckon_status beckon_agent_uri(const char *state_dir, char *out, size_t size,
+                                    struct beckon_error *error)
+{
+    struct bk_agent_config *config = malloc(sizeof *config);
+    struct bk_uri uri = {0};
+    char text[BK_URI_TEXT_BYTES];
+    enum beckon_status status;
+
+    if (config == NULL || bk_seal_init() != BK_OK) {
+        free(config);
+        return bk_fail(error, BECKON_FAILED, "no memory");
+    }
+    status = bk_agent_config_read(state_dir, NULL, config, error);
+    memcpy(uri.host, config->server, sizeof uri.host);
+    uri.equipment_id = config->equipment_id;
+    free(config);
+    if (status == BECKON_OK) {
+        status = own_pin(state_dir, uri.pin, error);
+    }
+    if (status != BECKON_OK) {
+        return status;
+    }
+    if (bk_uri_write(&uri, text) != BK_OK || strlen(text) >= size) {
+        return bk_fail(error, BECKON_FAILED, "the URI does not fit %zu bytes", size);
+    }
+    memcpy(out, text, strlen(text) + 1);
+    return BECKON_OK;
+}

@@ -1,0 +1,125 @@
+#include "lib/channel.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+
+#include "base/reader.h"
+#include "base/writer.h"
+
+static void write_addr(struct bk_writer *w, const struct bk_addr *a)
+{
+    bk_write_bytes(w, BK_SLICE_OF(a->ip));
+    bk_write_u16(w, a->port);
+}
+
+static void read_addr(struct bk_reader *r, struct bk_addr *a)
+{
+    bk_read_copy(r, a->ip, sizeof a->ip);
+    a->port = bk_read_u16(r);
+}
+
+static void write_tag(struct bk_writer *w, const struct bk_tag *tag)
+{
+    bk_write_u64(w, tag->random);
+    bk_write_u32(w, tag->counter);
+}
+
+static void read_tag(struct bk_reader *r, struct bk_tag *tag)
+{
+    tag->random = bk_read_u64(r);
+    tag->counter = bk_read_u32(r);
+}
+
+enum bk_err bk_channel_send(int fd, const struct bk_channel_message *in)
+{
+    uint8_t buf[BK_CHANNEL_MAX_BYTES];
+    struct bk_writer w = bk_writer(buf, sizeof buf);
+    ssize_t n;
+
+    bk_write_u8(&w, (uint8_t)in->type);
+    switch (in->type) {
+    case BK_CHANNEL_HELLO:
+        write_addr(&w, &in->server);
+        write_addr(&w, &in->observed);
+        break;
+    case BK_CHANNEL_ADMIT:
+        bk_write_bytes(&w, BK_SLICE_OF(in->facts.call_id));
+        bk_write_u64(&w, in->facts.unix_s);
+        bk_write_u8(&w, in->facts.has_tag);
+        write_tag(&w, &in->facts.tag);
+        break;
+    case BK_CHANNEL_VERDICT:
+        bk_write_u8(&w, (uint8_t)in->verdict);
+        write_tag(&w, &in->tag);
+        bk_write_u64(&w, in->unix_s);
+        break;
+    case BK_CHANNEL_PASSWORD:
+        bk_write_u8(&w, in->right);
+        break;
+    }
+    do {
+        n = send(fd, w.buf, w.len, MSG_NOSIGNAL);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        return errno == EPIPE || errno == ECONNRESET ? BK_E_CLOSED : BK_E_IO;
+    }
+    return BK_OK;
+}
+
+static enum bk_err decode(struct bk_slice bytes, struct bk_channel_message *out)
+{
+    struct bk_reader r = bk_reader(bytes);
+    uint8_t type = bk_read_u8(&r);
+
+    *out = (struct bk_channel_message){0};
+    switch (type) {
+    case BK_CHANNEL_HELLO:
+        out->type = BK_CHANNEL_HELLO;
+        read_addr(&r, &out->server);
+        read_addr(&r, &out->observed);
+        break;
+    case BK_CHANNEL_ADMIT:
+        out->type = BK_CHANNEL_ADMIT;
+        bk_read_copy(&r, out->facts.call_id, sizeof out->facts.call_id);
+        out->facts.unix_s = bk_read_u64(&r);
+        out->facts.has_tag = bk_read_u8(&r) != 0;
+        read_tag(&r, &out->facts.tag);
+        break;
+    case BK_CHANNEL_VERDICT: {
+        uint8_t verdict = bk_read_u8(&r);
+
+        if (verdict > BK_ADMISSION_BUSY) {
+            return BK_E_MALFORMED;
+        }
+        out->type = BK_CHANNEL_VERDICT;
+        out->verdict = (enum bk_admission_verdict)verdict;
+        read_tag(&r, &out->tag);
+        out->unix_s = bk_read_u64(&r);
+        break;
+    }
+    case BK_CHANNEL_PASSWORD:
+        out->type = BK_CHANNEL_PASSWORD;
+        out->right = bk_read_u8(&r) != 0;
+        break;
+    default:
+        return BK_E_MALFORMED;
+    }
+    return bk_reader_end(&r) == BK_OK ? BK_OK : BK_E_MALFORMED;
+}
+
+enum bk_err bk_channel_receive(int fd, struct bk_channel_message *out)
+{
+    uint8_t buf[BK_CHANNEL_MAX_BYTES];
+    ssize_t n;
+
+    do {
+        n = recv(fd, buf, sizeof buf, 0);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0) {
+        return errno == EAGAIN || errno == EWOULDBLOCK ? BK_E_TRUNCATED : BK_E_IO;
+    }
+    if (n == 0) {
+        return BK_E_CLOSED;
+    }
+    return decode(bk_slice(buf, (size_t)n), out);
+}

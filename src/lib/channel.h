@@ -1,0 +1,43 @@
+/* What the idle part and a call's process say to each other over their socket pair (SOCK_SEQPACKET,
+ * one message a packet).
+ *
+ *   idle → call   HELLO    server's address, observed address       once, first
+ *   call → idle   ADMIT    call ID, time, tag                       at most once
+ *   idle → call   VERDICT  verdict, current tag, the agent's clock
+ *   call → idle   PASSWORD right or wrong                           at most once
+ *
+ * Either side's end of the socket ends the other: a call does not outlive its agent. */
+#ifndef BK_LIB_CHANNEL_H
+#define BK_LIB_CHANNEL_H
+
+#include "base/addr.h"
+#include "core/agent/admission.h"
+
+enum {
+    BK_CHANNEL_MAX_BYTES = 64,
+};
+
+enum bk_channel_type {
+    BK_CHANNEL_HELLO = 1,
+    BK_CHANNEL_ADMIT = 2,
+    BK_CHANNEL_VERDICT = 3,
+    BK_CHANNEL_PASSWORD = 4,
+};
+
+struct bk_channel_message {
+    enum bk_channel_type type;
+    struct bk_addr server;              /* HELLO */
+    struct bk_addr observed;            /* HELLO */
+    struct bk_admission_facts facts;    /* ADMIT */
+    enum bk_admission_verdict verdict;  /* VERDICT */
+    struct bk_tag tag;                  /* VERDICT */
+    uint64_t unix_s;                    /* VERDICT; 0 if no clock is trusted */
+    bool right;                         /* PASSWORD */
+};
+
+/* BK_E_IO, BK_E_CLOSED. The socket's buffer always has room for the few messages of a call. */
+BK_NODISCARD enum bk_err bk_channel_send(int fd, const struct bk_channel_message *in);
+/* BK_E_CLOSED at the end, BK_E_MALFORMED, BK_E_TRUNCATED when there is nothing now (non-blocking). */
+BK_NODISCARD enum bk_err bk_channel_receive(int fd, struct bk_channel_message *out);
+
+#endif

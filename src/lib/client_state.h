@@ -1,0 +1,34 @@
+/* The requester's state directory: who we are, which server, and which devices we know.
+ *
+ *   user.key user.crt ca.crt beckon.conf known_devices */
+#ifndef BK_LIB_CLIENT_STATE_H
+#define BK_LIB_CLIENT_STATE_H
+
+#include "beckon/beckon.h"
+#include "net/x509.h"
+#include "seal/text.h"
+#include "wire/attrs.h"
+
+struct bk_client_state {
+    char server[BK_HOST_MAX_BYTES + 1];
+    uint16_t port;
+    EVP_PKEY *key;
+    X509 *cert, *ca;
+};
+
+/* NOT_JOINED, BAD_CONFIG. */
+enum beckon_status bk_client_state_read(const char *dir, struct bk_client_state *out,
+                                        struct beckon_error *error);
+void bk_client_state_fini(struct bk_client_state *state);
+
+/* known_devices: one line a device, "EQUIPMENT-ID FINGERPRINT". BAD_CONFIG for a malformed file. */
+enum beckon_status bk_known_find(const char *dir, uint64_t equipment_id, bool *found,
+                                 uint8_t pin[BK_PIN_BYTES], struct beckon_error *error);
+/* Adds a device; KEY_CHANGED if another fingerprint stands there. Written whole or not at all. */
+enum beckon_status bk_known_add(const char *dir, uint64_t equipment_id,
+                                const uint8_t pin[BK_PIN_BYTES], struct beckon_error *error);
+
+/* The advice that goes with BECKON_KEY_CHANGED. */
+enum beckon_status bk_key_changed(const char *dir, uint64_t equipment_id, struct beckon_error *error);
+
+#endif

@@ -1,0 +1,168 @@
+/* Pins of devices (see client_state.h): trust at first contact, or taken from a beckon:// URI. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/number.h"
+#include "lib/client_state.h"
+#include "lib/fail.h"
+#include "lib/files.h"
+
+static const char file_known[] = "known_devices";
+
+/* Takes the next line off `text`. */
+static bool next_line(struct bk_slice *text, struct bk_slice *line)
+{
+    const uint8_t *end;
+
+    if (text->n == 0) {
+        return false;
+    }
+    end = memchr(text->p, '\n', text->n);
+    line->p = text->p;
+    line->n = end == NULL ? text->n : (size_t)(end - text->p);
+    text->p += end == NULL ? text->n : line->n + 1;
+    text->n -= end == NULL ? text->n : line->n + 1;
+    return true;
+}
+
+/* "2133 FINGERPRINT" */
+static bool parse_line(struct bk_slice line, uint64_t *id, uint8_t pin[BK_PIN_BYTES])
+{
+    const uint8_t *space = memchr(line.p, ' ', line.n);
+    size_t n;
+
+    if (space == NULL) {
+        return false;
+    }
+    n = (size_t)(space - line.p);
+    return bk_equipment_id_parse(bk_slice(line.p, n), id) == BK_OK &&
+           bk_pin_parse(bk_slice(space + 1, line.n - n - 1), pin) == BK_OK;
+}
+
+static enum beckon_status find_in(const char *dir, struct bk_slice text, uint64_t equipment_id,
+                                  bool *found, uint8_t pin[BK_PIN_BYTES], struct beckon_error *error)
+{
+    struct bk_slice line;
+    uint8_t seen[BK_PIN_BYTES];
+    uint64_t id;
+
+    *found = false;
+    for (unsigned number = 1; next_line(&text, &line); number++) {
+        if (line.n == 0 || line.p[0] == '#') {
+            continue;
+        }
+        if (!parse_line(line, &id, seen)) {
+            return bk_fail(error, BECKON_BAD_CONFIG,
+                           "%s/%s:%u: not \"ID FINGERPRINT\"; correct or remove that line", dir,
+                           file_known, number);
+        }
+        if (id == equipment_id && !*found) {
+            memcpy(pin, seen, BK_PIN_BYTES);
+            *found = true;
+        }
+    }
+    return BECKON_OK;
+}
+
+/* The whole file in fresh memory of BK_FILE_MAX_BYTES, the caller's to free; empty if there is none. */
+static enum beckon_status load(const char *dir, uint8_t **buf, size_t *n, struct beckon_error *error)
+{
+    enum bk_err err;
+
+    *n = 0;
+    *buf = malloc(BK_FILE_MAX_BYTES);
+    if (*buf == NULL) {
+        return bk_fail(error, BECKON_FAILED, "no memory");
+    }
+    err = bk_file_read(dir, file_known, *buf, BK_FILE_MAX_BYTES, n);
+    if (err == BK_OK || err == BK_E_NOTFOUND) {
+        return BECKON_OK;
+    }
+    free(*buf);
+    *buf = NULL;
+    return bk_fail(error, BECKON_BAD_CONFIG, "%s/%s cannot be read (%s)", dir, file_known,
+                   bk_err_text(err));
+}
+
+enum beckon_status bk_known_find(const char *dir, uint64_t equipment_id, bool *found,
+                                 uint8_t pin[BK_PIN_BYTES], struct beckon_error *error)
+{
+    uint8_t *buf;
+    size_t n;
+    enum beckon_status status = load(dir, &buf, &n, error);
+
+    if (status == BECKON_OK) {
+        status = find_in(dir, bk_slice(buf, n), equipment_id, found, pin, error);
+    }
+    free(buf);
+    return status;
+}
+
+enum beckon_status bk_key_changed(const char *dir, uint64_t equipment_id, struct beckon_error *error)
+{
+    return bk_fail(error, BECKON_KEY_CHANGED,
+                   "device %llu shows another key than the pinned one: it was replaced, or somebody "
+                   "poses as it; if you know why, remove its line from %s/%s and pin it anew",
+                   (unsigned long long)equipment_id, dir, file_known);
+}
+
+/* The file with one more line. */
+static enum beckon_status append(const char *dir, uint8_t *buf, size_t n, uint64_t equipment_id,
+                                 const uint8_t pin[BK_PIN_BYTES], struct beckon_error *error)
+{
+    struct bk_writer w = bk_writer(buf, BK_FILE_MAX_BYTES);
+    char id[21], text[BK_PIN_TEXT_BYTES];
+
+    w.len = n;
+    if (n > 0 && buf[n - 1] != '\n') {
+        bk_write_u8(&w, '\n');
+    }
+    bk_number_format(equipment_id, id);
+    bk_pin_format(pin, text);
+    bk_write_bytes(&w, bk_slice_text(id));
+    bk_write_u8(&w, ' ');
+    bk_write_bytes(&w, bk_slice_text(text));
+    bk_write_u8(&w, '\n');
+    if (w.err != BK_OK || bk_file_write(dir, file_known, bk_writer_bytes(&w)) != BK_OK) {
+        return bk_fail(error, BECKON_FAILED, "%s/%s cannot be written; check owner and space", dir,
+                       file_known);
+    }
+    return BECKON_OK;
+}
+
+enum beckon_status bk_known_add(const char *dir, uint64_t equipment_id,
+                                const uint8_t pin[BK_PIN_BYTES], struct beckon_error *error)
+{
+    uint8_t known[BK_PIN_BYTES];
+    uint8_t *buf;
+    bool found;
+    size_t n;
+    enum beckon_status status = load(dir, &buf, &n, error);
+
+    if (status == BECKON_OK) {
+        status = find_in(dir, bk_slice(buf, n), equipment_id, &found, known, error);
+    }
+    if (status == BECKON_OK && !found) {
+        status = append(dir, buf, n, equipment_id, pin, error);
+    } else if (status == BECKON_OK && memcmp(known, pin, BK_PIN_BYTES) != 0) {
+        status = bk_key_changed(dir, equipment_id, error);
+    }
+    free(buf);
+    return status;
+}
+
+enum beckon_status beckon_client_pin(const char *state_dir, const char *text,
+                                     struct beckon_error *error)
+{
+    struct bk_uri uri;
+
+    if (bk_uri_read(bk_slice_text(text), &uri) != BK_OK) {
+        return bk_fail(error, BECKON_USAGE,
+                       "\"%.80s\" is no beckon:// URI; take the line that \"beckon-agent uri\" printed",
+                       text);
+    }
+    if (bk_dir_make(state_dir) != BK_OK) {
+        return bk_fail(error, BECKON_FAILED, "%s cannot be made", state_dir);
+    }
+    return bk_known_add(state_dir, uri.equipment_id, uri.pin, error);
+}

@@ -1,0 +1,88 @@
+#include "lib/serve.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/fail.h"
+
+enum {
+    STATUS_NO_SERVICE = 404,
+    STATUS_NO_ANSWER = 502,
+    STATUS_NO_MEMORY = 503,
+};
+
+/* A stream whose service is being connected to. */
+struct joining {
+    struct bk_serve *serve;
+    struct bk_h2_stream *stream;
+    struct bk_target *target;
+    const struct bk_service *service;
+};
+
+static void on_target(void *ctx, int fd, int why)
+{
+    struct joining *j = ctx;
+    struct bk_h2_stream *stream = j->stream;
+    struct bk_serve *serve = j->serve;
+    const struct bk_service *service = j->service;
+
+    bk_h2_stream_set_owner(stream, NULL);
+    free(j);
+    if (fd < 0) {
+        bk_log(serve->log, serve->ctx, 0, "service %s: %s", service->name, strerror(why));
+        bk_h2_refuse(stream, STATUS_NO_ANSWER);
+        return;
+    }
+    bk_log(serve->log, serve->ctx, 1, "%s uses service %s", serve->caller, service->name);
+    if (bk_h2_accept(stream, fd, fd) != BK_OK) {
+        bk_log(serve->log, serve->ctx, 0, "service %s: the stream could not be joined", service->name);
+    }
+}
+
+/* "NAME:1" → the service. */
+static const struct bk_service *named(const struct bk_agent_config *config, const char *authority)
+{
+    size_t n = strlen(authority);
+
+    if (n < 3 || strcmp(authority + n - 2, ":1") != 0) {
+        return NULL;
+    }
+    return bk_service_find(config, bk_slice(authority, n - 2));
+}
+
+void bk_serve_request(struct bk_serve *serve, struct bk_h2_stream *stream, const char *authority)
+{
+    const struct bk_service *service = named(serve->config, authority);
+    struct joining *j;
+
+    if (service == NULL) {
+        bk_h2_refuse(stream, STATUS_NO_SERVICE);
+        return;
+    }
+    j = calloc(1, sizeof *j);
+    if (j == NULL) {
+        bk_h2_refuse(stream, STATUS_NO_MEMORY);
+        return;
+    }
+    *j = (struct joining){.serve = serve, .stream = stream, .service = service};
+    if (bk_target_connect(serve->base, serve->resolver, service, on_target, j, &j->target) != BK_OK) {
+        free(j);
+        bk_h2_refuse(stream, STATUS_NO_MEMORY);
+        return;
+    }
+    bk_h2_stream_set_owner(stream, j);
+}
+
+void bk_serve_finished(struct bk_serve *serve, struct bk_h2_stream *stream,
+                       const struct bk_h2_outcome *outcome)
+{
+    struct joining *j = bk_h2_stream_owner(stream);
+
+    if (j != NULL) { /* the caller left before the service answered */
+        bk_target_cancel(j->target);
+        free(j);
+    }
+    bk_log(serve->log, serve->ctx, 1, "a stream of %s ended; %llu bytes to it, %llu from it",
+           serve->caller, (unsigned long long)outcome->sent_bytes,
+           (unsigned long long)outcome->received_bytes);
+}

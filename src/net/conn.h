@@ -1,0 +1,102 @@
+/* A connection under TLS: opened (or accepted by net/listener.h), proven, then either framed messages
+ * both ways (control connections), or handed over as a bare SSL (end-to-end sessions, net/h2.h).
+ *
+ * Life: `open` once; `message` for each frame; `closed` once and last, unless the owner freed or took the
+ * connection first. Any callback may free the connection. No callback comes from inside a call of
+ * bk_conn_connect or bk_conn_send. The owner frees it after `closed` (within it is fine).
+ *
+ * A TLS 1.3 client is `open` before the server has judged its certificate: that refusal comes as
+ * `closed` with BK_CONN_TLS and BK_TLS_REFUSED_BY_PEER. */
+#ifndef BK_NET_CONN_H
+#define BK_NET_CONN_H
+
+#include <event2/event.h>
+
+#include "base/addr.h"
+#include "net/tls.h"
+
+struct bk_conn;
+
+enum bk_conn_end {
+    BK_CONN_ENDED_BY_PEER, /* in order, between two frames */
+    BK_CONN_ENDED_BY_US,   /* after bk_conn_close */
+    BK_CONN_CUT,           /* reset, or ended within a frame */
+    BK_CONN_UNREACHABLE,   /* no address took the TCP connection; os_error of the last */
+    BK_CONN_OPEN_TIMEOUT,  /* connecting and handshake took too long */
+    BK_CONN_TLS,           /* the handshake failed, see `tls` */
+    BK_CONN_IDLE,          /* nothing came for idle_ms */
+    BK_CONN_SLOW,          /* a frame was begun and not finished within frame_ms */
+    BK_CONN_BAD_FRAME,     /* not a frame, or too large */
+    BK_CONN_OVERFLOW,      /* the peer does not read: more than out_max_bytes wait */
+};
+
+struct bk_conn_closed {
+    enum bk_conn_end end;
+    enum bk_tls_failure tls; /* BK_CONN_TLS */
+    int os_error;            /* errno or 0 */
+    char text[BK_TLS_TEXT_BYTES]; /* one plain phrase, no full stop */
+};
+
+struct bk_conn_callbacks {
+    void *ctx;
+    void (*open)(void *ctx, struct bk_conn *conn, const struct bk_tls_peer *peer);
+    void (*message)(void *ctx, struct bk_conn *conn, struct bk_slice frame);
+    void (*closed)(void *ctx, struct bk_conn *conn, const struct bk_conn_closed *why);
+};
+
+/* How long is the frame that begins with `got`? BK_OK and its whole length in `bytes`; BK_E_TRUNCATED:
+ * cannot tell yet; anything else ends the connection as BK_CONN_BAD_FRAME. */
+typedef enum bk_err (*bk_conn_frame_fn)(struct bk_slice got, size_t *bytes);
+
+/* 0 takes the default. */
+struct bk_conn_limits {
+    uint32_t open_ms;      /* TCP and TLS together: 5000 */
+    uint32_t idle_ms;      /* nothing received: 0 is never */
+    uint32_t frame_ms;     /* from a frame's first byte to its last: 5000 */
+    size_t frame_max_bytes; /* 8192 */
+    size_t out_max_bytes;   /* 65536 */
+};
+
+struct bk_conn_config {
+    struct bk_tls *tls;        /* borrowed while connecting starts; may be freed after */
+    bk_conn_frame_fn frame;    /* NULL if the owner always takes the SSL */
+    struct bk_conn_callbacks on; /* `message` NULL likewise */
+    struct bk_conn_limits limits;
+};
+
+/* Connects to the first of `addrs` (1 to 16) that answers: a new address is begun every 250 ms or as soon
+ * as one fails (RFC 8305); the first TCP connection gets the handshake. `local`: bind to this (NULL: any;
+ * port 0: any port). BK_E_RANGE, BK_E_NOMEM; failing to connect is told by `closed`. */
+BK_NODISCARD enum bk_err bk_conn_connect(struct event_base *base, const struct bk_conn_config *config,
+                                         const struct bk_addr *addrs, size_t n_addrs,
+                                         const struct bk_addr *local, struct bk_conn **out);
+
+/* Queues one frame. BK_E_STATE before `open` and after closing began; BK_E_NOSPACE: it does not fit any
+ * more, the connection ends (`closed` comes later). */
+BK_NODISCARD enum bk_err bk_conn_send(struct bk_conn *conn, struct bk_slice frame);
+
+/* Ends in order once everything queued is sent (at most 5 s); reads no more. `closed` tells. */
+void bk_conn_close(struct bk_conn *conn);
+
+/* Ends at once, without `closed`. NULL is fine. */
+void bk_conn_free(struct bk_conn *conn);
+
+/* Only within `open`: the connection becomes the caller's, who owns SSL and descriptor (SSL_get_fd) from
+ * then on; `conn` is gone. Nothing has been read behind the handshake, but OpenSSL may hold bytes:
+ * call SSL_read before waiting for the socket. */
+SSL *bk_conn_take_ssl(struct bk_conn *conn);
+
+/* An accepted connection comes with the listener's ctx: give it its own. */
+void bk_conn_set_ctx(struct bk_conn *conn, void *ctx);
+void *bk_conn_ctx(const struct bk_conn *conn);
+/* Idle limit from now on; 0: none. */
+void bk_conn_set_idle(struct bk_conn *conn, uint32_t idle_ms);
+/* NULL before `open`. */
+const struct bk_tls_peer *bk_conn_peer(const struct bk_conn *conn);
+/* For bk_tls_take_ca and SSL_get_servername; NULL before TCP stands. */
+SSL *bk_conn_borrow_ssl(struct bk_conn *conn);
+/* Zeroes before TCP stands. */
+struct bk_addr bk_conn_remote(const struct bk_conn *conn);
+struct bk_addr bk_conn_local(const struct bk_conn *conn);
+
+#endif

@@ -1,0 +1,123 @@
+/* TCP of a connection that we open: the addresses in order, a new one every 250 ms or as soon as one fails
+ * (RFC 8305, section 5, without its sorting: the caller's order counts). The first that stands is kept. */
+#include "net/conn_private.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/sockaddr.h"
+
+static void on_dialled(evutil_socket_t fd, short what, void *ctx);
+
+static void drop(struct bk_conn_dial *d)
+{
+    if (d->fd < 0)
+        return;
+    (void)event_del(&d->event);
+    close(d->fd);
+    d->fd = -1;
+}
+
+void bk_conn_dial_stop(struct bk_conn *c)
+{
+    (void)event_del(&c->stagger);
+    if (c->dials == NULL)
+        return;
+    for (size_t i = 0; i < c->n_addrs; i++)
+        drop(&c->dials[i]);
+}
+
+/* A socket for `addr`, bound if asked for; -1 and errno. */
+static int make_socket(const struct bk_conn *c, const struct bk_addr *addr, int *family)
+{
+    int fd = -1;
+    if (!c->bind_local) {
+        *family = bk_sockaddr_family(addr);
+        return socket(*family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    }
+    if (bk_socket_bind(SOCK_STREAM, &c->local, false, &fd, family) != BK_OK)
+        return -1;
+    return fd;
+}
+
+/* True if it is under way (or stands already: the event comes then at once). */
+static bool begin(struct bk_conn *c, size_t i)
+{
+    struct bk_conn_dial *d = &c->dials[i];
+    struct sockaddr_storage ss;
+    socklen_t len = 0;
+    int family = 0;
+    d->fd = make_socket(c, &c->addrs[i], &family);
+    if (d->fd < 0) {
+        c->last_error = errno;
+        return false;
+    }
+    event_assign(&d->event, c->base, d->fd, EV_WRITE, on_dialled, d);
+    if (bk_sockaddr_write(&c->addrs[i], family, &ss, &len) != BK_OK) {
+        c->last_error = EAFNOSUPPORT; /* bound to an IPv4 address, and this is an IPv6 one */
+        drop(d);
+        return false;
+    }
+    if ((connect(d->fd, (struct sockaddr *)&ss, len) != 0 && errno != EINPROGRESS) ||
+        event_add(&d->event, NULL) != 0) {
+        c->last_error = errno;
+        drop(d);
+        return false;
+    }
+    return true;
+}
+
+static bool any_under_way(const struct bk_conn *c)
+{
+    for (size_t i = 0; i < c->n_addrs; i++)
+        if (c->dials[i].fd >= 0)
+            return true;
+    return false;
+}
+
+void bk_conn_dial_next(struct bk_conn *c)
+{
+    (void)event_del(&c->stagger);
+    while (c->next_addr < c->n_addrs) {
+        if (begin(c, c->next_addr++)) {
+            if (c->next_addr < c->n_addrs)
+                bk_conn_arm(&c->stagger, BK_CONN_STAGGER_MS);
+            return;
+        }
+    }
+    if (!any_under_way(c))
+        bk_conn_end(c, BK_CONN_UNREACHABLE, BK_TLS_OK, c->last_error);
+}
+
+void bk_conn_on_stagger(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd, (void)what;
+    struct bk_conn *c = ctx;
+    bk_conn_enter(c);
+    bk_conn_dial_next(c);
+    bk_conn_leave(c);
+}
+
+static void on_dialled(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)what;
+    struct bk_conn_dial *d = ctx;
+    struct bk_conn *c = d->conn;
+    int error = 0;
+    socklen_t len = sizeof error;
+    bk_conn_enter(c);
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+        error = errno;
+    if (error != 0) {
+        c->last_error = error;
+        drop(d);
+        bk_conn_dial_next(c);
+    } else {
+        d->fd = -1; /* kept: no longer the dial's */
+        (void)event_del(&d->event);
+        bk_conn_dial_stop(c);
+        bk_conn_begin_tls(c, fd);
+    }
+    bk_conn_leave(c);
+}

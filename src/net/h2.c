@@ -1,0 +1,373 @@
+/* A session's life: made, turned, ended. Everything that may end a stream or the session happens at the top of
+ * a turn, where neither nghttp2 nor OpenSSL is on the stack. Invariants: `ng` and `ssl` are not NULL
+ * while the phase is OPEN; nothing is freed while `busy`. */
+#include "net/h2_internal.h"
+
+#include <assert.h>
+#include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    UNSENT_BYTES =
+        256 * 1024, /* in the kernel, not yet on their way: what a small frame waits behind */
+};
+
+bk_time bk_h2_clock(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (bk_time)ts.tv_sec * BK_SECOND + (bk_time)ts.tv_nsec;
+}
+
+static struct timeval in_ms(uint64_t ms)
+{
+    return (struct timeval){.tv_sec = (time_t)(ms / 1000),
+                            .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+}
+
+void bk_h2_want_turn(struct bk_h2 *h)
+{
+    if (h->busy > 0) {
+        h->again = true;
+    } else if (!h->dead) {
+        event_active(&h->ev_turn, EV_TIMEOUT, 0);
+    }
+}
+
+void bk_h2_blame(struct bk_h2 *h, enum bk_err why, const char *text)
+{
+    if (h->text[0] == '\0') {
+        h->why = why;
+        (void)snprintf(h->text, sizeof h->text, "%s", text);
+    }
+}
+
+/* No HTTP/2 from here on. Streams whose both ends are known may still write out what they hold. */
+static void leave_http(struct bk_h2 *h)
+{
+    if (h->ng == NULL) {
+        return;
+    }
+    nghttp2_session *ng = h->ng;
+    h->ng = NULL;
+    for (struct bk_h2_stream *s = h->streams; s != NULL; s = s->next) {
+        if (!s->http_closed) {
+            s->http_closed = true;
+            bk_h2_stream_settle(s, BK_H2_LOST, 0, 0);
+        }
+    }
+    nghttp2_session_del(ng);
+    h->sweep = true;
+}
+
+void bk_h2_lose(struct bk_h2 *h, enum bk_err why, const char *text)
+{
+    if (h->phase == H2_CLOSED) {
+        return;
+    }
+    bk_h2_blame(h, why, text); /* in CLOSING it is known already */
+    h->phase = H2_CLOSED;
+    leave_http(h);
+    bk_h2_close_socket(h);
+    h->again = true;
+}
+
+/* ---- The turn ---- */
+
+static void sweep(struct bk_h2 *h)
+{
+    h->sweep = false;
+    for (struct bk_h2_stream *s = h->streams, *next; s != NULL; s = next) {
+        next = s->next; /* callbacks may add streams, at the head; only this loop frees any */
+        if (!bk_h2_stream_is_over(s)) {
+            continue;
+        }
+        bk_pump_close(&s->pump, s->outcome.how != BK_H2_CLEAN);
+        bool known = s->known;
+        s->known = false;
+        h->n_streams -= known;
+        if (known && !h->dead && h->config.on.finished != NULL) {
+            h->config.on.finished(h->config.ctx, s, &s->outcome);
+        }
+        next = s->next;
+        bk_h2_stream_free(s);
+    }
+}
+
+static void destroy(struct bk_h2 *h)
+{
+    h->busy++;                 /* asks for turns lead nowhere now */
+    if (h->phase == H2_OPEN) { /* a last word, if it costs no waiting */
+        (void)nghttp2_session_terminate_session(h->ng, NGHTTP2_NO_ERROR);
+        bk_h2_write(h);
+    }
+    if (h->phase == H2_OPEN) {
+        (void)SSL_shutdown(h->ssl);
+        if (bk_h2_bio_flush(&h->bio) != BK_OK) {
+            h->bio.out_len = 0; /* then without it */
+        }
+    }
+    h->phase = H2_CLOSED;
+    leave_http(h);
+    bk_h2_close_socket(h);
+    while (h->streams != NULL) {
+        bk_h2_stream_free(h->streams);
+    }
+    event_del(&h->ev_turn);
+    free(h);
+}
+
+/* Both sides have said all they had to: whatever was agreed on is the end. */
+static bool http_is_over(const struct bk_h2 *h)
+{
+    return h->plain_n == 0 && nghttp2_session_want_read(h->ng) == 0 &&
+           nghttp2_session_want_write(h->ng) == 0;
+}
+
+static void turn(struct bk_h2 *h)
+{
+    h->busy++;
+    h->again = false;
+    h->now = bk_h2_clock();
+    if (h->phase == H2_OPEN && h->readable) {
+        bk_h2_read(h);
+    }
+    if (h->phase == H2_OPEN) {
+        bk_h2_write(h);
+    }
+    if (h->phase == H2_OPEN && http_is_over(h)) {
+        bk_h2_blame(h, BK_OK, "ended");
+        leave_http(h);
+        bk_h2_begin_closing(h);
+    }
+    if (h->phase == H2_CLOSING) {
+        bk_h2_closing_turn(h);
+    }
+    if (h->sweep) {
+        sweep(h);
+    }
+    if (h->phase == H2_CLOSED && h->streams == NULL && !h->ended_told && !h->dead) {
+        h->ended_told = true;
+        if (h->config.on.ended != NULL) {
+            h->config.on.ended(h->config.ctx, h->why, h->text);
+        }
+    }
+    h->busy--;
+    if (h->dead) {
+        destroy(h);
+    } else if (h->again && !h->ended_told) {
+        const struct timeval now = {0, 0}; /* after a look at everybody else's events */
+        (void)event_add(&h->ev_turn, &now);
+    }
+}
+
+static void on_turn(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    turn(arg);
+}
+
+static void on_read(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct bk_h2 *h = arg;
+    h->readable = true;
+    bk_h2_want_turn(h);
+}
+
+static void on_write(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct bk_h2 *h = arg;
+    h->blocked = false;
+    h->heard = bk_h2_clock(); /* it takes our bytes, so it lives */
+    bk_h2_want_turn(h);
+}
+
+static void on_closing(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct bk_h2 *h = arg;
+    int left = 0;
+    if (h->phase == H2_CLOSING && ioctl(h->bio.fd, SIOCOUTQ, &left) == 0 && left > 0 &&
+        (h->closing_left == 0 || left < h->closing_left)) {
+        const struct timeval limit = in_ms(BK_H2_CLOSING_MS);
+        h->closing_left = left; /* slow, but the peer is still taking our last bytes */
+        (void)event_add(&h->ev_closing, &limit);
+        return;
+    }
+    h->busy++;
+    bk_h2_lose(h, h->why, "ended");
+    h->busy--;
+    bk_h2_want_turn(h);
+}
+
+/* ---- Keepalive and PING ---- */
+
+static void on_idle(evutil_socket_t fd, short what, void *arg)
+{
+    (void)fd;
+    (void)what;
+    struct bk_h2 *h = arg;
+    bk_time now = bk_h2_clock();
+    bk_time patience = h->config.keepalive_ms * BK_MS;
+    uint64_t next_ms = h->config.keepalive_wait_ms;
+    if (h->phase != H2_OPEN) {
+        return;
+    }
+    if (h->keepalive_at != 0 && h->heard < h->keepalive_at) {
+        h->busy++;
+        bk_h2_lose(h, BK_E_TIMEOUT, "the peer does not answer any more");
+        h->busy--;
+        bk_h2_want_turn(h);
+        return;
+    }
+    h->keepalive_at = 0;
+    if (now - h->heard >= patience) {
+        static const uint8_t opaque[8] = {'k'};
+        h->keepalive_at = now;
+        (void)nghttp2_submit_ping(h->ng, NGHTTP2_FLAG_NONE, opaque);
+        bk_h2_want_turn(h);
+    } else {
+        next_ms = (patience - (now - h->heard)) / BK_MS + 1;
+    }
+    struct timeval wait = in_ms(next_ms);
+    (void)event_add(&h->ev_idle, &wait);
+}
+
+BK_NODISCARD enum bk_err bk_h2_ping(struct bk_h2 *h)
+{
+    static const uint8_t opaque[8] = {'p'};
+    if (h->phase != H2_OPEN || h->ping_at != 0 ||
+        nghttp2_submit_ping(h->ng, NGHTTP2_FLAG_NONE, opaque) != 0) {
+        return BK_E_STATE;
+    }
+    h->ping_at = bk_h2_clock();
+    bk_h2_want_turn(h);
+    return BK_OK;
+}
+
+/* ---- The interface ---- */
+
+static void fill_defaults(struct bk_h2_config *c)
+{
+    c->max_streams = c->max_streams == 0 ? BK_H2_STREAMS_MAX : c->max_streams;
+    c->keepalive_ms = c->keepalive_ms == 0 ? BK_H2_KEEPALIVE_MS : c->keepalive_ms;
+    c->keepalive_wait_ms =
+        c->keepalive_wait_ms == 0 ? BK_H2_KEEPALIVE_WAIT_MS : c->keepalive_wait_ms;
+}
+
+static enum bk_err start_events(struct bk_h2 *h)
+{
+    int fd = h->bio.fd;
+    event_assign(&h->ev_read, h->base, fd, EV_READ | EV_PERSIST, on_read, h);
+    event_assign(&h->ev_write, h->base, fd, EV_WRITE, on_write, h);
+    event_assign(&h->ev_turn, h->base, -1, 0, on_turn, h);
+    event_assign(&h->ev_idle, h->base, -1, 0, on_idle, h);
+    event_assign(&h->ev_closing, h->base, -1, 0, on_closing, h);
+    struct timeval wait = in_ms(h->config.keepalive_ms);
+    if (event_add(&h->ev_read, NULL) != 0 ||
+        (h->config.keepalive_ms != UINT32_MAX && event_add(&h->ev_idle, &wait) != 0)) {
+        return BK_E_NOMEM;
+    }
+    return BK_OK;
+}
+
+BK_NODISCARD enum bk_err bk_h2_new(struct event_base *base, SSL *ssl,
+                                   const struct bk_h2_config *config, struct bk_h2 **out)
+{
+    assert(!config->server || config->on.request != NULL);
+    *out = NULL;
+    int fd = SSL_get_fd(ssl);
+    struct bk_h2 *h = calloc(1, sizeof *h);
+    if (h == NULL || fd < 0) {
+        SSL_free(ssl);
+        if (fd >= 0) {
+            close(fd);
+        }
+        free(h);
+        return fd < 0 ? BK_E_IO : BK_E_NOMEM;
+    }
+    h->base = base;
+    h->config = *config;
+    fill_defaults(&h->config);
+    h->ssl = ssl;
+    h->bio.fd = fd;
+    h->heard = bk_h2_clock();
+    h->readable = true; /* the handshake may have read further than its end */
+    int on = 1, unsent = UNSENT_BYTES;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* in tests it is no TCP */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+    (void)SSL_set_mode(ssl, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_AUTO_RETRY);
+    enum bk_err err = start_events(h);
+    err = err == BK_OK ? bk_h2_bio_set(ssl, &h->bio) : err;
+    err = err == BK_OK ? bk_h2_make_nghttp2(h) : err;
+    if (err != BK_OK) {
+        bk_h2_close_socket(h);
+        nghttp2_session_del(h->ng);
+        free(h);
+        return err;
+    }
+    bk_h2_want_turn(h);
+    *out = h;
+    return BK_OK;
+}
+
+void bk_h2_free(struct bk_h2 *h)
+{
+    if (h == NULL || h->dead) {
+        return;
+    }
+    h->dead = true;
+    if (h->busy == 0) {
+        destroy(h);
+    }
+}
+
+void bk_h2_shutdown(struct bk_h2 *h)
+{
+    if (h->phase != H2_OPEN || h->shutting_down) {
+        return;
+    }
+    h->shutting_down = true;
+    (void)nghttp2_submit_goaway(h->ng, NGHTTP2_FLAG_NONE,
+                                nghttp2_session_get_last_proc_stream_id(h->ng), NGHTTP2_NO_ERROR,
+                                NULL, 0);
+    bk_h2_want_turn(h);
+}
+
+size_t bk_h2_streams(const struct bk_h2 *h)
+{
+    return h->n_streams;
+}
+
+size_t bk_h2_queued_bytes(const struct bk_h2 *h)
+{
+    size_t n = 0;
+    for (const struct bk_h2_stream *s = h->streams; s != NULL; s = s->next) {
+        n += s->pump.q_len;
+    }
+    return n;
+}
+
+bool bk_h2_is_open(const struct bk_h2 *h)
+{
+    return h->phase == H2_OPEN && !h->shutting_down && !h->goaway_in && !h->dead;
+}
+
+SSL *bk_h2_ssl(const struct bk_h2 *h)
+{
+    return h->ssl;
+}

@@ -1,0 +1,126 @@
+/* TLS as Beckon uses it: 1.3 only, AES-128-GCM first, ALPN required, no tickets, no resumption, no early
+ * data. A `bk_tls` is one configured role; connections are started from it (net/conn.h does) and keep
+ * what they need alive, so it may be freed while they live.
+ *
+ * OpenSSL writes to sockets in a way that raises SIGPIPE: the program must ignore that signal.
+ *
+ * The role decides what a peer must show; nobody above can forget to check. Which ALPN name needs which
+ * kind of certificate is above this file. With the build option BECKON_KEYLOG the secrets go to the file
+ * named by SSLKEYLOGFILE; release builds hold no such code. */
+#ifndef BK_NET_TLS_H
+#define BK_NET_TLS_H
+
+#include <openssl/ssl.h>
+
+#include "base/err.h"
+#include "net/x509.h"
+
+enum {
+    BK_TLS_ALPN_BYTES = 32, /* with terminator */
+    BK_TLS_ALPN_MAX = 4,    /* names of one server */
+    BK_TLS_TEXT_BYTES = 160,
+};
+
+struct bk_tls;
+
+/* Who is at the other end, once the handshake is over. */
+struct bk_tls_peer {
+    bool certified;                 /* showed a certificate, and it passed; else only `alpn` counts */
+    char uri[BK_X509_URI_BYTES];    /* of the certificate; empty if it has none (call certificates) */
+    uint8_t key[BK_X509_KEY_BYTES]; /* raw Ed25519 public key */
+    uint8_t pin[BK_X509_PIN_BYTES];
+    size_t der_n;
+    uint8_t der[BK_X509_DER_MAX_BYTES];
+    char alpn[BK_TLS_ALPN_BYTES];
+};
+
+/* Why a handshake failed. */
+enum bk_tls_failure {
+    BK_TLS_OK = 0,
+    BK_TLS_REFUSED_BY_PEER, /* the peer did not accept our certificate, or wants one */
+    BK_TLS_NOT_OUR_CA,      /* the peer's certificate is not signed by the CA we know */
+    BK_TLS_WRONG_NAME,      /* host name, address or URI is not in the certificate; or no such server name */
+    BK_TLS_WRONG_KEY,       /* the peer's key (or the CA's) is not the pinned one */
+    BK_TLS_EXPIRED,         /* the peer's certificate, or it is not valid yet: a clock may be wrong */
+    BK_TLS_NO_CERTIFICATE,  /* the peer showed none where one is needed */
+    BK_TLS_NO_ALPN,         /* no protocol in common */
+    BK_TLS_NOT_TLS,         /* the peer speaks something else */
+    BK_TLS_CUT,             /* the connection ended during the handshake */
+    BK_TLS_OTHER,
+};
+
+/* One plain phrase; never NULL. */
+const char *bk_tls_failure_text(enum bk_tls_failure failure);
+
+/* Certificates, keys and texts below are borrowed for the call of `new` only.
+ * All return BK_E_NOMEM, or BK_E_MALFORMED for a certificate or ALPN name that cannot be used. */
+
+/* A server with a certificate from `ca`, which is sent along. A client may show a certificate: it must
+ * then be from `ca`, valid, and name a URI; or none, and is told apart by `certified`. */
+struct bk_tls_server {
+    X509 *cert;
+    EVP_PKEY *key;
+    X509 *ca;
+    const char *const *alpns; /* in order of preference */
+    size_t n_alpns;
+};
+BK_NODISCARD enum bk_err bk_tls_new_server(const struct bk_tls_server *config, struct bk_tls **out);
+
+/* A client of such a server. */
+struct bk_tls_client {
+    X509 *cert; /* NULL: shows none */
+    EVP_PKEY *key;
+    X509 *ca;              /* or NULL: then `ca_pin` counts */
+    const uint8_t *ca_pin; /* BK_X509_PIN_BYTES: the chain must hold a CA certificate with this key (joining) */
+    const char *host;      /* name or IP literal that the certificate must hold; sent as server name if a name */
+    const char *peer_uri;  /* that it must hold as well: "beckon:server" */
+    const char *alpn;
+};
+BK_NODISCARD enum bk_err bk_tls_new_client(const struct bk_tls_client *config, struct bk_tls **out);
+
+/* After a handshake with `ca_pin`: the CA certificate that was pinned, a reference of the caller's own.
+ * NULL otherwise. */
+X509 *bk_tls_take_ca(const SSL *ssl);
+
+/* End to end, the agent's side: shows its certificate, and the server's key must have this pin; nothing
+ * else of the server's certificate counts. */
+struct bk_tls_call_client {
+    X509 *cert;
+    EVP_PKEY *key;
+    const uint8_t *peer_pin; /* BK_X509_PIN_BYTES */
+    const char *server_name; /* the call's, a name as DNS takes it */
+    const char *alpn;
+};
+BK_NODISCARD enum bk_err bk_tls_new_call_client(const struct bk_tls_call_client *config,
+                                                struct bk_tls **out);
+
+/* End to end, the requester's side: the server name says which call this is. */
+struct bk_tls_call {
+    X509 *cert; /* both borrowed until the callback's caller has used them */
+    EVP_PKEY *key;
+    uint8_t peer_pin[BK_X509_PIN_BYTES]; /* the client must show a certificate with this key */
+};
+/* Fills `out` for a call that is expected now; false refuses the handshake. `server_name` is "" where the
+ * client sent none. Called within the handshake: must not free connections. */
+typedef bool (*bk_tls_choose_fn)(void *ctx, const char *server_name, struct bk_tls_call *out);
+BK_NODISCARD enum bk_err bk_tls_new_call_server(const char *alpn, bk_tls_choose_fn choose, void *ctx,
+                                                struct bk_tls **out);
+
+/* free(NULL) is fine. Connections live on, but a call server's `choose` is no longer asked. */
+void bk_tls_free(struct bk_tls *tls);
+
+/* Judge certificates by this time instead of the host's clock (a device without one); 0: the clock. */
+void bk_tls_set_time(struct bk_tls *tls, uint64_t unix_s);
+
+/* ---- For net/conn.h and whoever drives an SSL itself ---- */
+
+/* An SSL for a connected socket, ready for SSL_do_handshake; it does not own `fd`, which may be -1 and set
+ * later by SSL_set_fd. BK_E_NOMEM */
+BK_NODISCARD enum bk_err bk_tls_start(struct bk_tls *tls, int fd, SSL **out);
+/* After SSL_do_handshake or SSL_read returned `ret` <= 0 for good: why. Empties OpenSSL's error queue. */
+enum bk_tls_failure bk_tls_why(SSL *ssl, int ret);
+/* After the handshake. BK_E_STATE: not over; BK_E_NOTFOUND: no ALPN name was agreed, which is a failure;
+ * BK_E_MALFORMED: a certificate that cannot be described. */
+BK_NODISCARD enum bk_err bk_tls_peer_of(SSL *ssl, struct bk_tls_peer *out);
+
+#endif

@@ -1,0 +1,42 @@
+/* What tls.c (roles) and tls_verify.c (judging the peer) share. Included by nothing else. */
+#ifndef BK_NET_TLS_PRIVATE_H
+#define BK_NET_TLS_PRIVATE_H
+
+#include "net/tls.h"
+
+/* How a peer is judged. */
+enum bk_tls_judge {
+    BK_TLS_JUDGE_CLIENT,   /* we are server: from our CA, with a URI, or none at all */
+    BK_TLS_JUDGE_SERVER,   /* from our CA, with host and URI */
+    BK_TLS_JUDGE_JOIN,     /* the same, with a CA known by its pin alone */
+    BK_TLS_JUDGE_KEY,      /* by the pin of its key alone */
+};
+
+struct bk_tls {
+    SSL_CTX *ctx; /* owns this structure: the last SSL of the context takes both along */
+    enum bk_tls_judge judge;
+    bool is_server;
+    char peer_uri[BK_X509_URI_BYTES];
+    char server_name[256]; /* that a client sends; empty: none */
+    uint8_t pin[BK_X509_PIN_BYTES]; /* of the CA (JOIN), of the peer (KEY, client) */
+    bk_tls_choose_fn choose;        /* KEY, server */
+    void *choose_ctx;
+    size_t alpn_n;
+    uint8_t alpn[BK_TLS_ALPN_MAX * BK_TLS_ALPN_BYTES]; /* length-prefixed names */
+};
+
+/* What one connection carries besides its SSL. */
+struct bk_tls_session {
+    struct bk_tls *tls; /* lives as long as the SSL's context */
+    uint8_t pin[BK_X509_PIN_BYTES];
+    bool have_pin;
+    enum bk_tls_failure failure; /* what we found wrong with the peer */
+    X509 *ca;                    /* JOIN: found in the peer's chain */
+};
+
+struct bk_tls_session *bk_tls_session_of(const SSL *ssl); /* NULL on an SSL that is not ours */
+
+/* For SSL_CTX_set_cert_verify_callback; `arg` is not used. */
+int bk_tls_verify(X509_STORE_CTX *store, void *arg);
+
+#endif

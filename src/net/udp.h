@@ -1,0 +1,39 @@
+/* A UDP socket: batches in (recvmmsg), batches out (sendmmsg). Sends made while a batch is being handed
+ * out leave together at its end. What the network says about sent datagrams (ICMP) is ignored, as is a
+ * full send buffer: UDP may lose. Without OpenSSL. */
+#ifndef BK_NET_UDP_H
+#define BK_NET_UDP_H
+
+#include <event2/event.h>
+
+#include "base/addr.h"
+
+enum {
+    BK_UDP_BATCH = 32,
+    BK_UDP_MAX_BYTES = 1500, /* longer datagrams are dropped, in and out */
+    BK_UDP_BUFFER_BYTES = 4 * 1024 * 1024, /* SO_RCVBUF asked for; the kernel may give less */
+};
+
+struct bk_udp;
+
+struct bk_udp_callbacks {
+    void *ctx;
+    void (*received)(void *ctx, const struct bk_addr *from, struct bk_slice bytes);
+    void (*batch_end)(void *ctx); /* after the last of a batch, before its answers leave; or NULL */
+};
+
+/* `bind_to`: "::" takes both families, port 0 any port; reuse_port: SO_REUSEPORT. `small`: a few KB of
+ * buffers and no SO_RCVBUF (the idle agent). BK_E_IO: errno tells; BK_E_NOMEM. */
+BK_NODISCARD enum bk_err bk_udp_new(struct event_base *base, const struct bk_addr *bind_to,
+                                    bool reuse_port, bool small, const struct bk_udp_callbacks *on,
+                                    struct bk_udp **out);
+/* The socket may be freed within `received`. */
+void bk_udp_free(struct bk_udp *udp);
+
+/* Sends, or queues until the batch ends; the bytes are copied. False: it could not be sent (no route, say);
+ * no reason to give up. */
+bool bk_udp_send(struct bk_udp *udp, const struct bk_addr *to, struct bk_slice bytes);
+
+struct bk_addr bk_udp_local(const struct bk_udp *udp);
+
+#endif

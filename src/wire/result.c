@@ -1,0 +1,38 @@
+/* RESULT. The box stays closed here. */
+#include "wire/result.h"
+
+#include <string.h>
+
+#include "wire/connect.h"
+
+BK_NODISCARD enum bk_err bk_result_read(const struct bk_stun *m, struct bk_result *out)
+{
+    static const uint16_t known[] = {BK_ATTR_CALL_ID, BK_ATTR_BOX};
+    memset(out, 0, sizeof *out);
+    enum bk_err err = bk_message_expect(m, BK_METHOD_RESULT, BK_STUN_INDICATION, known,
+                                        sizeof known / sizeof known[0]);
+    if (err != BK_OK) {
+        return err;
+    }
+    struct bk_result got;
+    memset(&got, 0, sizeof got);
+    if (bk_attr_need_call_id(m, got.call_id) != BK_OK ||
+        bk_attr_need(m, BK_ATTR_BOX, 1, BK_BOX_MAX_BYTES, &got.box) != BK_OK) {
+        return BK_E_MALFORMED;
+    }
+    *out = got;
+    return BK_OK;
+}
+
+BK_NODISCARD enum bk_err bk_result_write(uint8_t *buf, size_t cap,
+                                         const uint8_t txid[BK_STUN_TXID_BYTES],
+                                         const struct bk_result *in, struct bk_slice *out)
+{
+    struct bk_stun_writer s = bk_stun_begin(buf, cap, BK_METHOD_RESULT, BK_STUN_INDICATION, txid);
+    if (in->box.n == 0 || in->box.n > BK_BOX_MAX_BYTES) {
+        bk_writer_fail(&s.w, BK_E_RANGE);
+    }
+    bk_stun_put(&s, BK_ATTR_CALL_ID, BK_SLICE_OF(in->call_id));
+    bk_stun_put(&s, BK_ATTR_BOX, in->box);
+    return bk_stun_end(&s, out);
+}

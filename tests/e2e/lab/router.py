@@ -1,0 +1,135 @@
+"""A home router: address translation by nftables, and miniupnpd when asked.
+
+It drops whatever comes unasked from the wide area network, in the input chain too: were the
+router's own stack to answer, its tracking entry would stand in the way of later flows."""
+
+import uuid
+
+from .process import wait_until
+from .tables import flush_conntrack
+
+TABLE = "router"
+
+_RULES = """
+table inet {table} {{}}
+delete table inet {table}
+table inet {table} {{
+    chain upnp_prerouting {{ }}
+    chain upnp_postrouting {{ }}
+    chain upnp_forward {{ }}
+    chain prerouting {{
+        type nat hook prerouting priority dstnat; policy accept;
+        iifname "wan0" jump upnp_prerouting
+{dnat}
+    }}
+    chain postrouting {{
+        type nat hook postrouting priority srcnat; policy accept;
+{snat}
+        oifname "wan0" jump upnp_postrouting
+        oifname "wan0" masquerade
+    }}
+    chain input {{
+        type filter hook input priority filter; policy accept;
+        iifname "wan0" ct state established,related accept
+        iifname "wan0" counter drop
+    }}
+    chain forward {{
+        type filter hook forward priority filter; policy drop;
+        ct state established,related accept
+        iifname "lan0" oifname "wan0" accept
+{forward}
+        jump upnp_forward
+        counter drop
+    }}
+}}
+"""
+
+_MINIUPNPD = """
+ext_ifname=wan0
+listening_ip=lan0
+http_port=36895
+enable_upnp=yes
+enable_natpmp=yes
+secure_mode=no
+ipv6_disable=yes
+min_lifetime=1
+max_lifetime=86400
+clean_ruleset_interval=0
+uuid={uuid}
+upnp_table_name={table}
+upnp_nat_table_name={table}
+upnp_forward_chain=upnp_forward
+upnp_nat_chain=upnp_prerouting
+upnp_nat_postrouting_chain=upnp_postrouting
+allow 1024-65535 192.168.1.0/24 1024-65535
+deny 0-65535 0.0.0.0/0 0-65535
+"""
+
+
+class Router:
+    """A namespace with lan0 (a bridge) and wan0, and its translation rules.
+
+    `source_maps` are (proto, LAN address, LAN port, destination, WAN port): the flow leaves from that port.
+    `inbound_maps` are (proto, WAN port, LAN address, LAN port): made by hand, as in a router's web page."""
+
+    def __init__(self, ns, wan, gateway, workdir, source_maps=(), inbound_maps=()):
+        self.ns = ns
+        self.wan = wan
+        self.gateway = gateway
+        self.workdir = workdir
+        self.source_maps = list(source_maps)
+        self.inbound_maps = list(inbound_maps)
+        self.upnp = None
+        ns.sysctl("net.ipv4.ip_forward", 1)
+        self.load()
+
+    def load(self):
+        """Loads the rules afresh; mappings that miniupnpd had made are gone."""
+        dnat = [f'        iifname "wan0" ip daddr {self.wan} {proto} dport {port} dnat ip to {lan}:{lan_port}'
+                for proto, port, lan, lan_port in self.inbound_maps]
+        snat = [f'        oifname "wan0" ip saddr {lan} ip daddr {to} {proto} sport {lan_port} '
+                f'snat ip to {self.wan}:{port}'
+                for proto, lan, lan_port, to, port in self.source_maps]
+        forward = ['        iifname "wan0" ct status dnat accept'] if self.inbound_maps else []
+        self.ns.nft(_RULES.format(table=TABLE, dnat="\n".join(dnat), snat="\n".join(snat),
+                                  forward="\n".join(forward)))
+
+    def start_upnp(self):
+        """UPnP-IGD, NAT-PMP and PCP, ready when it returns."""
+        assert self.upnp is None
+        config = self.workdir / f"{self.ns.label}-miniupnpd.conf"
+        config.write_text(_MINIUPNPD.format(uuid=uuid.uuid4(), table=TABLE))
+        self.upnp = self.ns.start(["miniupnpd", "-d", "-f", config,
+                                   "-P", self.workdir / f"{self.ns.label}-miniupnpd.pid"])
+        self.ns.wait_listening(36895)
+        self.ns.wait_listening(5351, udp=True)
+
+    def stop_upnp(self):
+        """Switched off, and its mappings gone."""
+        if self.upnp:
+            self.upnp.kill()  # told to end, it may take seconds over it
+            self.upnp = None
+            self.load()
+
+    def reboot(self):
+        """A power cut: every mapping is gone, and so is what miniupnpd had granted."""
+        running = self.upnp is not None
+        self.stop_upnp()
+        self.ns.ip("link", "set", "wan0", "down")
+        flush_conntrack(self.ns)
+        self.load()
+        self.ns.ip("link", "set", "wan0", "up")
+        self.ns.route("default", self.gateway)
+        wait_until(lambda: self.ns.reachable(self.gateway), 10, f"{self.ns.label} back on its line")
+        if running:
+            self.start_upnp()
+
+    def renumber(self, wan):
+        """The provider hands out another address (of the same network)."""
+        self.ns.ip("addr", "del", f"{self.wan}/24", "dev", "wan0")
+        self.ns.address("wan0", f"{wan}/24")
+        self.ns.route("default", self.gateway)
+        self.wan = wan
+        flush_conntrack(self.ns)
+        self.load()
+        wait_until(lambda: self.ns.reachable(self.gateway), 10, f"{self.ns.label} on its new address")

@@ -1,0 +1,369 @@
+/* A device's shells: the idle part with its memory, and the call part, one per call. */
+#include "sim.h"
+
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct bk_registration_out idle_out;
+static struct bk_call_out call_out;
+
+static void idle_ring(struct world *w, struct event *e);
+static void call_ring(struct world *w, struct event *e);
+static void call_carry_out(struct sim_call *c);
+
+static struct bk_now device_time(const struct device *d)
+{
+    return world_time(d->world, d->clock_off_s, d->no_clock);
+}
+
+struct device *device_add(struct world *w, struct router *router, uint64_t id)
+{
+    struct device *d = calloc(1, sizeof *d);
+    if (w->n_devices == w->cap_devices) {
+        w->cap_devices = w->cap_devices == 0 ? 16 : 2 * w->cap_devices;
+        w->devices = realloc(w->devices, w->cap_devices * sizeof(struct device *));
+    }
+    if (d == NULL || w->devices == NULL) {
+        abort();
+    }
+    d->world = w;
+    d->id = id;
+    d->generation = 1;
+    d->granted = true;
+    d->router = router;
+    d->inner_port = 2345;
+    d->password = "open sesame";
+    d->alarm.set = BK_TIME_NEVER;
+    if (router == NULL) {
+        size_t i = w->n_devices;
+        d->used[0] = bk_addr_v4(20, (uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i, 2345);
+        d->n_used = 1;
+    }
+    bk_registration_key(&w->config.mac, w->config.master[0].key, id, d->generation, d->key);
+    w->devices[w->n_devices++] = d;
+    return d;
+}
+
+struct device *device_find(struct world *w, uint64_t id)
+{
+    /* IDs are given in order as a rule. */
+    if (w->n_devices > 0 && id >= w->devices[0]->id && id - w->devices[0]->id < w->n_devices &&
+        w->devices[id - w->devices[0]->id]->id == id) {
+        return w->devices[id - w->devices[0]->id];
+    }
+    for (size_t i = 0; i < w->n_devices; i++) {
+        if (w->devices[i]->id == id) {
+            return w->devices[i];
+        }
+    }
+    return NULL;
+}
+
+void device_identify(struct device *d)
+{
+    if (d->has_identity) {
+        return;
+    }
+    struct bk_random rng = world_random(d->world);
+    uint8_t secret[crypto_sign_SECRETKEYBYTES];
+    rng.fill(rng.ctx, d->sign_seed, sizeof d->sign_seed);
+    d->identity.role = BK_ROLE_DEVICE;
+    d->identity.equipment_id = d->id;
+    crypto_sign_seed_keypair(d->identity.key, secret, d->sign_seed);
+    bk_pin_of_key(d->identity.key, d->pin);
+    bk_box_pair_make(&rng, &d->box);
+    struct bk_box_key key = {.made_s = 1600000000, .until_s = 1800000000};
+    memcpy(key.key, d->box.public_key, sizeof key.key);
+    bk_box_key_sign(&key, d->sign_seed, d->signed_box);
+    memcpy(d->certificate, "CERT", 4);
+    memcpy(d->certificate + 4, &d->id, 8);
+    memcpy(d->certificate + 12, d->identity.key, BK_KEY_BYTES);
+    d->has_identity = true;
+}
+
+static void idle_input(struct device *d, const struct bk_registration_event *event);
+
+static void resolved(struct world *w, struct event *e)
+{
+    struct device *d = e->who;
+    struct bk_registration_event event = {.type = BK_REGISTRATION_RESOLVED, .addr = w->server_addr};
+    if (d->dns_down) {
+        event.type = BK_REGISTRATION_UNRESOLVED;
+    }
+    idle_input(d, &event);
+}
+
+static void start_call(struct device *d)
+{
+    struct sim_call *c = calloc(1, sizeof *c);
+    static const struct bk_alloc *libc;
+    static struct bk_alloc alloc;
+    if (libc == NULL) {
+        alloc = bk_alloc_libc();
+        libc = &alloc;
+    }
+    if (c == NULL) {
+        abort();
+    }
+    device_identify(d);
+    struct bk_call_config config = {
+        .rng = world_random(d->world), .equipment_id = d->id, .box = d->box, .n_services = 1};
+    config.services[0] = bk_slice_text("ssh");
+    config.policy.server = d->world->server_addr;
+    c->world = d->world;
+    c->device = d;
+    c->alarm.set = BK_TIME_NEVER;
+    c->next = d->calls;
+    d->calls = c;
+    d->n_calls++;
+    if (bk_call_new(libc, &config, &c->core) != BK_OK) {
+        abort();
+    }
+    call_event(c, (struct bk_call_event){.type = BK_CALL_START});
+}
+
+static void begin_call(struct world *w, struct event *e)
+{
+    (void)w;
+    struct device *d = e->who;
+    if (d->running) {
+        start_call(d);
+    }
+}
+
+static void idle_carry_out(struct device *d)
+{
+    for (size_t i = 0; i < idle_out.n; i++) {
+        const struct bk_registration_action *a = &idle_out.actions[i];
+        switch (a->type) {
+        case BK_REGISTRATION_SEND:
+            net_from_device(d->world, d, &a->addr, a->bytes);
+            break;
+        case BK_REGISTRATION_RESOLVE:
+            world_after(d->world, 10 * BK_MS, resolved, d, BK_SLICE_EMPTY);
+            break;
+        case BK_REGISTRATION_REGISTERED:
+            d->told_registered++;
+            d->up = true;
+            d->up_at = d->world->now;
+            break;
+        case BK_REGISTRATION_LOST:
+            d->told_lost++;
+            d->up = false;
+            break;
+        case BK_REGISTRATION_REVOKED:
+            d->told_revoked++;
+            d->up = false;
+            break;
+        case BK_REGISTRATION_CALL:
+            d->told_call++;
+            world_after(d->world, 5 * BK_MS, begin_call, d, BK_SLICE_EMPTY);
+            break;
+        }
+    }
+    world_alarm(d->world, &d->alarm, bk_registration_deadline(&d->registration), idle_ring, d);
+}
+
+static void idle_input(struct device *d, const struct bk_registration_event *event)
+{
+    struct bk_now now = device_time(d);
+    if (d->running) {
+        bk_registration_input(&d->registration, &now, event, &idle_out);
+        idle_carry_out(d);
+    }
+}
+
+static void idle_ring(struct world *w, struct event *e)
+{
+    struct device *d = e->who;
+    if (world_alarm_rings(w, &d->alarm, e) && d->running) {
+        struct bk_now now = device_time(d);
+        bk_registration_timer(&d->registration, &now, &idle_out);
+        idle_carry_out(d);
+    }
+}
+
+void device_start(struct device *d)
+{
+    struct bk_registration_config config = {.rng = world_random(d->world),
+                                            .mac = d->world->config.mac,
+                                            .equipment_id = d->id,
+                                            .generation = d->generation,
+                                            .epoch = d->world->config.master[0].epoch};
+    memcpy(config.key, d->key, sizeof config.key);
+    bk_registration_init(&d->registration, &config);
+    free(d->admission);
+    d->admission = NULL;
+    d->started = device_time(d);
+    d->running = true;
+    d->up = false;
+    d->alarm.set = BK_TIME_NEVER;
+    struct bk_registration_event event = {.type = BK_REGISTRATION_START};
+    idle_input(d, &event);
+}
+
+void device_stop(struct device *d)
+{
+    d->running = false;
+    d->up = false;
+}
+
+void device_datagram(struct device *d, const struct bk_addr *from, struct bk_slice bytes)
+{
+    struct bk_registration_event event = {BK_REGISTRATION_DATAGRAM, *from, bytes};
+    idle_input(d, &event);
+}
+
+uint32_t device_calls_open(const struct device *d)
+{
+    uint32_t n = 0;
+    for (const struct sim_call *c = d->calls; c != NULL; c = c->next) {
+        n += c->core != NULL;
+    }
+    return n;
+}
+
+void call_event(struct sim_call *c, struct bk_call_event event)
+{
+    struct bk_now now = device_time(c->device);
+    if (c->core != NULL) {
+        bk_call_input(c->core, &now, &event, &call_out);
+        call_carry_out(c);
+    }
+}
+
+static void call_ring(struct world *w, struct event *e)
+{
+    struct sim_call *c = e->who;
+    if (world_alarm_rings(w, &c->alarm, e) && c->core != NULL) {
+        struct bk_now now = device_time(c->device);
+        bk_call_timer(c->core, &now, &call_out);
+        call_carry_out(c);
+    }
+}
+
+void call_stream_event(struct sim_call *c, enum bk_call_event_type type, struct bk_slice bytes)
+{
+    call_event(c, (struct bk_call_event){.type = type, .bytes = bytes});
+}
+
+static void ask_admission(struct world *w, struct event *e)
+{
+    struct sim_call *c = e->who;
+    struct device *d = c->device;
+    struct bk_now now = device_time(d);
+    struct bk_admission_facts facts;
+    (void)w;
+    memcpy(&facts, e->bytes, sizeof facts);
+    if (d->admission == NULL) {
+        d->admission = calloc(1, sizeof *d->admission);
+        if (d->admission == NULL) {
+            abort();
+        }
+        bk_admission_init(d->admission, &d->started);
+    }
+    enum bk_admission_verdict verdict =
+        bk_admission_check(d->admission, &now, &d->registration, &facts);
+    call_event(c, (struct bk_call_event){.type = BK_CALL_ADMISSION,
+                                         .verdict = verdict,
+                                         .tag = d->registration.tag,
+                                         .unix_s = bk_registration_unix_s(&d->registration, &now)});
+}
+
+static void password_checked(struct world *w, struct event *e)
+{
+    struct sim_call *c = e->who;
+    struct bk_now now = device_time(c->device);
+    (void)w;
+    c->password_right =
+        bk_slice_equal(bk_slice(e->bytes, e->n), bk_slice_text(c->device->password));
+    bk_admission_password(c->device->admission, &now, c->password_right);
+    call_event(c, (struct bk_call_event){.type = BK_CALL_PASSWORD, .right = c->password_right});
+}
+
+/* A SYN arrives where the box pointed: refused, lost, or the caller's listener, where TLS tells both
+ * sides whether the other is who it should be. */
+static void dial_arrives(struct world *w, struct event *e)
+{
+    struct sim_call *c = e->who;
+    size_t index = (size_t)e->arg;
+    const struct bk_call_request *request = c->core == NULL ? NULL : bk_call_opened(c->core);
+    if (request == NULL || !c->dialling[index]) {
+        return;
+    }
+    struct caller *caller = caller_at(w, &e->addr);
+    if (caller == NULL || !caller->reachable) {
+        if (caller == NULL || !caller->silent) {
+            call_event(c, (struct bk_call_event){.type = BK_CALL_DIAL_FAILED, .index = index});
+        }
+        return;
+    }
+    if (!caller->expecting || memcmp(caller->expected, c->device->pin, BK_PIN_BYTES) != 0 ||
+        memcmp(caller->call_key, request->call_key, BK_KEY_BYTES) != 0 ||
+        w->n_sessions == SIM_SESSIONS_MAX) {
+        call_event(c, (struct bk_call_event){.type = BK_CALL_DIAL_FAILED, .index = index});
+        return;
+    }
+    w->sessions[w->n_sessions++] =
+        (struct session){.call = c, .caller = caller, .index = index, .open = true};
+    c->session[index] = w->n_sessions;
+    uint64_t number = w->n_sessions;
+    call_event(c, (struct bk_call_event){.type = BK_CALL_SESSION_UP, .index = index});
+    caller_input(caller,
+                 (struct bk_requester_event){.type = BK_REQUESTER_SESSION_UP, .session = number});
+}
+
+static void dial(struct sim_call *c, const struct bk_call_action *a)
+{
+    struct world *w = c->world;
+    const struct bk_call_request *request = bk_call_opened(c->core);
+    struct caller *caller = request == NULL ? NULL : caller_of(w, request->call_id);
+    /* Never without a caller who knew the password and named this very address. */
+    CHECK(w, c->password_right && caller != NULL && request->password.n == 0);
+    CHECK(w, caller != NULL && bk_addr_equal(&caller->candidate.addr, &a->addr));
+    w->stats.dials++;
+    c->dialling[a->index] = true;
+    struct event *e = world_after(w, 2 * w->delay_ms * BK_MS, dial_arrives, c, BK_SLICE_EMPTY);
+    e->arg = a->index;
+    e->addr = a->addr;
+}
+
+static void call_carry_out(struct sim_call *c)
+{
+    struct world *w = c->world;
+    for (size_t i = 0; i < call_out.n; i++) {
+        const struct bk_call_action *a = &call_out.actions[i];
+        switch (a->type) {
+        case BK_CALL_CONNECT_SERVER:
+            c->stream = stream_open(w, c, NULL);
+            break;
+        case BK_CALL_SEND_SERVER:
+            stream_send(w, c->stream, a->bytes);
+            break;
+        case BK_CALL_CLOSE_SERVER:
+            stream_close(w, c->stream);
+            break;
+        case BK_CALL_ASK_ADMISSION:
+            world_after(w, BK_MS, ask_admission, c, bk_slice(&a->facts, sizeof a->facts));
+            break;
+        case BK_CALL_CHECK_PASSWORD:
+            world_after(w, 10 * BK_MS, password_checked, c, a->bytes);
+            break;
+        case BK_CALL_DIAL:
+            dial(c, a);
+            break;
+        case BK_CALL_CLOSE_DIAL:
+            c->dialling[a->index] = false;
+            break;
+        case BK_CALL_END:
+            CHECK(w, i + 1 == call_out.n); /* nothing comes after it */
+            c->ended = true;
+            c->end = a->reason;
+            bk_call_free(c->core);
+            c->core = NULL;
+            return;
+        }
+    }
+    world_alarm(w, &c->alarm, bk_call_deadline(c->core), call_ring, c);
+}

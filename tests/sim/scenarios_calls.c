@@ -1,0 +1,388 @@
+/* Calls from START to the picked session, and every way in which they may not come about. */
+#include "sim.h"
+
+#include <string.h>
+
+/* One device behind a router, registered; more by hand. */
+static struct device *one_device(struct world *w)
+{
+    struct router *r = router_add(w, bk_addr_v4(202, 204, 16, 13, 0), true);
+    struct device *d = device_add(w, r, 2133);
+    server_start(w);
+    device_start(d);
+    world_run(w, 200 * BK_SECOND);
+    CHECK(w, d->up || w->loss_permille > 0);
+    return d;
+}
+
+static struct caller *call(struct world *w, struct device *d)
+{
+    struct caller *c = caller_add(w, d);
+    caller_start(c);
+    return c;
+}
+
+static void run_to_end(struct world *w, struct caller *c)
+{
+    while (!c->up && !c->failed && w->now - c->began < 60 * BK_SECOND) {
+        world_run(w, 10 * BK_MS);
+    }
+    CHECK(w, c->over_at - c->began <= 10 * BK_SECOND); /* one way or the other */
+}
+
+static void expect_up(struct world *w, struct caller *c)
+{
+    run_to_end(w, c);
+    CHECK(w, c->up);
+}
+
+static void expect_failure(struct world *w, struct caller *c, enum bk_requester_failure failure)
+{
+    run_to_end(w, c);
+    CHECK(w, c->failed && c->failure == failure);
+}
+
+/* Nothing of any call is left on either side or at the server. */
+static void all_quiet(struct world *w)
+{
+    world_run(w, 30 * BK_SECOND);
+    for (size_t i = 0; i < w->n_devices; i++) {
+        CHECK(w, device_calls_open(w->devices[i]) == 0);
+    }
+    for (size_t i = 0; i < w->n_streams; i++) {
+        CHECK(w, !w->streams[i].server_open && !w->streams[i].client_open);
+    }
+}
+
+static void success(struct world *w)
+{
+    struct device *d = one_device(w);
+    struct caller *c = call(w, d);
+    expect_up(w, c);
+    CHECK(w, c->requests == 1 && d->n_calls == 1 && w->stats.dials == 1);
+    CHECK(w, w->stats.delivered == 1 && w->stats.audits == 1);
+    world_run(w, 1000 * BK_SECOND); /* it stands for as long as they like, the server idle */
+    CHECK(w, device_calls_open(d) == 1);
+    for (size_t i = 0; i < w->n_streams; i++) {
+        CHECK(w, !w->streams[i].server_open && !w->streams[i].client_open);
+    }
+    caller_hang_up(c);
+    all_quiet(w);
+    CHECK(w, d->calls->ended && d->calls->end == BK_CALL_END_SERVED);
+}
+
+static void success_through_loss(struct world *w)
+{
+    w->loss_permille = 200;
+    w->dup_permille = 200;
+    struct device *d = one_device(w);
+    for (int i = 0; i < 5; i++) {
+        struct caller *c = call(w, d);
+        expect_up(w, c);
+        caller_hang_up(c);
+        world_run(w, 20 * BK_SECOND);
+    }
+    CHECK(w, d->n_calls == 5);
+    all_quiet(w);
+}
+
+static void a_doubled_notify_gives_one_call(struct world *w)
+{
+    w->dup_permille = 1000;
+    w->jitter_ms = 2000;
+    struct device *d = one_device(w);
+    struct caller *c = call(w, d);
+    expect_up(w, c);
+    world_run(w, 20 * BK_SECOND);
+    CHECK(w, d->told_call == 1 && d->n_calls == 1);
+    caller_hang_up(c);
+    all_quiet(w);
+}
+
+static void wrong_password_and_back_off(struct world *w)
+{
+    struct device *d = one_device(w);
+    for (int i = 0; i <= BK_GUESSES_FREE; i++) {
+        struct caller *c = caller_add(w, d);
+        c->password = "guess";
+        caller_start(c);
+        expect_failure(w, c, BK_FAIL_PASSWORD);
+    }
+    CHECK(w, w->stats.dials == 0);
+    struct caller *c = call(w, d); /* right, but too soon */
+    run_to_end(w, c);
+    CHECK(w, c->failed && c->failure == BK_FAIL_BACK_OFF);
+    world_run(w, 2 * BK_SECOND);
+    c = call(w, d);
+    expect_up(w, c);
+    caller_hang_up(c);
+    all_quiet(w);
+}
+
+static void guesses_at_the_same_time(struct world *w)
+{
+    struct device *d = one_device(w);
+    struct caller *callers[40];
+    for (int i = 0; i < 40; i++) {
+        callers[i] = caller_add(w, d);
+        callers[i]->password = "guess";
+        caller_start(callers[i]);
+        world_run(w, 20 * BK_MS);
+    }
+    unsigned looked_at = 0;
+    for (int i = 0; i < 40; i++) {
+        run_to_end(w, callers[i]);
+        looked_at += callers[i]->failed && callers[i]->failure == BK_FAIL_PASSWORD;
+    }
+    CHECK(w, looked_at >= BK_GUESSES_FREE && looked_at <= BK_GUESSES_FREE + 2);
+    CHECK(w, w->stats.dials == 0);
+    all_quiet(w);
+}
+
+static void unknown_and_ungranted_look_alike(struct world *w)
+{
+    struct device *d = one_device(w);
+    struct device *hidden = device_add(w, d->router, 7);
+    struct device nobody = *hidden;
+    nobody.id = 99;
+    nobody.has_identity = false;
+    hidden->granted = false;
+    struct caller *unknown = call(w, &nobody);
+    struct caller *ungranted = call(w, hidden);
+    expect_failure(w, unknown, BK_FAIL_UNKNOWN_DEVICE);
+    expect_failure(w, ungranted, BK_FAIL_UNKNOWN_DEVICE);
+    CHECK(w, unknown->over_at - unknown->began == ungranted->over_at - ungranted->began);
+    all_quiet(w);
+}
+
+static void offline(struct world *w)
+{
+    struct device *d = one_device(w);
+    struct device *never = device_add(w, d->router, 2134);
+    expect_failure(w, call(w, never), BK_FAIL_OFFLINE);
+    device_stop(d); /* its row is still there */
+    expect_failure(w, call(w, d), BK_FAIL_OFFLINE);
+    all_quiet(w);
+    device_start(d);
+    world_run(w, 5 * BK_SECOND);
+    struct caller *c = call(w, d);
+    expect_up(w, c);
+    caller_hang_up(c);
+    all_quiet(w);
+}
+
+static void revoked(struct world *w)
+{
+    struct device *d = one_device(w);
+    struct caller *c = call(w, d);
+    world_run(w, 300 * BK_MS); /* looked up, not yet requested */
+    server_revoke(w, d);
+    run_to_end(w, c);
+    CHECK(w, c->failed && c->failure == BK_FAIL_REVOKED);
+    expect_failure(w, call(w, d), BK_FAIL_REVOKED);
+    CHECK(w, w->stats.dials == 0);
+    all_quiet(w);
+}
+
+static void server_down(struct world *w)
+{
+    struct device *d = one_device(w);
+    server_stop(w);
+    expect_failure(w, call(w, d), BK_FAIL_SERVER);
+}
+
+static void clocks_do_not_matter(struct world *w)
+{
+    static const int64_t offs[] = {0, 100, -100, 86400, -86400 * 365};
+    struct device *d = one_device(w);
+    for (size_t i = 0; i < 5; i++) {
+        for (size_t k = 0; k < 5; k++) {
+            for (int clocks = 0; clocks < 4; clocks++) {
+                d->clock_off_s = offs[i];
+                d->no_clock = (clocks & 1) != 0;
+                struct caller *c = caller_add(w, d);
+                c->clock_off_s = offs[k];
+                c->no_clock = (clocks & 2) != 0;
+                caller_start(c);
+                expect_up(w, c);
+                caller_hang_up(c);
+                world_run(w, BK_SECOND);
+            }
+        }
+    }
+    all_quiet(w);
+}
+
+static void stale_is_tried_once_more(struct world *w)
+{
+    struct device *d = one_device(w);
+    struct caller *c = caller_add(w, d);
+    c->clock_off_s = 86400;
+    caller_start(c);
+    world_run(w, 300 * BK_MS); /* LOOKUP has the old tag by now */
+    device_start(d);
+    expect_up(w, c);
+    CHECK(w, c->requests == 2 && d->n_calls == 2 && w->stats.dials == 1);
+    caller_hang_up(c);
+    all_quiet(w);
+}
+
+static void unreachable_always_takes_the_same_time(struct world *w)
+{
+    struct device *d = one_device(w);
+    for (int silent = 0; silent < 2; silent++) {
+        for (int policy = 0; policy < 2; policy++) {
+            uint64_t dials = w->stats.dials;
+            struct caller *c = caller_add(w, d);
+            c->reachable = false;
+            c->silent = silent != 0;
+            if (policy) {
+                c->candidate.addr = bk_addr_v4(127, 0, 0, 1, 5000);
+            }
+            caller_start(c);
+            expect_failure(w, c, BK_FAIL_NO_ANSWER);
+            CHECK(w, c->over_at - c->accepted_at == BK_CALL_NO_ANSWER_MS * BK_MS);
+            CHECK(w, w->stats.dials - dials == (policy ? 0 : 1));
+        }
+    }
+    all_quiet(w);
+}
+
+static void no_candidate(struct world *w)
+{
+    struct device *d = one_device(w);
+    struct caller *c = caller_add(w, d);
+    c->n_candidates = 0;
+    caller_start(c);
+    expect_failure(w, c, BK_FAIL_NO_CANDIDATE);
+    CHECK(w, d->told_call == 0);
+    all_quiet(w);
+}
+
+static void many_calls_to_one_device(struct world *w)
+{
+    struct device *d = one_device(w);
+    struct caller *callers[12];
+    for (size_t i = 0; i < 12; i++) {
+        callers[i] = call(w, d);
+        world_run(w, world_draw(w, 100 * BK_MS));
+    }
+    for (size_t i = 0; i < 12; i++) {
+        expect_up(w, callers[i]);
+    }
+    CHECK(w, d->n_calls == 12 && w->stats.dials == 12);
+    for (size_t i = 0; i < 12; i++) {
+        caller_hang_up(callers[i]);
+    }
+    all_quiet(w);
+}
+
+static void caller_gives_up(struct world *w)
+{
+    struct device *d = one_device(w);
+    for (int i = 0; i < 10; i++) {
+        struct caller *c = caller_add(w, d);
+        caller_start(c);
+        world_run(w, world_draw(w, 1500 * BK_MS));
+        c->reachable = false;
+        c->silent = true;
+        caller_hang_up(c);
+        world_run(w, 15 * BK_SECOND);
+    }
+    all_quiet(w);
+}
+
+static void server_restarts_mid_call(struct world *w)
+{
+    struct device *d = one_device(w);
+    for (int i = 0; i < 10; i++) {
+        struct caller *c = call(w, d);
+        world_run(w, world_draw(w, 2 * BK_SECOND));
+        server_stop(w);
+        world_run(w, BK_SECOND);
+        server_start(w);
+        run_to_end(w, c);
+        CHECK(w, c->up || (c->failed && c->failure == BK_FAIL_SERVER));
+        if (c->up) {
+            world_run(w, 20 * BK_SECOND);
+            CHECK(w, device_calls_open(d) == 1); /* what stands does not need the server */
+            caller_hang_up(c);
+        }
+        world_run(w, 30 * BK_SECOND);
+        c = call(w, d); /* within one interval all is as before */
+        expect_up(w, c);
+        caller_hang_up(c);
+        world_run(w, 5 * BK_SECOND);
+    }
+    all_quiet(w);
+}
+
+static void a_call_waits_for_the_row_after_a_restart(struct world *w)
+{
+    struct device *d = one_device(w);
+    server_stop(w);
+    server_start(w);
+    struct caller *c = call(w, d); /* the row may come within the delivery time, or not */
+    run_to_end(w, c);
+    CHECK(w, c->up || (c->failed && c->failure == BK_FAIL_OFFLINE));
+    bool soon = bk_registration_deadline(&d->registration) < c->began;
+    CHECK(w, !soon || c->up);
+    if (c->up) {
+        caller_hang_up(c);
+    }
+    all_quiet(w);
+}
+
+static void a_call_id_serves_once(struct world *w)
+{
+    struct device *d = one_device(w);
+    struct caller *first = call(w, d);
+    expect_up(w, first);
+    caller_hang_up(first);
+    world_run(w, 5 * BK_SECOND);
+    struct caller *again = caller_add(w, d);
+    memcpy(again->call_id, first->call_id, sizeof again->call_id);
+    caller_start(again);
+    run_to_end(w, again);
+    CHECK(w, again->failed && w->stats.dials == 1);
+    CHECK(w, d->calls->ended && d->calls->end == BK_CALL_END_REPEATED);
+    all_quiet(w);
+}
+
+static void after_renumbering(struct world *w)
+{
+    struct device *d = one_device(w);
+    router_reboot(d->router);
+    d->router->public_ip = bk_addr_v4(202, 204, 16, 77, 0);
+    world_run(w, 2 * BK_AGENT_KEEPALIVE_S * BK_SECOND);
+    struct caller *c = call(w, d);
+    expect_up(w, c);
+    caller_hang_up(c);
+    all_quiet(w);
+}
+
+int main(int argc, char **argv)
+{
+    static const struct scenario scenarios[] = {
+        {"success", success, 10},
+        {"success_through_loss", success_through_loss, 20},
+        {"a_doubled_notify_gives_one_call", a_doubled_notify_gives_one_call, 10},
+        {"wrong_password_and_back_off", wrong_password_and_back_off, 5},
+        {"guesses_at_the_same_time", guesses_at_the_same_time, 5},
+        {"unknown_and_ungranted_look_alike", unknown_and_ungranted_look_alike, 5},
+        {"offline", offline, 5},
+        {"revoked", revoked, 5},
+        {"server_down", server_down, 3},
+        {"clocks_do_not_matter", clocks_do_not_matter, 2},
+        {"stale_is_tried_once_more", stale_is_tried_once_more, 5},
+        {"unreachable_always_takes_the_same_time", unreachable_always_takes_the_same_time, 5},
+        {"no_candidate", no_candidate, 3},
+        {"many_calls_to_one_device", many_calls_to_one_device, 10},
+        {"caller_gives_up", caller_gives_up, 10},
+        {"server_restarts_mid_call", server_restarts_mid_call, 10},
+        {"a_call_waits_for_the_row_after_a_restart", a_call_waits_for_the_row_after_a_restart, 10},
+        {"a_call_id_serves_once", a_call_id_serves_once, 5},
+        {"after_renumbering", after_renumbering, 5},
+    };
+    return sim_main(argc, argv, scenarios, sizeof scenarios / sizeof scenarios[0]);
+}

@@ -1,0 +1,246 @@
+/* A whole Beckon network in one process: cores, NAT routers, a lossy network, a virtual clock.
+ *
+ * Everything happens by events in the order of their time; nothing here reads a clock or the operating
+ * system's generator, so a seed repeats a run exactly. The shells of this folder carry out the cores'
+ * actions by scheduling events and never call one core from within another. */
+#ifndef TESTS_SIM_SIM_H
+#define TESTS_SIM_SIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "core/agent/admission.h"
+#include "core/agent/call.h"
+#include "core/agent/registration.h"
+#include "core/requester/requester.h"
+#include "core/server/server.h"
+#include "seal/box_key.h"
+#include "seal/seal.h"
+
+enum {
+    SIM_USED_MAX = 32,          /* addresses remembered per device */
+    SIM_CERT_BYTES = 4 + 8 + 32,
+    SIM_SESSIONS_MAX = 256,
+};
+
+struct world;
+struct device;
+struct caller;
+
+/* What an event carries; whoever schedules it says what the fields mean. `bytes` is a copy. */
+struct event {
+    bk_time at;
+    uint64_t seq;
+    void (*run)(struct world *w, struct event *e);
+    void *who;
+    uint64_t arg;
+    struct bk_addr addr;
+    struct bk_addr to;
+    size_t n;
+    uint8_t *bytes;
+};
+
+/* A core's timer: at most one event that matters is pending. */
+struct alarm {
+    bk_time set; /* BK_TIME_NEVER: none */
+};
+
+struct router {
+    struct bk_addr public_ip;
+    bool keeps_ports;
+    uint32_t timeout_s;         /* of a UDP mapping, after its last packet either way */
+    size_t n;
+    struct {
+        struct device *device;
+        uint16_t port;
+        bk_time until;
+    } *mappings;
+    size_t cap;
+};
+
+struct sim_call {
+    struct world *world;
+    struct device *device;
+    struct bk_call *core;       /* NULL once it has ended */
+    struct alarm alarm;
+    uint64_t stream;            /* 0: none */
+    bool password_right;
+    bool dialling[BK_CANDIDATES_MAX];
+    uint64_t session[BK_CANDIDATES_MAX];
+    bool ended;
+    enum bk_call_end end;
+    struct sim_call *next;
+};
+
+struct device {
+    struct world *world;
+    uint64_t id;
+    uint32_t generation;
+    bool granted, revoked, running, dns_down;
+    bool no_clock;
+    int64_t clock_off_s;
+    uint16_t inner_port;
+    struct router *router;
+    uint8_t key[BK_KEY_BYTES];
+    uint8_t sign_seed[32];
+    struct bk_identity identity;
+    uint8_t pin[BK_PIN_BYTES];
+    struct bk_box_pair box;
+    uint8_t signed_box[BK_BOX_KEY_BYTES];
+    uint8_t certificate[SIM_CERT_BYTES];
+    bool has_identity;          /* made when first needed */
+    const char *password;
+    struct bk_registration registration;
+    struct alarm alarm;
+    struct bk_now started;
+    struct bk_admission *admission;
+    bool up;
+    bk_time up_at;
+    uint32_t told_registered, told_lost, told_revoked, told_call;
+    struct bk_addr used[SIM_USED_MAX]; /* public addresses its datagrams really left from */
+    size_t n_used;
+    struct sim_call *calls;
+    uint32_t n_calls;
+};
+
+struct caller {
+    struct world *world;
+    struct bk_requester *core;
+    struct alarm alarm;
+    struct device *device;      /* whom it will call; the ID alone decides */
+    uint64_t stream;
+    const char *password;
+    int64_t clock_off_s;
+    bool no_clock;
+    bool reachable;             /* its candidate leads to it */
+    bool silent;                /* if not: packets vanish instead of being refused */
+    struct bk_candidate candidate;
+    size_t n_candidates;
+    uint8_t call_id[BK_CALL_ID_BYTES];
+    uint8_t call_key[BK_KEY_BYTES];
+    uint8_t last_box[BK_BOX_MAX_BYTES]; /* as it left in 217, for replays */
+    size_t last_box_n;
+    bool expecting;
+    uint8_t expected[BK_PIN_BYTES];
+    bool up, failed;
+    enum bk_requester_failure failure;
+    bk_time began, accepted_at, over_at;
+    uint64_t session;
+    uint32_t requests;
+    struct caller *next;
+};
+
+struct stream { /* a TLS connection to the server: a reliable, ordered pipe */
+    bool server_open, client_open;
+    struct sim_call *call;
+    struct caller *caller;
+};
+
+struct session { /* an end-to-end connection */
+    struct sim_call *call;
+    struct caller *caller;
+    size_t index;
+    bool open;
+};
+
+struct stats {
+    uint64_t steps, datagrams, lost, streams, dials, delivered, audits;
+};
+
+struct world {
+    uint64_t seed;
+    uint64_t rng_state;
+    bk_time now;
+    uint64_t seq;
+    struct event **heap;
+    size_t n_events, cap_events;
+    uint32_t loss_permille, dup_permille;
+    uint32_t delay_ms, jitter_ms;
+
+    struct bk_server_config config;
+    struct bk_server *server;   /* NULL while it is down */
+    uint64_t server_life;       /* events for an earlier one are void */
+    struct alarm server_alarm;
+    struct bk_addr server_addr;
+    size_t n_streams;
+    struct stream *streams;     /* by number - 1 */
+    size_t cap_streams;
+
+    size_t n_routers;
+    struct router *routers[8];
+    size_t n_devices, cap_devices;
+    struct device **devices;
+    struct caller *callers;
+    size_t n_sessions;
+    struct session sessions[SIM_SESSIONS_MAX];
+
+    struct stats stats;
+    uint32_t failures;
+};
+
+/* world.c */
+struct world *world_new(uint64_t seed);
+void world_free(struct world *w);
+void world_run(struct world *w, uint64_t for_ns);
+bool world_step(struct world *w, bk_time until);
+struct bk_now world_time(const struct world *w, int64_t off_s, bool no_clock);
+struct event *world_after(struct world *w, uint64_t ns, void (*run)(struct world *, struct event *),
+                          void *who, struct bk_slice bytes);
+void world_alarm(struct world *w, struct alarm *alarm, bk_time deadline,
+                 void (*run)(struct world *, struct event *), void *who);
+bool world_alarm_rings(struct world *w, struct alarm *alarm, const struct event *e);
+struct bk_random world_random(struct world *w);
+uint64_t world_draw(struct world *w, uint64_t bound);
+void world_check(struct world *w, bool good, const char *what, const char *file, int line);
+#define CHECK(w, good) world_check((w), (good), #good, __FILE__, __LINE__)
+
+/* net.c */
+struct router *router_add(struct world *w, struct bk_addr public_ip, bool keeps_ports);
+void router_reboot(struct router *r);
+void net_from_device(struct world *w, struct device *d, const struct bk_addr *to,
+                     struct bk_slice bytes);
+/* Any source may be claimed. */
+void net_inject(struct world *w, const struct bk_addr *from, const struct bk_addr *to,
+                struct bk_slice bytes);
+
+/* server.c */
+void server_start(struct world *w);
+void server_stop(struct world *w);
+void server_datagram(struct world *w, const struct bk_addr *from, struct bk_slice bytes);
+void server_revoke(struct world *w, struct device *d);
+uint64_t stream_open(struct world *w, struct sim_call *call, struct caller *caller);
+void stream_send(struct world *w, uint64_t number, struct bk_slice bytes);
+void stream_close(struct world *w, uint64_t number);
+bool server_has(struct world *w, const struct device *d);
+extern void (*sim_tap)(struct world *w, const struct bk_addr *from, const struct bk_addr *to,
+                       struct bk_slice bytes); /* sees every datagram that leaves; may be NULL */
+
+/* device.c */
+struct device *device_add(struct world *w, struct router *router, uint64_t id);
+struct device *device_find(struct world *w, uint64_t id);
+void device_identify(struct device *d);
+void device_start(struct device *d);    /* also again: the state of before is lost */
+void device_stop(struct device *d);
+void device_datagram(struct device *d, const struct bk_addr *from, struct bk_slice bytes);
+void call_stream_event(struct sim_call *c, enum bk_call_event_type type, struct bk_slice bytes);
+void call_event(struct sim_call *c, struct bk_call_event event);
+uint32_t device_calls_open(const struct device *d);
+
+/* caller.c */
+struct caller *caller_add(struct world *w, struct device *d);
+void caller_start(struct caller *c);
+void caller_hang_up(struct caller *c);
+void caller_input(struct caller *c, struct bk_requester_event event);
+struct caller *caller_at(struct world *w, const struct bk_addr *addr);
+struct caller *caller_of(struct world *w, const uint8_t call_id[BK_CALL_ID_BYTES]);
+
+/* run.c */
+struct scenario {
+    const char *name;
+    void (*run)(struct world *w);
+    unsigned seeds;
+};
+int sim_main(int argc, char **argv, const struct scenario *scenarios, size_t n);
+
+#endif

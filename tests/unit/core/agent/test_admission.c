@@ -1,0 +1,191 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/agent/admission.h"
+#include "core/agent/fake.h"
+#include "seal/seal.h"
+
+struct bench {
+    uint64_t seed;
+    struct bk_registration r;
+    struct bk_admission a;
+    struct bk_now now;
+    uint32_t calls;
+};
+
+/* An agent that has been up for an hour and has just sent a REGISTER. */
+static void begin(struct bench *b)
+{
+    memset(b, 0, sizeof *b);
+    b->seed = 1;
+    b->now = fake_now();
+    struct bk_registration_config config = {
+        .rng = fake_random(&b->seed), .mac = bk_mac_sodium(), .equipment_id = 2133};
+    bk_registration_init(&b->r, &config);
+    bk_admission_init(&b->a, &b->now);
+    fake_pass(&b->now, 3600 * BK_SECOND);
+    static struct bk_registration_out out;
+    struct bk_registration_event event = {.type = BK_REGISTRATION_RESOLVED, .addr = fake_server()};
+    bk_registration_input(&b->r, &b->now, &event, &out);
+}
+
+static struct bk_admission_facts at_time(struct bench *b, uint64_t unix_s)
+{
+    struct bk_admission_facts facts = {.unix_s = unix_s};
+    b->calls++;
+    memcpy(facts.call_id, &b->calls, sizeof b->calls);
+    return facts;
+}
+
+static enum bk_admission_verdict check(struct bench *b, const struct bk_admission_facts *facts)
+{
+    return bk_admission_check(&b->a, &b->now, &b->r, facts);
+}
+
+static enum bk_admission_verdict check_time(struct bench *b, uint64_t unix_s)
+{
+    struct bk_admission_facts facts = at_time(b, unix_s);
+    return check(b, &facts);
+}
+
+static void a_time_is_fresh_within_two_minutes_either_way(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b);
+    uint64_t t = b.now.unix_s;
+    assert_int_equal(check_time(&b, t), BK_ADMITTED);
+    assert_int_equal(check_time(&b, t + 120), BK_ADMITTED);
+    assert_int_equal(check_time(&b, t - 120), BK_ADMITTED);
+    assert_int_equal(check_time(&b, t + 121), BK_ADMISSION_STALE);
+    assert_int_equal(check_time(&b, t - 121), BK_ADMISSION_STALE);
+    assert_int_equal(check_time(&b, 0), BK_ADMISSION_STALE);
+    assert_int_equal(check_time(&b, UINT64_MAX), BK_ADMISSION_STALE);
+}
+
+static void what_the_agent_before_a_restart_could_admit_is_stale(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b);
+    uint64_t t = b.now.unix_s;
+    bk_admission_init(&b.a, &b.now); /* restarted: the memory is gone */
+    assert_int_equal(check_time(&b, t), BK_ADMISSION_STALE);
+    assert_int_equal(check_time(&b, t + 120), BK_ADMISSION_STALE);
+    fake_pass(&b.now, 10 * BK_SECOND);
+    assert_int_equal(check_time(&b, t + 121), BK_ADMITTED);
+    struct bk_admission_facts facts = at_time(&b, 0);
+    facts.has_tag = true;
+    facts.tag = b.r.tag; /* a tag of this start: always good */
+    assert_int_equal(check(&b, &facts), BK_ADMITTED);
+}
+
+static void a_tag_sent_lately_is_fresh_without_a_clock(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b);
+    b.now.unix_s = 0;
+    struct bk_admission_facts facts = at_time(&b, 1700000000);
+    assert_int_equal(check(&b, &facts), BK_ADMISSION_STALE);
+    facts.tag = b.r.tag;
+    assert_int_equal(check(&b, &facts), BK_ADMISSION_STALE);
+    facts.has_tag = true;
+    assert_int_equal(check(&b, &facts), BK_ADMITTED); /* being stale before did not burn the ID */
+    facts = at_time(&b, 1700000000);
+    facts.has_tag = true;
+    facts.tag = b.r.tag;
+    facts.tag.random ^= 1;
+    assert_int_equal(check(&b, &facts), BK_ADMISSION_STALE);
+}
+
+static void a_call_id_is_remembered_while_it_could_be_fresh(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b);
+    struct bk_admission_facts facts = at_time(&b, b.now.unix_s + 120);
+    assert_int_equal(check(&b, &facts), BK_ADMITTED);
+    for (int s = 0; s < 600; s++) {
+        assert_int_not_equal(check(&b, &facts), BK_ADMITTED);
+        fake_pass(&b.now, BK_SECOND);
+    }
+    assert_int_equal(check(&b, &facts), BK_ADMISSION_STALE);
+}
+
+static void a_full_memory_means_busy_until_it_ages(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b);
+    for (int i = 0; i < BK_ADMISSION_CALLS_MAX; i++) {
+        assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
+    }
+    assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMISSION_BUSY);
+    fake_pass(&b.now, 242 * BK_SECOND);
+    assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
+}
+
+static void guesses_are_slowed_down_doubling_to_a_minute(void **state)
+{
+    (void)state;
+    static const uint64_t closed_s[] = {1, 2, 4, 8, 16, 32, 60, 60, 60};
+    static struct bench b;
+    begin(&b);
+    for (int i = 0; i < BK_GUESSES_FREE; i++) {
+        assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
+        bk_admission_password(&b.a, &b.now, false);
+    }
+    for (size_t i = 0; i < sizeof closed_s / sizeof closed_s[0]; i++) {
+        assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
+        /* a second guess at the same time is not let in */
+        assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMISSION_BACK_OFF);
+        bk_admission_password(&b.a, &b.now, false);
+        fake_pass(&b.now, closed_s[i] * BK_SECOND - 1);
+        assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMISSION_BACK_OFF);
+        fake_pass(&b.now, 1);
+    }
+    assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
+    bk_admission_password(&b.a, &b.now, true); /* all forgiven */
+    for (int i = 0; i < BK_GUESSES_FREE; i++) {
+        assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
+        bk_admission_password(&b.a, &b.now, false);
+    }
+    assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
+}
+
+static void a_refused_call_may_come_again(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b);
+    for (int i = 0; i <= BK_GUESSES_FREE; i++) {
+        assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
+        bk_admission_password(&b.a, &b.now, false);
+    }
+    struct bk_admission_facts facts = at_time(&b, b.now.unix_s);
+    assert_int_equal(check(&b, &facts), BK_ADMISSION_BACK_OFF);
+    fake_pass(&b.now, BK_SECOND);
+    assert_int_equal(check(&b, &facts), BK_ADMITTED);
+}
+
+int main(void)
+{
+    if (bk_seal_init() != BK_OK) {
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_time_is_fresh_within_two_minutes_either_way),
+        cmocka_unit_test(what_the_agent_before_a_restart_could_admit_is_stale),
+        cmocka_unit_test(a_tag_sent_lately_is_fresh_without_a_clock),
+        cmocka_unit_test(a_call_id_is_remembered_while_it_could_be_fresh),
+        cmocka_unit_test(a_full_memory_means_busy_until_it_ages),
+        cmocka_unit_test(guesses_are_slowed_down_doubling_to_a_minute),
+        cmocka_unit_test(a_refused_call_may_come_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

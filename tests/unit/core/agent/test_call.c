@@ -1,0 +1,639 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/agent/call.h"
+#include "core/agent/fake.h"
+#include "wire/result.h"
+
+enum {
+    DEVICE = 2133,
+};
+
+/* One call core, and the caller whose request it gets. */
+struct bench {
+    uint64_t seed;
+    struct bk_random rng;
+    struct bk_call *c;
+    struct bk_call_out out;
+    struct bk_now now;
+    struct bk_call_config config;
+    struct bk_box_pair reply;
+    struct bk_call_request request;
+    struct bk_connect connect;
+    uint8_t plain[BK_CALL_REQUEST_MAX_BYTES];
+    uint8_t box[BK_BOX_MAX_BYTES];
+    uint8_t message[2048];
+};
+
+static struct bench bench; /* too large for a stack frame */
+
+static void begin(struct bench *b)
+{
+    if (b->c != NULL) {
+        bk_call_free(b->c);
+    }
+    memset(b, 0, sizeof *b);
+    b->seed = 1;
+    b->rng = fake_random(&b->seed);
+    b->now = fake_now();
+    b->config.rng = b->rng;
+    b->config.equipment_id = DEVICE;
+    bk_box_pair_make(&b->rng, &b->config.box);
+    b->config.services[0] = bk_slice_text("web");
+    b->config.services[1] = bk_slice_text("ssh");
+    b->config.n_services = 2;
+    bk_box_pair_make(&b->rng, &b->reply);
+    b->request = (struct bk_call_request){
+        .equipment_id = DEVICE,
+        .unix_s = b->now.unix_s,
+        .service = bk_slice_text("ssh"),
+        .password = bk_slice_text("open sesame"),
+        .n_candidates = 1,
+    };
+    memset(b->request.call_id, 7, sizeof b->request.call_id);
+    memset(b->request.call_key, 8, sizeof b->request.call_key);
+    memcpy(b->request.reply_key, b->reply.public_key, sizeof b->request.reply_key);
+    b->request.candidates[0] =
+        (struct bk_candidate){BK_CANDIDATE_MAPPED, bk_addr_v4(4, 17, 168, 2, 5000)};
+    b->connect.equipment_id = DEVICE;
+    memcpy(b->connect.call_id, b->request.call_id, sizeof b->connect.call_id);
+    b->connect.user = bk_slice_text("alice");
+}
+
+static void input(struct bench *b, struct bk_call_event event)
+{
+    bk_call_input(b->c, &b->now, &event, &b->out);
+}
+
+static void start(struct bench *b)
+{
+    struct bk_alloc alloc = bk_alloc_libc();
+    assert_int_equal(bk_call_new(&alloc, &b->config, &b->c), BK_OK);
+    input(b, (struct bk_call_event){.type = BK_CALL_START});
+    assert_int_equal(b->out.n, 1);
+    assert_int_equal(b->out.actions[0].type, BK_CALL_CONNECT_SERVER);
+    input(b, (struct bk_call_event){.type = BK_CALL_SERVER_OPEN});
+    assert_int_equal(b->out.n, 0);
+}
+
+/* Seals `request` and brings it as 226. */
+static void deliver(struct bench *b)
+{
+    static const uint8_t txid[BK_STUN_TXID_BYTES] = {2, 2, 6};
+    struct bk_slice plain;
+    struct bk_slice bytes;
+    assert_int_equal(bk_call_request_write(b->plain, sizeof b->plain, &b->request, &plain), BK_OK);
+    assert_int_equal(
+        bk_seal_request(b->config.box.public_key, plain, b->box, sizeof b->box, &b->connect.box),
+        BK_OK);
+    assert_int_equal(bk_connect_write(b->message, sizeof b->message, txid, &b->connect, &bytes),
+                     BK_OK);
+    input(b, (struct bk_call_event){.type = BK_CALL_SERVER_MESSAGE, .bytes = bytes});
+}
+
+static const struct bk_call_action *find(const struct bench *b, enum bk_call_action_type type)
+{
+    for (size_t i = 0; i < b->out.n; i++) {
+        if (b->out.actions[i].type == type) {
+            return &b->out.actions[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct bk_call_action *must_find(const struct bench *b, enum bk_call_action_type type)
+{
+    static const struct bk_call_action none;
+    const struct bk_call_action *a = find(b, type);
+    assert_non_null(a);
+    return a != NULL ? a : &none;
+}
+
+static size_t count(const struct bench *b, enum bk_call_action_type type)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < b->out.n; i++) {
+        n += b->out.actions[i].type == type;
+    }
+    return n;
+}
+
+static void assert_answered(const struct bench *b, enum bk_stun_class cls)
+{
+    struct bk_stun m;
+    assert_true(b->out.n > 0);
+    assert_int_equal(b->out.actions[0].type, BK_CALL_SEND_SERVER);
+    assert_int_equal(bk_stun_read(b->out.actions[0].bytes, &m), BK_OK);
+    assert_int_equal(m.method, BK_METHOD_CONNECT);
+    assert_int_equal(m.cls, cls);
+    assert_int_equal(m.txid[2], 6);
+}
+
+static void assert_ended(const struct bench *b, enum bk_call_end reason)
+{
+    assert_true(b->out.n > 0);
+    assert_int_equal(b->out.actions[b->out.n - 1].type, BK_CALL_END);
+    assert_int_equal(b->out.actions[b->out.n - 1].reason, reason);
+    assert_true(bk_call_deadline(b->c) == BK_TIME_NEVER);
+}
+
+/* The RESULT that was sent, opened as the caller would. */
+static struct bk_call_result result(const struct bench *b)
+{
+    const struct bk_call_action *a = must_find(b, BK_CALL_SEND_SERVER);
+    struct bk_stun m;
+    struct bk_result outside;
+    struct bk_call_result inside;
+    uint8_t buf[BK_CALL_RESULT_MAX_BYTES];
+    struct bk_slice plain;
+    assert_non_null(a);
+    assert_int_equal(bk_stun_read(a->bytes, &m), BK_OK);
+    assert_int_equal(bk_result_read(&m, &outside), BK_OK);
+    assert_memory_equal(outside.call_id, b->request.call_id, BK_CALL_ID_BYTES);
+    assert_int_equal(bk_open_result(b->reply.secret_key, b->config.box.public_key, outside.box, buf,
+                                    sizeof buf, &plain),
+                     BK_OK);
+    assert_int_equal(bk_call_result_read(plain, &inside), BK_OK);
+    assert_memory_equal(inside.call_id, b->request.call_id, BK_CALL_ID_BYTES);
+    assert_int_equal(inside.tag.random, 99);
+    assert_int_equal(inside.unix_s, 4711);
+    return inside;
+}
+
+static void admission(struct bench *b, enum bk_admission_verdict verdict)
+{
+    input(b, (struct bk_call_event){.type = BK_CALL_ADMISSION,
+                                    .verdict = verdict,
+                                    .tag = {.random = 99, .counter = 5},
+                                    .unix_s = 4711});
+}
+
+static void password(struct bench *b, bool right)
+{
+    input(b, (struct bk_call_event){.type = BK_CALL_PASSWORD, .right = right});
+}
+
+static void dial_event(struct bench *b, enum bk_call_event_type type, size_t index)
+{
+    input(b, (struct bk_call_event){.type = type, .index = index});
+}
+
+static void tick(struct bench *b)
+{
+    uint64_t wait = bk_time_left(b->now.mono, bk_call_deadline(b->c));
+    assert_true(wait != BK_TIME_NEVER);
+    fake_pass(&b->now, wait);
+    bk_call_timer(b->c, &b->now, &b->out);
+}
+
+static void reach_dialling(struct bench *b)
+{
+    start(b);
+    deliver(b);
+    admission(b, BK_ADMITTED);
+    password(b, true);
+}
+
+static bool holds(const void *p, size_t n, const char *text)
+{
+    size_t len = strlen(text);
+    for (size_t i = 0; i + len <= n; i++) {
+        if (memcmp((const uint8_t *)p + i, text, len) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void a_good_call_goes_step_by_step(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    b->request.has_tag = true;
+    b->request.tag = (struct bk_tag){99, 4};
+    start(b);
+    deliver(b);
+    assert_answered(b, BK_STUN_SUCCESS); /* at once, before anything is decided */
+    assert_int_equal(b->out.n, 2);
+    const struct bk_call_action *ask = must_find(b, BK_CALL_ASK_ADMISSION);
+    assert_memory_equal(ask->facts.call_id, b->request.call_id, BK_CALL_ID_BYTES);
+    assert_int_equal(ask->facts.unix_s, b->request.unix_s);
+    assert_true(ask->facts.has_tag);
+    assert_int_equal(ask->facts.tag.counter, 4);
+    assert_true(bk_slice_equal(bk_call_user(b->c), bk_slice_text("alice")));
+    assert_null(bk_call_opened(b->c));
+
+    admission(b, BK_ADMITTED);
+    assert_int_equal(b->out.n, 1);
+    struct bk_slice asked = b->out.actions[0].bytes;
+    assert_int_equal(b->out.actions[0].type, BK_CALL_CHECK_PASSWORD);
+    assert_true(bk_slice_equal(asked, bk_slice_text("open sesame")));
+
+    password(b, true);
+    assert_false(holds(asked.p, asked.n, "open")); /* wiped */
+    assert_int_equal(b->out.n, 2);
+    assert_int_equal(result(b).status, BK_CALL_ACCEPTED);
+    assert_int_equal(b->out.actions[1].type, BK_CALL_DIAL); /* after ACCEPTED */
+    assert_true(bk_addr_equal(&b->out.actions[1].addr, &b->request.candidates[0].addr));
+    assert_non_null(bk_call_opened(b->c));
+    assert_memory_equal(bk_call_opened(b->c)->call_key, b->request.call_key, BK_KEY_BYTES);
+
+    dial_event(b, BK_CALL_SESSION_UP, 0);
+    assert_int_equal(b->out.n, 0);
+    dial_event(b, BK_CALL_SESSION_PICKED, 0);
+    assert_int_equal(b->out.n, 1);
+    assert_int_equal(b->out.actions[0].type, BK_CALL_CLOSE_SERVER);
+    assert_true(bk_call_deadline(b->c) == BK_TIME_NEVER);
+    dial_event(b, BK_CALL_SESSION_ENDED, 0);
+    assert_ended(b, BK_CALL_END_SERVED);
+    assert_int_equal(b->out.n, 1);
+}
+
+static void without_226_it_ends(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    start(b);
+    assert_int_equal(bk_call_deadline(b->c), b->now.mono + BK_CALL_SERVER_WAIT_MS * BK_MS);
+    tick(b);
+    assert_ended(b, BK_CALL_END_NO_SERVER);
+    begin(b);
+    start(b);
+    input(b, (struct bk_call_event){.type = BK_CALL_SERVER_CLOSED});
+    assert_ended(b, BK_CALL_END_NO_SERVER);
+    assert_int_equal(count(b, BK_CALL_CLOSE_SERVER), 0);
+}
+
+static void what_is_not_for_us_is_refused(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    b->connect.equipment_id = DEVICE + 1;
+    start(b);
+    deliver(b);
+    assert_answered(b, BK_STUN_ERROR);
+    assert_ended(b, BK_CALL_END_BAD_REQUEST);
+
+    begin(b); /* right outside, wrong inside */
+    b->request.equipment_id = DEVICE + 1;
+    start(b);
+    deliver(b);
+    assert_answered(b, BK_STUN_SUCCESS);
+    assert_ended(b, BK_CALL_END_BAD_REQUEST);
+
+    begin(b); /* another call's box under this call's ID */
+    b->connect.call_id[0] ^= 1;
+    start(b);
+    deliver(b);
+    assert_ended(b, BK_CALL_END_BAD_REQUEST);
+    assert_null(find(b, BK_CALL_ASK_ADMISSION));
+
+    begin(b); /* sealed to another key */
+    start(b);
+    bk_box_pair_make(&b->rng, &b->config.box);
+    deliver(b);
+    assert_answered(b, BK_STUN_SUCCESS);
+    assert_ended(b, BK_CALL_END_BAD_REQUEST);
+}
+
+static void no_changed_byte_of_226_leads_to_a_question(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    start(b);
+    deliver(b);
+    static uint8_t good[2048];
+    size_t n = 20 + (size_t)(b->message[2] << 8 | b->message[3]);
+    memcpy(good, b->message, n);
+    for (size_t i = 0; i < n; i++) {
+        bk_call_free(b->c);
+        b->c = NULL;
+        start(b);
+        memcpy(b->message, good, n);
+        b->message[i] ^= 0x10;
+        input(b, (struct bk_call_event){.type = BK_CALL_SERVER_MESSAGE,
+                                        .bytes = bk_slice(b->message, n)});
+        assert_null(find(b, BK_CALL_DIAL));
+        if (i >= 20 && find(b, BK_CALL_ASK_ADMISSION) != NULL) {
+            /* only the user's name, which is a note, and padding may differ */
+            assert_memory_equal(must_find(b, BK_CALL_ASK_ADMISSION)->facts.call_id,
+                                b->request.call_id, BK_CALL_ID_BYTES);
+        }
+    }
+}
+
+static void each_verdict_has_its_result(void **state)
+{
+    (void)state;
+    static const struct {
+        enum bk_admission_verdict verdict;
+        enum bk_call_status status;
+        enum bk_call_end end;
+    } rows[] = {
+        {BK_ADMISSION_STALE, BK_CALL_STALE, BK_CALL_END_STALE},
+        {BK_ADMISSION_BACK_OFF, BK_CALL_BACK_OFF, BK_CALL_END_BACK_OFF},
+        {BK_ADMISSION_BUSY, BK_CALL_BUSY, BK_CALL_END_BUSY},
+    };
+    struct bench *b = &bench;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        begin(b);
+        start(b);
+        deliver(b);
+        admission(b, rows[i].verdict);
+        assert_int_equal(result(b).status, rows[i].status);
+        assert_int_equal(b->out.actions[1].type, BK_CALL_CLOSE_SERVER); /* after what was said */
+        assert_ended(b, rows[i].end);
+        password(b, true); /* too late */
+        assert_int_equal(b->out.n, 0);
+    }
+}
+
+static void a_repeated_call_is_dropped_without_a_word(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    start(b);
+    deliver(b);
+    admission(b, BK_ADMISSION_REPEATED);
+    assert_null(find(b, BK_CALL_SEND_SERVER));
+    assert_ended(b, BK_CALL_END_REPEATED);
+}
+
+static void a_wrong_password_dials_nothing(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    start(b);
+    deliver(b);
+    admission(b, BK_ADMITTED);
+    password(b, false);
+    assert_int_equal(result(b).status, BK_CALL_REFUSED);
+    assert_null(find(b, BK_CALL_DIAL));
+    assert_ended(b, BK_CALL_END_REFUSED);
+}
+
+static void an_unknown_service_is_told_only_after_the_password(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    b->request.service = bk_slice_text("telnet");
+    start(b);
+    deliver(b);
+    admission(b, BK_ADMITTED);
+    assert_non_null(find(b, BK_CALL_CHECK_PASSWORD));
+    password(b, false);
+    assert_int_equal(result(b).status, BK_CALL_REFUSED);
+
+    begin(b);
+    b->request.service = bk_slice_text("telnet");
+    start(b);
+    deliver(b);
+    admission(b, BK_ADMITTED);
+    password(b, true);
+    assert_int_equal(result(b).status, BK_CALL_NO_SERVICE);
+    assert_null(find(b, BK_CALL_DIAL));
+    assert_ended(b, BK_CALL_END_NO_SERVICE);
+}
+
+static void all_permitted_candidates_are_dialled_once(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    b->request.n_candidates = 8;
+    for (uint8_t i = 0; i < 8; i++) {
+        b->request.candidates[i] =
+            (struct bk_candidate){BK_CANDIDATE_HOST, bk_addr_v4(4, 17, 168, i, 5000)};
+    }
+    b->request.candidates[2].addr = bk_addr_v4(127, 0, 0, 1, 5000);
+    b->request.candidates[4].addr = b->request.candidates[1].addr;
+    b->request.candidates[5].addr.port = 22;
+    reach_dialling(b);
+    assert_int_equal(count(b, BK_CALL_DIAL), 5);
+    for (size_t i = 0; i < b->out.n; i++) {
+        if (b->out.actions[i].type == BK_CALL_DIAL) {
+            size_t index = b->out.actions[i].index;
+            assert_true(index != 2 && index != 4 && index != 5);
+        }
+    }
+}
+
+static void no_answer_comes_after_a_fixed_time_whatever_the_cause(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    for (int cause = 0; cause < 3; cause++) {
+        begin(b);
+        if (cause == 0) { /* against policy */
+            b->request.candidates[0].addr = bk_addr_v4(127, 0, 0, 1, 5000);
+        }
+        reach_dialling(b);
+        assert_int_equal(result(b).status, BK_CALL_ACCEPTED);
+        assert_int_equal(count(b, BK_CALL_DIAL), cause == 0 ? 0 : 1);
+        bk_time due = b->now.mono + BK_CALL_NO_ANSWER_MS * BK_MS;
+        if (cause == 1) { /* refused at once; else silence */
+            fake_pass(&b->now, BK_MS);
+            dial_event(b, BK_CALL_DIAL_FAILED, 0);
+            assert_int_equal(b->out.n, 0);
+        }
+        assert_int_equal(bk_call_deadline(b->c), due);
+        fake_pass(&b->now, due - b->now.mono - 1);
+        bk_call_timer(b->c, &b->now, &b->out);
+        assert_int_equal(b->out.n, 0);
+        tick(b);
+        assert_int_equal(b->now.mono, due);
+        assert_int_equal(result(b).status, BK_CALL_NO_ANSWER);
+        assert_int_equal(count(b, BK_CALL_CLOSE_DIAL), cause == 2 ? 1 : 0);
+        assert_ended(b, BK_CALL_END_NO_ANSWER);
+    }
+}
+
+static void the_picked_session_closes_the_others(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    b->request.n_candidates = 3;
+    b->request.candidates[1] = b->request.candidates[2] = b->request.candidates[0];
+    b->request.candidates[1].addr.port = 5001;
+    b->request.candidates[2].addr.port = 5002;
+    reach_dialling(b);
+    dial_event(b, BK_CALL_SESSION_UP, 2);
+    dial_event(b, BK_CALL_SESSION_UP, 1);
+    dial_event(b, BK_CALL_SESSION_PICKED, 1);
+    assert_int_equal(count(b, BK_CALL_CLOSE_DIAL), 2);
+    assert_int_equal(count(b, BK_CALL_CLOSE_SERVER), 1);
+    for (size_t i = 0; i < b->out.n; i++) {
+        assert_true(b->out.actions[i].type != BK_CALL_CLOSE_DIAL || b->out.actions[i].index != 1);
+    }
+    dial_event(b, BK_CALL_SESSION_ENDED, 2); /* closed already: not ours any more */
+    assert_int_equal(b->out.n, 0);
+    dial_event(b, BK_CALL_SESSION_ENDED, 1);
+    assert_ended(b, BK_CALL_END_SERVED);
+}
+
+static void a_session_nobody_picks_ends(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    reach_dialling(b);
+    fake_pass(&b->now, 3 * BK_SECOND);
+    dial_event(b, BK_CALL_SESSION_UP, 0);
+    assert_int_equal(bk_call_deadline(b->c), b->now.mono + 10 * BK_SECOND);
+    tick(b);
+    assert_int_equal(count(b, BK_CALL_CLOSE_DIAL), 1);
+    assert_ended(b, BK_CALL_END_NO_ANSWER);
+
+    begin(b); /* it fails after the time for an answer: no reason to wait longer */
+    reach_dialling(b);
+    dial_event(b, BK_CALL_SESSION_UP, 0);
+    fake_pass(&b->now, 6 * BK_SECOND);
+    dial_event(b, BK_CALL_DIAL_FAILED, 0);
+    assert_true(bk_call_deadline(b->c) <= b->now.mono);
+    tick(b);
+    assert_ended(b, BK_CALL_END_NO_ANSWER);
+}
+
+static void a_lost_server_matters_only_before_accepted(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    start(b);
+    deliver(b);
+    input(b, (struct bk_call_event){.type = BK_CALL_SERVER_CLOSED});
+    assert_ended(b, BK_CALL_END_NO_SERVER);
+
+    begin(b);
+    reach_dialling(b);
+    input(b, (struct bk_call_event){.type = BK_CALL_SERVER_CLOSED});
+    assert_int_equal(b->out.n, 0);
+    dial_event(b, BK_CALL_SESSION_UP, 0);
+    dial_event(b, BK_CALL_SESSION_PICKED, 0);
+    assert_int_equal(b->out.n, 0);
+    dial_event(b, BK_CALL_SESSION_ENDED, 0);
+    assert_ended(b, BK_CALL_END_SERVED);
+
+    begin(b);
+    reach_dialling(b);
+    input(b, (struct bk_call_event){.type = BK_CALL_SERVER_CLOSED});
+    tick(b);
+    assert_null(find(b, BK_CALL_SEND_SERVER)); /* nobody to tell */
+    assert_ended(b, BK_CALL_END_NO_ANSWER);
+}
+
+static void a_second_226_is_ignored(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    start(b);
+    deliver(b);
+    deliver(b);
+    assert_int_equal(b->out.n, 0);
+}
+
+static void a_check_that_never_ends_is_busy(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    start(b);
+    deliver(b);
+    admission(b, BK_ADMITTED);
+    tick(b);
+    assert_int_equal(result(b).status, BK_CALL_BUSY);
+    assert_ended(b, BK_CALL_END_BUSY);
+}
+
+static uint8_t freed[65536];
+static size_t freed_n;
+
+static void *get_static(void *ctx, size_t n)
+{
+    (void)ctx;
+    assert_true(n <= sizeof freed);
+    memset(freed, 0, sizeof freed);
+    freed_n = n;
+    return freed;
+}
+
+static void put_static(void *ctx, void *p)
+{
+    (void)ctx;
+    (void)p;
+}
+
+static void *get_nothing(void *ctx, size_t n)
+{
+    (void)ctx;
+    (void)n;
+    return NULL;
+}
+
+static void memory_is_wiped_and_may_be_missing(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    struct bk_alloc alloc = {NULL, get_static, put_static};
+    assert_int_equal(bk_call_new(&alloc, &b->config, &b->c), BK_OK);
+    input(b, (struct bk_call_event){.type = BK_CALL_START});
+    deliver(b);
+    assert_true(holds(freed, freed_n, "open sesame"));
+    bk_call_free(b->c);
+    b->c = NULL;
+    for (size_t i = 0; i < freed_n; i++) {
+        assert_int_equal(freed[i], 0);
+    }
+    alloc.get = get_nothing;
+    assert_int_equal(bk_call_new(&alloc, &b->config, &b->c), BK_E_NOMEM);
+    b->c = NULL;
+    bk_call_free(NULL);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    bk_call_free(bench.c);
+    bench.c = NULL;
+    return 0;
+}
+
+int main(void)
+{
+    if (bk_seal_init() != BK_OK) {
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(a_good_call_goes_step_by_step, tear_down),
+        cmocka_unit_test_teardown(without_226_it_ends, tear_down),
+        cmocka_unit_test_teardown(what_is_not_for_us_is_refused, tear_down),
+        cmocka_unit_test_teardown(no_changed_byte_of_226_leads_to_a_question, tear_down),
+        cmocka_unit_test_teardown(each_verdict_has_its_result, tear_down),
+        cmocka_unit_test_teardown(a_repeated_call_is_dropped_without_a_word, tear_down),
+        cmocka_unit_test_teardown(a_wrong_password_dials_nothing, tear_down),
+        cmocka_unit_test_teardown(an_unknown_service_is_told_only_after_the_password, tear_down),
+        cmocka_unit_test_teardown(all_permitted_candidates_are_dialled_once, tear_down),
+        cmocka_unit_test_teardown(no_answer_comes_after_a_fixed_time_whatever_the_cause, tear_down),
+        cmocka_unit_test_teardown(the_picked_session_closes_the_others, tear_down),
+        cmocka_unit_test_teardown(a_session_nobody_picks_ends, tear_down),
+        cmocka_unit_test_teardown(a_lost_server_matters_only_before_accepted, tear_down),
+        cmocka_unit_test_teardown(a_second_226_is_ignored, tear_down),
+        cmocka_unit_test_teardown(a_check_that_never_ends_is_busy, tear_down),
+        cmocka_unit_test_teardown(memory_is_wiped_and_may_be_missing, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,130 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/agent/policy.h"
+
+static struct bk_addr addr(const char *text)
+{
+    struct bk_addr a;
+    assert_int_equal(bk_addr_parse(bk_slice_text(text), 0, &a), BK_OK);
+    return a;
+}
+
+static struct bk_policy device(void)
+{
+    struct bk_policy p = {.n_own_nets = 2, .n_own = 5, .n_server_ports = 3};
+    assert_int_equal(bk_prefix_parse(bk_slice_text("192.168.1.0/24"), &p.own_nets[0]), BK_OK);
+    assert_int_equal(bk_prefix_parse(bk_slice_text("fd00:1::/64"), &p.own_nets[1]), BK_OK);
+    p.own[0] = addr("192.168.1.3:0");
+    p.own[1] = addr("192.168.1.1:0");   /* gateway inside */
+    p.own[2] = addr("202.204.16.13:0"); /* and outside */
+    p.own[3] = addr("[fd00:1::3]:0");
+    p.own[4] = addr("[2a02:1::3]:0");
+    p.server = addr("130.74.23.6:0");
+    p.server_ports[0] = 1200;
+    p.server_ports[1] = 1201;
+    p.server_ports[2] = 443;
+    return p;
+}
+
+static void every_address_has_its_verdict(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *target;
+        enum bk_policy_verdict verdict;
+    } rows[] = {
+        {"4.17.168.2:5000", BK_POLICY_ALLOWED},
+        {"4.17.168.2:443", BK_POLICY_ALLOWED},
+        {"4.17.168.2:1024", BK_POLICY_ALLOWED},
+        {"4.17.168.2:65535", BK_POLICY_ALLOWED},
+        {"[2a02:2::1]:5000", BK_POLICY_ALLOWED},
+        {"192.168.1.11:5000", BK_POLICY_ALLOWED}, /* in its own network */
+        {"[fd00:1::9]:5000", BK_POLICY_ALLOWED},
+        {"130.74.23.6:5000", BK_POLICY_ALLOWED}, /* the server, not one of its services */
+
+        {"4.17.168.2:0", BK_POLICY_PORT},
+        {"4.17.168.2:22", BK_POLICY_PORT},
+        {"4.17.168.2:80", BK_POLICY_PORT},
+        {"4.17.168.2:442", BK_POLICY_PORT},
+        {"4.17.168.2:444", BK_POLICY_PORT},
+        {"4.17.168.2:1023", BK_POLICY_PORT},
+
+        {"127.0.0.1:5000", BK_POLICY_SCOPE},
+        {"127.255.0.9:5000", BK_POLICY_SCOPE},
+        {"0.0.0.0:5000", BK_POLICY_SCOPE},
+        {"0.1.2.3:5000", BK_POLICY_SCOPE},
+        {"255.255.255.255:5000", BK_POLICY_SCOPE},
+        {"224.0.0.1:5000", BK_POLICY_SCOPE},
+        {"239.255.255.250:5000", BK_POLICY_SCOPE},
+        {"169.254.1.1:5000", BK_POLICY_SCOPE},
+        {"192.168.1.255:5000", BK_POLICY_SCOPE}, /* broadcast of its own network */
+        {"192.168.1.0:5000", BK_POLICY_SCOPE},
+        {"[::]:5000", BK_POLICY_SCOPE},
+        {"[::1]:5000", BK_POLICY_SCOPE},
+        {"[fe80::1]:5000", BK_POLICY_SCOPE},
+        {"[ff02::1]:5000", BK_POLICY_SCOPE},
+        {"[::ffff:127.0.0.1]:5000", BK_POLICY_SCOPE},
+        {"[::127.0.0.1]:5000", BK_POLICY_SCOPE},
+        {"[64:ff9b::7f00:1]:5000", BK_POLICY_SCOPE},
+        {"[64:ff9b::a9fe:101]:5000", BK_POLICY_SCOPE},
+        {"[2002:7f00:1::1]:5000", BK_POLICY_SCOPE},
+        {"[64:ff9b::c0a8:1ff]:5000", BK_POLICY_SCOPE}, /* 192.168.1.255 */
+
+        {"192.168.1.3:5000", BK_POLICY_OWN},
+        {"192.168.1.1:5000", BK_POLICY_OWN},
+        {"202.204.16.13:5000", BK_POLICY_OWN},
+        {"[fd00:1::3]:5000", BK_POLICY_OWN},
+        {"[2a02:1::3]:5000", BK_POLICY_OWN},
+        {"[::ffff:192.168.1.3]:5000", BK_POLICY_OWN},
+        {"[64:ff9b::c0a8:103]:5000", BK_POLICY_OWN},
+        {"[2002:c0a8:101::1]:5000", BK_POLICY_OWN},
+        {"[64:ff9b::cacc:100d]:5000", BK_POLICY_OWN},
+
+        {"130.74.23.6:1200", BK_POLICY_SERVER},
+        {"130.74.23.6:1201", BK_POLICY_SERVER},
+        {"130.74.23.6:443", BK_POLICY_SERVER},
+        {"[64:ff9b::824a:1706]:1201", BK_POLICY_SERVER},
+
+        {"192.168.2.1:5000", BK_POLICY_PRIVATE},
+        {"10.0.0.1:5000", BK_POLICY_PRIVATE},
+        {"172.16.0.1:5000", BK_POLICY_PRIVATE},
+        {"100.64.0.1:5000", BK_POLICY_PRIVATE},
+        {"[fd00:2::9]:5000", BK_POLICY_PRIVATE},
+        {"[64:ff9b::a00:1]:5000", BK_POLICY_PRIVATE},
+        {"[2002:a00:1::1]:5000", BK_POLICY_PRIVATE},
+        {"[64:ff9b::c0a8:109]:5000",
+         BK_POLICY_PRIVATE}, /* by NAT64 even where it would be allowed */
+    };
+    struct bk_policy p = device();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct bk_addr target = addr(rows[i].target);
+        enum bk_policy_verdict verdict = bk_policy_check(&p, &target);
+        if (verdict != rows[i].verdict) {
+            fail_msg("%s: %d, not %d", rows[i].target, (int)verdict, (int)rows[i].verdict);
+        }
+    }
+}
+
+static void an_empty_policy_still_lets_nothing_private_through(void **state)
+{
+    (void)state;
+    struct bk_policy p = {.n_own_nets = 0};
+    struct bk_addr target = addr("192.168.1.11:5000");
+    assert_int_equal(bk_policy_check(&p, &target), BK_POLICY_PRIVATE);
+    target = addr("4.17.168.2:5000");
+    assert_int_equal(bk_policy_check(&p, &target), BK_POLICY_ALLOWED);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_address_has_its_verdict),
+        cmocka_unit_test(an_empty_policy_still_lets_nothing_private_through),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,495 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "core/agent/admission.h"
+#include "core/agent/fake.h"
+#include "core/agent/registration.h"
+#include "seal/seal.h"
+#include "wire/notify.h"
+#include "wire/register.h"
+
+/* One agent and a hand-moved server. */
+struct bench {
+    uint64_t seed;
+    struct bk_mac_ops mac;
+    struct bk_registration r;
+    struct bk_registration_out out;
+    struct bk_now now;
+    uint8_t buf[512];
+    struct bk_slice key;
+};
+
+static void begin(struct bench *b, uint64_t seed)
+{
+    memset(b, 0, sizeof *b);
+    b->seed = seed;
+    b->mac = bk_mac_sodium();
+    b->now = fake_now();
+    struct bk_registration_config config = {.rng = fake_random(&b->seed),
+                                            .mac = b->mac,
+                                            .equipment_id = 2133,
+                                            .generation = 7,
+                                            .epoch = 3};
+    memset(config.key, 0x5A, sizeof config.key);
+    bk_registration_init(&b->r, &config);
+    b->key = bk_slice(b->r.config.key, sizeof b->r.config.key);
+}
+
+static void input(struct bench *b, enum bk_registration_event_type type)
+{
+    struct bk_registration_event event = {.type = type, .addr = fake_server()};
+    bk_registration_input(&b->r, &b->now, &event, &b->out);
+}
+
+static void receive_from(struct bench *b, struct bk_slice bytes, struct bk_addr from)
+{
+    struct bk_registration_event event = {BK_REGISTRATION_DATAGRAM, from, bytes};
+    bk_registration_input(&b->r, &b->now, &event, &b->out);
+}
+
+static void receive(struct bench *b, struct bk_slice bytes)
+{
+    receive_from(b, bytes, fake_server());
+}
+
+static size_t count(const struct bench *b, enum bk_registration_action_type type)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < b->out.n; i++) {
+        n += b->out.actions[i].type == type;
+    }
+    return n;
+}
+
+/* The one REGISTER that was just sent, checked as a server would. */
+static struct bk_register sent(struct bench *b, struct bk_stun *m)
+{
+    struct bk_register got;
+    assert_int_equal(count(b, BK_REGISTRATION_SEND), 1);
+    for (size_t i = 0; i < b->out.n; i++) {
+        if (b->out.actions[i].type == BK_REGISTRATION_SEND) {
+            struct bk_addr server = fake_server();
+            assert_true(bk_addr_equal(&b->out.actions[i].addr, &server));
+            assert_int_equal(bk_stun_read(b->out.actions[i].bytes, m), BK_OK);
+            assert_int_equal(bk_stun_check_fingerprint(m), BK_OK);
+            assert_int_equal(bk_stun_check_sha256(m, &b->mac, b->key, BK_STUN_SHORT_MAC_BYTES),
+                             BK_OK);
+            assert_int_equal(bk_register_read(m, &got), BK_OK);
+        }
+    }
+    assert_int_equal(got.equipment_id, 2133);
+    assert_int_equal(got.generation, 7);
+    assert_int_equal(got.epoch, 3);
+    return got;
+}
+
+static struct bk_slice answer(struct bench *b, const uint8_t *txid, uint16_t code,
+                              const char *nonce, struct bk_addr mapped, uint64_t unix_s)
+{
+    struct bk_register_answer a = {code, mapped, unix_s, bk_slice_text(nonce)};
+    struct bk_slice bytes;
+    assert_int_equal(
+        bk_register_answer_write(b->buf, sizeof b->buf, txid, &a, &b->mac, b->key, &bytes), BK_OK);
+    return bytes;
+}
+
+static void succeed(struct bench *b, const uint8_t *txid)
+{
+    receive(b, answer(b, txid, 0, NULL, fake_mapped(), 1700000000));
+}
+
+static void challenge(struct bench *b, const uint8_t *txid)
+{
+    receive(b, answer(b, txid, BK_CODE_STALE_NONCE, "abcdefghijklmnopqrst", fake_mapped(), 0));
+}
+
+static void tick(struct bench *b)
+{
+    uint64_t wait = bk_time_left(b->now.mono, bk_registration_deadline(&b->r));
+    assert_true(wait != BK_TIME_NEVER);
+    fake_pass(&b->now, wait);
+    bk_registration_timer(&b->r, &b->now, &b->out);
+}
+
+static void come_up(struct bench *b, uint64_t seed)
+{
+    struct bk_stun m;
+    begin(b, seed);
+    input(b, BK_REGISTRATION_START);
+    assert_int_equal(count(b, BK_REGISTRATION_RESOLVE), 1);
+    input(b, BK_REGISTRATION_RESOLVED);
+    sent(b, &m);
+    succeed(b, b->r.txid);
+    assert_int_equal(count(b, BK_REGISTRATION_REGISTERED), 1);
+}
+
+static struct bk_slice notify(struct bench *b, uint8_t txid_byte, const struct bk_tag *tag)
+{
+    uint8_t txid[BK_STUN_TXID_BYTES] = {txid_byte};
+    struct bk_slice bytes;
+    assert_int_equal(bk_notify_write(b->buf, sizeof b->buf, txid, tag, &b->mac, b->key, &bytes),
+                     BK_OK);
+    return bytes;
+}
+
+static void start_registers_and_says_the_observed_address(void **state)
+{
+    (void)state;
+    static struct bench b;
+    come_up(&b, 1);
+    struct bk_addr mapped = fake_mapped();
+    assert_true(bk_addr_equal(&b.out.actions[0].addr, &mapped));
+    assert_int_equal(b.r.state, BK_REGISTRATION_UP);
+}
+
+static void keepalives_come_within_the_last_tenth_of_the_interval(void **state)
+{
+    (void)state;
+    uint64_t low = BK_TIME_NEVER;
+    uint64_t high = 0;
+    for (uint64_t seed = 1; seed <= 300; seed++) {
+        static struct bench b;
+        come_up(&b, seed);
+        uint64_t wait = bk_time_left(b.now.mono, bk_registration_deadline(&b.r));
+        assert_true(wait <= 25 * BK_SECOND && wait >= 22500 * BK_MS);
+        low = bk_time_min(low, wait);
+        high = wait > high ? wait : high;
+    }
+    assert_true(high - low > BK_SECOND);
+}
+
+static void retransmissions_double_with_jitter_up_to_the_interval(void **state)
+{
+    (void)state;
+    static const uint64_t nominal_ms[] = {500, 1000, 2000, 4000, 8000, 16000, 25000, 25000, 25000};
+    for (uint64_t seed = 1; seed <= 100; seed++) {
+        static struct bench b;
+        struct bk_stun m;
+        begin(&b, seed);
+        input(&b, BK_REGISTRATION_START);
+        input(&b, BK_REGISTRATION_RESOLVED);
+        uint32_t counter = sent(&b, &m).tag.counter;
+        for (size_t i = 0; i < sizeof nominal_ms / sizeof nominal_ms[0]; i++) {
+            uint64_t wait = bk_time_left(b.now.mono, bk_registration_deadline(&b.r));
+            assert_true(wait >= nominal_ms[i] * BK_MS * 4 / 5);
+            assert_true(wait <= nominal_ms[i] * BK_MS * 6 / 5);
+            assert_true(wait <= 25 * BK_SECOND);
+            tick(&b);
+            struct bk_register next = sent(&b, &m);
+            assert_true(next.tag.counter > counter); /* every REGISTER raises it */
+            counter = next.tag.counter;
+        }
+    }
+}
+
+static void an_answer_to_any_retransmission_counts(void **state)
+{
+    (void)state;
+    static struct bench b;
+    struct bk_stun first;
+    begin(&b, 1);
+    input(&b, BK_REGISTRATION_START);
+    input(&b, BK_REGISTRATION_RESOLVED);
+    sent(&b, &first);
+    uint8_t txid[BK_STUN_TXID_BYTES];
+    memcpy(txid, first.txid, sizeof txid);
+    tick(&b); /* a round trip longer than the first wait */
+    succeed(&b, txid);
+    assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
+}
+
+static void three_unanswered_mean_lost_once_and_a_new_resolution(void **state)
+{
+    (void)state;
+    static struct bench b;
+    struct bk_stun m;
+    come_up(&b, 4);
+    size_t lost = 0;
+    size_t resolved = 0;
+    for (int send = 1; send <= 7; send++) {
+        tick(&b);
+        sent(&b, &m); /* without waiting for the resolver */
+        lost += count(&b, BK_REGISTRATION_LOST);
+        resolved += count(&b, BK_REGISTRATION_RESOLVE);
+        assert_int_equal(lost, send >= 4 ? 1 : 0);
+        assert_int_equal(resolved, send >= 7 ? 2 : send >= 4 ? 1 : 0);
+    }
+    assert_int_equal(b.r.state, BK_REGISTRATION_TRYING);
+    succeed(&b, b.r.txid);
+    assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
+}
+
+static void a_moved_server_is_registered_at_once(void **state)
+{
+    (void)state;
+    static struct bench b;
+    come_up(&b, 5);
+    input(&b, BK_REGISTRATION_RESOLVED);
+    assert_int_equal(b.out.n, 0); /* the same address: nothing to do */
+    struct bk_registration_event moved = {BK_REGISTRATION_RESOLVED, bk_addr_v4(9, 9, 9, 9, 1200),
+                                          BK_SLICE_EMPTY};
+    bk_registration_input(&b.r, &b.now, &moved, &b.out);
+    assert_int_equal(b.out.n, 1);
+    assert_true(bk_addr_equal(&b.out.actions[0].addr, &moved.addr));
+}
+
+static void an_unresolved_name_is_asked_again_with_back_off(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b, 6);
+    input(&b, BK_REGISTRATION_START);
+    bk_time began = b.now.mono;
+    size_t asked = 0;
+    while (b.now.mono - began < 300 * BK_SECOND) {
+        input(&b, BK_REGISTRATION_UNRESOLVED);
+        assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) <= 25 * BK_SECOND);
+        tick(&b);
+        assert_int_equal(count(&b, BK_REGISTRATION_RESOLVE), 1);
+        asked++;
+    }
+    assert_in_range(asked, 12, 24);
+}
+
+static void a_challenge_is_answered_at_once_and_only_once(void **state)
+{
+    (void)state;
+    static struct bench b;
+    struct bk_stun m;
+    begin(&b, 7);
+    input(&b, BK_REGISTRATION_START);
+    input(&b, BK_REGISTRATION_RESOLVED);
+    struct bk_register first = sent(&b, &m);
+    uint8_t txid[BK_STUN_TXID_BYTES];
+    memcpy(txid, m.txid, sizeof txid);
+    challenge(&b, txid);
+    struct bk_register second = sent(&b, &m);
+    assert_true(bk_slice_equal(second.nonce, bk_slice_text("abcdefghijklmnopqrst")));
+    assert_true(second.tag.counter > first.tag.counter);
+    challenge(&b, txid); /* a duplicate of the first challenge */
+    assert_int_equal(b.out.n, 0);
+    tick(&b); /* unanswered: the nonce goes out again while it is good */
+    assert_int_equal(sent(&b, &m).nonce.n, BK_NONCE_BYTES);
+    while (b.r.nonce_until > b.now.mono) {
+        tick(&b);
+    }
+    tick(&b);
+    assert_int_equal(sent(&b, &m).nonce.n, 0);
+    succeed(&b, b.r.txid);
+    assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
+}
+
+static void endless_challenges_do_not_make_a_storm(void **state)
+{
+    (void)state;
+    static struct bench b;
+    come_up(&b, 8);
+    bk_time began = b.now.mono;
+    size_t sends = 0;
+    while (b.now.mono - began < 600 * BK_SECOND) {
+        tick(&b);
+        sends += count(&b, BK_REGISTRATION_SEND);
+        for (int i = 0; i < 10; i++) {
+            challenge(&b, b.r.txid);
+            sends += count(&b, BK_REGISTRATION_SEND);
+        }
+    }
+    assert_true(sends < 160); /* four a round, rounds one interval apart in the end */
+}
+
+static void strangers_and_wrong_macs_change_nothing(void **state)
+{
+    (void)state;
+    static struct bench b;
+    struct bk_stun m;
+    begin(&b, 9);
+    input(&b, BK_REGISTRATION_START);
+    input(&b, BK_REGISTRATION_RESOLVED);
+    sent(&b, &m);
+    struct bk_registration before = b.r;
+    struct bk_slice good = answer(&b, b.r.txid, 0, NULL, fake_mapped(), 1700000000);
+    receive_from(&b, good, bk_addr_v4(130, 74, 23, 6, 1201));
+    assert_int_equal(b.out.n, 0);
+    receive_from(&b, good, bk_addr_v4(130, 74, 23, 7, 1200));
+    assert_int_equal(b.out.n, 0);
+    uint8_t bad[512];
+    for (size_t bit = 0; bit < good.n * 8; bit++) {
+        memcpy(bad, good.p, good.n);
+        bad[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        receive(&b, bk_slice(bad, good.n));
+        assert_int_equal(b.out.n, 0);
+    }
+    for (size_t n = 0; n < good.n; n++) {
+        receive(&b, bk_slice(good.p, n));
+        assert_int_equal(b.out.n, 0);
+    }
+    uint8_t other[BK_STUN_TXID_BYTES] = {1, 2, 3};
+    succeed(&b, other);
+    assert_int_equal(b.out.n, 0);
+    assert_memory_equal(&before, &b.r, sizeof before);
+}
+
+static void a_notify_is_answered_first_and_acted_on_once(void **state)
+{
+    (void)state;
+    static struct bench b;
+    struct bk_stun m;
+    come_up(&b, 10);
+    for (int copy = 0; copy < 3; copy++) {
+        struct bk_slice bytes = notify(&b, 1, &b.r.tag);
+        receive(&b, bytes);
+        assert_int_equal(b.out.n, copy == 0 ? 2 : 1);
+        assert_int_equal(b.out.actions[0].type, BK_REGISTRATION_SEND);
+        assert_int_equal(bk_stun_read(b.out.actions[0].bytes, &m), BK_OK);
+        assert_int_equal(m.txid[0], 1);
+        assert_int_equal(bk_notify_answer_read(&m, &b.mac, b.key), BK_OK);
+        assert_true(b.out.actions[0].bytes.n <= bytes.n);
+        assert_int_equal(count(&b, BK_REGISTRATION_CALL), copy == 0 ? 1 : 0);
+    }
+    receive(&b, notify(&b, 2, &b.r.tag)); /* another call */
+    assert_int_equal(count(&b, BK_REGISTRATION_CALL), 1);
+}
+
+static void a_notify_for_another_registration_is_ignored(void **state)
+{
+    (void)state;
+    static struct bench b;
+    come_up(&b, 11);
+    struct bk_tag tag = b.r.tag;
+    tag.random ^= 1;
+    receive(&b, notify(&b, 1, &tag));
+    assert_int_equal(b.out.n, 0);
+    tag = b.r.tag;
+    tag.counter++; /* never sent */
+    receive(&b, notify(&b, 2, &tag));
+    assert_int_equal(b.out.n, 0);
+    struct bk_slice bytes = notify(&b, 3, &b.r.tag);
+    receive_from(&b, bytes, bk_addr_v4(8, 8, 8, 8, 1200));
+    assert_int_equal(b.out.n, 0);
+    tag = b.r.tag;
+    for (int i = 0; i < 3; i++) {
+        tick(&b);
+        succeed(&b, b.r.txid);
+    }
+    receive(&b, notify(&b, 4, &tag)); /* some keepalives old: the server may have missed those */
+    assert_int_equal(count(&b, BK_REGISTRATION_CALL), 1);
+    for (int i = 0; i < 6; i++) {
+        tick(&b);
+        succeed(&b, b.r.txid);
+    }
+    receive(&b, notify(&b, 5, &tag));
+    assert_int_equal(b.out.n, 0);
+}
+
+static void tags_are_fresh_for_two_minutes(void **state)
+{
+    (void)state;
+    static struct bench b;
+    come_up(&b, 12);
+    struct bk_tag tag = b.r.tag;
+    fake_pass(&b.now, BK_FRESH_S * BK_SECOND);
+    assert_true(bk_registration_sent_lately(&b.r, &b.now, &tag));
+    fake_pass(&b.now, 1);
+    assert_false(bk_registration_sent_lately(&b.r, &b.now, &tag));
+}
+
+static void revoked_is_told_once_and_tried_again_slowly(void **state)
+{
+    (void)state;
+    static struct bench b;
+    struct bk_stun m;
+    come_up(&b, 13);
+    for (int i = 0; i < 3; i++) {
+        tick(&b);
+        sent(&b, &m);
+        receive(&b, answer(&b, b.r.txid, BK_CODE_FORBIDDEN, NULL, fake_mapped(), 0));
+        assert_int_equal(count(&b, BK_REGISTRATION_REVOKED), i == 0 ? 1 : 0);
+        uint64_t wait = bk_time_left(b.now.mono, bk_registration_deadline(&b.r));
+        assert_true(wait >= 90 * BK_SECOND && wait <= 100 * BK_SECOND);
+    }
+    tick(&b);
+    assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) >= 90 * BK_SECOND);
+    succeed(&b, b.r.txid);
+    assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
+    assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) <= 25 * BK_SECOND);
+}
+
+static void a_changed_mapping_or_network_is_told_and_tried(void **state)
+{
+    (void)state;
+    static struct bench b;
+    struct bk_stun m;
+    come_up(&b, 14);
+    tick(&b);
+    succeed(&b, b.r.txid);
+    assert_int_equal(b.out.n, 0); /* no news */
+    tick(&b);
+    receive(&b, answer(&b, b.r.txid, 0, NULL, bk_addr_v4(5, 5, 5, 5, 5), 1700000000));
+    assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
+    input(&b, BK_REGISTRATION_NETWORK_CHANGED);
+    sent(&b, &m);
+}
+
+static void without_a_clock_the_servers_time_is_carried_on(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b, 15);
+    b.now.unix_s = 0;
+    assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 0);
+    input(&b, BK_REGISTRATION_START);
+    input(&b, BK_REGISTRATION_RESOLVED);
+    succeed(&b, b.r.txid);
+    fake_pass(&b.now, 10 * BK_SECOND);
+    assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 1700000010);
+    tick(&b);
+    receive(&b, answer(&b, b.r.txid, 0, NULL, fake_mapped(), 1600000000)); /* never back */
+    assert_true(bk_registration_unix_s(&b.r, &b.now) > 1700000010);
+    b.now.unix_s = 1800000000; /* the host's own clock goes first */
+    assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 1800000000);
+}
+
+static void a_used_up_counter_draws_a_new_random_part(void **state)
+{
+    (void)state;
+    static struct bench b;
+    struct bk_stun m;
+    come_up(&b, 16);
+    b.r.tag.counter = UINT32_MAX;
+    uint64_t random = b.r.tag.random;
+    tick(&b);
+    struct bk_register next = sent(&b, &m);
+    assert_int_equal(next.tag.counter, 1);
+    assert_true(next.tag.random != random);
+}
+
+int main(void)
+{
+    if (bk_seal_init() != BK_OK) {
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(start_registers_and_says_the_observed_address),
+        cmocka_unit_test(keepalives_come_within_the_last_tenth_of_the_interval),
+        cmocka_unit_test(retransmissions_double_with_jitter_up_to_the_interval),
+        cmocka_unit_test(an_answer_to_any_retransmission_counts),
+        cmocka_unit_test(three_unanswered_mean_lost_once_and_a_new_resolution),
+        cmocka_unit_test(a_moved_server_is_registered_at_once),
+        cmocka_unit_test(an_unresolved_name_is_asked_again_with_back_off),
+        cmocka_unit_test(a_challenge_is_answered_at_once_and_only_once),
+        cmocka_unit_test(endless_challenges_do_not_make_a_storm),
+        cmocka_unit_test(strangers_and_wrong_macs_change_nothing),
+        cmocka_unit_test(a_notify_is_answered_first_and_acted_on_once),
+        cmocka_unit_test(a_notify_for_another_registration_is_ignored),
+        cmocka_unit_test(tags_are_fresh_for_two_minutes),
+        cmocka_unit_test(revoked_is_told_once_and_tried_again_slowly),
+        cmocka_unit_test(a_changed_mapping_or_network_is_told_and_tried),
+        cmocka_unit_test(without_a_clock_the_servers_time_is_carried_on),
+        cmocka_unit_test(a_used_up_counter_draws_a_new_random_part),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,694 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <sodium.h>
+
+#include "core/agent/fake.h"
+#include "core/requester/requester.h"
+#include "wire/result.h"
+
+enum {
+    DEVICE = 2133,
+};
+
+/* One requester, and the server and device that it talks to. */
+struct bench {
+    uint64_t seed;
+    struct bk_random rng;
+    struct bk_requester *r;
+    struct bk_requester_out out;
+    struct bk_now now;
+    struct bk_requester_config config;
+    uint8_t device_seed[32];
+    struct bk_identity device; /* what its certificate says */
+    enum bk_err certificate;   /* how reading it ends */
+    struct bk_box_pair box;
+    uint64_t box_until_s;
+    struct bk_lookup_answer found;
+    struct bk_call_request request; /* as opened from the last 217 */
+    uint8_t plain[BK_CALL_REQUEST_MAX_BYTES];
+    uint8_t txid[BK_STUN_TXID_BYTES];
+    uint8_t signed_key[BK_BOX_KEY_BYTES];
+    uint8_t buf[2048];
+};
+
+static struct bench bench;
+
+/* A stand-in certificate: the test says what is in it. */
+static enum bk_err read_certificate(void *ctx, struct bk_slice der, uint64_t unix_s,
+                                    struct bk_identity *out)
+{
+    struct bench *b = ctx;
+    assert_true(bk_slice_equal(der, bk_slice_text("DER")));
+    assert_int_equal(unix_s, b->now.unix_s);
+    *out = b->device;
+    return b->certificate;
+}
+
+static void sign_box_key(struct bench *b)
+{
+    struct bk_box_key key = {.made_s = b->now.unix_s, .until_s = b->box_until_s};
+    memcpy(key.key, b->box.public_key, sizeof key.key);
+    bk_box_key_sign(&key, b->device_seed, b->signed_key);
+}
+
+static void begin(struct bench *b)
+{
+    bk_requester_free(b->r);
+    memset(b, 0, sizeof *b);
+    b->seed = 3;
+    b->rng = fake_random(&b->seed);
+    b->now = fake_now();
+    uint8_t secret[64];
+    b->device.role = BK_ROLE_DEVICE;
+    b->device.equipment_id = DEVICE;
+    memset(b->device_seed, 9, sizeof b->device_seed);
+    crypto_sign_seed_keypair(b->device.key, secret, b->device_seed);
+    bk_box_pair_make(&b->rng, &b->box);
+    b->box_until_s = b->now.unix_s + 1000;
+    sign_box_key(b);
+    b->found = (struct bk_lookup_answer){
+        .equipment_id = DEVICE,
+        .certificate = bk_slice_text("DER"),
+        .box_key = bk_slice(b->signed_key, sizeof b->signed_key),
+        .registered = true,
+        .observed = fake_mapped(),
+        .tag = {.random = 5, .counter = 6},
+    };
+    b->config = (struct bk_requester_config){
+        .rng = b->rng,
+        .certs = {b, read_certificate},
+        .equipment_id = DEVICE,
+        .service = "ssh",
+        .have_pin = true,
+    };
+    bk_pin_of_key(b->device.key, b->config.pin);
+    memset(b->config.call_id, 0xCA, sizeof b->config.call_id);
+    memset(b->config.call_key, 0xCB, sizeof b->config.call_key);
+}
+
+static void input(struct bench *b, struct bk_requester_event event)
+{
+    bk_requester_input(b->r, &b->now, &event, &b->out);
+}
+
+static const struct bk_requester_action *find(const struct bench *b,
+                                              enum bk_requester_action_type type)
+{
+    for (size_t i = 0; i < b->out.n; i++) {
+        if (b->out.actions[i].type == type) {
+            return &b->out.actions[i];
+        }
+    }
+    return NULL;
+}
+
+static const struct bk_requester_action *must_find(const struct bench *b,
+                                                   enum bk_requester_action_type type)
+{
+    static const struct bk_requester_action none;
+    const struct bk_requester_action *a = find(b, type);
+    assert_non_null(a);
+    return a != NULL ? a : &none;
+}
+
+static bool phase(const struct bench *b, enum bk_requester_phase wanted)
+{
+    for (size_t i = 0; i < b->out.n; i++) {
+        if (b->out.actions[i].type == BK_REQUESTER_PHASE && b->out.actions[i].phase == wanted) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void assert_failed(const struct bench *b, enum bk_requester_failure failure)
+{
+    const struct bk_requester_action *a = must_find(b, BK_REQUESTER_FAILED);
+    assert_non_null(a);
+    assert_int_equal(a->failure, failure);
+    assert_true(bk_requester_deadline(b->r) == BK_TIME_NEVER);
+}
+
+static void start(struct bench *b)
+{
+    struct bk_alloc alloc = bk_alloc_libc();
+    assert_int_equal(bk_requester_new(&alloc, &b->config, &b->r), BK_OK);
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_START});
+    assert_non_null(find(b, BK_REQUESTER_CONNECT_SERVER));
+    assert_non_null(find(b, BK_REQUESTER_GATHER));
+}
+
+/* The server's connection opens; LOOKUP is taken from it. */
+static struct bk_lookup open_server(struct bench *b)
+{
+    struct bk_stun m;
+    struct bk_lookup lookup;
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_OPEN});
+    assert_true(phase(b, BK_PHASE_SERVER));
+    assert_int_equal(bk_stun_read(must_find(b, BK_REQUESTER_SEND_SERVER)->bytes, &m), BK_OK);
+    assert_int_equal(bk_lookup_read(&m, &lookup), BK_OK);
+    memcpy(b->txid, m.txid, sizeof b->txid);
+    return lookup;
+}
+
+static void message(struct bench *b, struct bk_slice bytes)
+{
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_MESSAGE, .bytes = bytes});
+}
+
+static void answer_lookup(struct bench *b)
+{
+    struct bk_slice bytes;
+    assert_int_equal(bk_lookup_answer_write(b->buf, sizeof b->buf, b->txid, &b->found, &bytes),
+                     BK_OK);
+    message(b, bytes);
+}
+
+static void answer_error(struct bench *b, uint16_t method, uint16_t code)
+{
+    struct bk_slice bytes;
+    assert_int_equal(bk_error_write(b->buf, sizeof b->buf, method, b->txid, code, "no", &bytes),
+                     BK_OK);
+    message(b, bytes);
+}
+
+static void candidates(struct bench *b, size_t n)
+{
+    static struct bk_candidate list[BK_CANDIDATES_MAX + 2];
+    for (size_t i = 0; i < BK_CANDIDATES_MAX + 2; i++) {
+        list[i].kind = BK_CANDIDATE_MAPPED;
+        list[i].addr = bk_addr_v4(4, 17, 168, 2, (uint16_t)(5000 + i));
+    }
+    input(b, (struct bk_requester_event){
+                 .type = BK_REQUESTER_CANDIDATES, .candidates = list, .n_candidates = n});
+}
+
+static void password(struct bench *b)
+{
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_PASSWORD,
+                                         .bytes = bk_slice_text("open sesame")});
+}
+
+/* Takes the 217 that was just sent and opens its box as the device would. */
+static void take_request(struct bench *b)
+{
+    struct bk_stun m;
+    struct bk_connect outside;
+    struct bk_slice plain;
+    assert_non_null(find(b, BK_REQUESTER_SEND_SERVER));
+    assert_true(phase(b, BK_PHASE_REQUESTED));
+    assert_int_equal(bk_stun_read(must_find(b, BK_REQUESTER_SEND_SERVER)->bytes, &m), BK_OK);
+    assert_int_equal(bk_connect_read(&m, &outside), BK_OK);
+    memcpy(b->txid, m.txid, sizeof b->txid);
+    assert_int_equal(outside.equipment_id, DEVICE);
+    assert_memory_equal(outside.call_id, b->config.call_id, BK_CALL_ID_BYTES);
+    assert_int_equal(bk_open_request(&b->box, outside.box, b->plain, sizeof b->plain, &plain),
+                     BK_OK);
+    assert_int_equal(bk_call_request_read(plain, &b->request), BK_OK);
+    assert_memory_equal(b->request.call_id, b->config.call_id, BK_CALL_ID_BYTES);
+    assert_memory_equal(b->request.call_key, b->config.call_key, BK_KEY_BYTES);
+    assert_true(bk_slice_equal(b->request.password, bk_slice_text("open sesame")));
+    assert_true(bk_slice_equal(b->request.service, bk_slice_text("ssh")));
+}
+
+static void reach_requested(struct bench *b)
+{
+    start(b);
+    candidates(b, 1);
+    assert_int_equal(b->out.n, 0);
+    open_server(b);
+    answer_lookup(b);
+    assert_non_null(find(b, BK_REQUESTER_NEED_PASSWORD));
+    password(b);
+    take_request(b);
+}
+
+static void deliver(struct bench *b)
+{
+    struct bk_slice bytes;
+    assert_int_equal(bk_success_write(b->buf, sizeof b->buf, BK_METHOD_CONNECT, b->txid, &bytes),
+                     BK_OK);
+    message(b, bytes);
+}
+
+/* RESULT from the device; `twist` makes it wrong in one way. */
+static void result(struct bench *b, enum bk_call_status status, int twist)
+{
+    struct bk_call_result inside = {.status = status, .tag = {77, 78}, .unix_s = 4711};
+    struct bk_result outside;
+    static const uint8_t txid[BK_STUN_TXID_BYTES] = {9};
+    uint8_t plain_buf[BK_CALL_RESULT_MAX_BYTES];
+    uint8_t box[BK_CALL_RESULT_MAX_BYTES + BK_REPLY_OVERHEAD_BYTES];
+    struct bk_slice plain;
+    struct bk_slice bytes;
+    struct bk_box_pair other;
+    bk_box_pair_make(&b->rng, &other);
+    memcpy(inside.call_id, b->config.call_id, BK_CALL_ID_BYTES);
+    memcpy(outside.call_id, b->config.call_id, BK_CALL_ID_BYTES);
+    inside.call_id[0] ^= twist == 1;
+    outside.call_id[0] ^= twist == 2;
+    assert_int_equal(bk_call_result_write(plain_buf, sizeof plain_buf, &inside, &plain), BK_OK);
+    assert_int_equal(bk_seal_result(twist == 3 ? other.secret_key : b->box.secret_key,
+                                    b->request.reply_key, &b->rng, plain, box, sizeof box,
+                                    &outside.box),
+                     BK_OK);
+    assert_int_equal(bk_result_write(b->buf, sizeof b->buf, txid, &outside, &bytes), BK_OK);
+    message(b, bytes);
+}
+
+static void session(struct bench *b, uint64_t number)
+{
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SESSION_UP, .session = number});
+}
+
+static void tick(struct bench *b)
+{
+    uint64_t wait = bk_time_left(b->now.mono, bk_requester_deadline(b->r));
+    assert_true(wait != BK_TIME_NEVER);
+    fake_pass(&b->now, wait);
+    bk_requester_timer(b->r, &b->now, &b->out);
+}
+
+static void a_good_call_goes_step_by_step(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    start(b);
+    struct bk_lookup lookup = open_server(b);
+    assert_int_equal(lookup.equipment_id, DEVICE);
+    answer_lookup(b);
+    assert_true(phase(b, BK_PHASE_FOUND));
+    assert_non_null(find(b, BK_REQUESTER_NEED_PASSWORD));
+    assert_null(find(b, BK_REQUESTER_CONFIRM_PIN));
+    password(b);
+    assert_int_equal(b->out.n, 0); /* candidates are still missing */
+    candidates(b, BK_CANDIDATES_MAX + 2);
+    const struct bk_requester_action *expect = must_find(b, BK_REQUESTER_EXPECT);
+    assert_ptr_equal(expect, &b->out.actions[0]); /* before 217: the device may be quick */
+    assert_memory_equal(expect->pin, b->config.pin, BK_PIN_BYTES);
+    take_request(b);
+    assert_int_equal(b->request.n_candidates, BK_CANDIDATES_MAX);
+    assert_int_equal(b->request.unix_s, b->now.unix_s);
+    assert_true(b->request.has_tag);
+    assert_int_equal(b->request.tag.counter, 6);
+    deliver(b);
+    assert_true(phase(b, BK_PHASE_DELIVERED));
+    result(b, BK_CALL_ACCEPTED, 0);
+    assert_true(phase(b, BK_PHASE_ACCEPTED));
+    session(b, 41);
+    assert_int_equal(must_find(b, BK_REQUESTER_USE_SESSION)->session, 41);
+    assert_non_null(find(b, BK_REQUESTER_CLOSE_SERVER));
+    assert_true(phase(b, BK_PHASE_UP));
+    assert_true(bk_requester_deadline(b->r) == BK_TIME_NEVER);
+    session(b, 42);
+    assert_int_equal(b->out.n, 1);
+    assert_int_equal(must_find(b, BK_REQUESTER_CLOSE_SESSION)->session, 42);
+}
+
+static void a_device_may_be_asked_for_by_name(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    b->config.equipment_id = 0;
+    strncpy(b->config.device_name, "kiosk", sizeof b->config.device_name - 1);
+    start(b);
+    struct bk_lookup lookup = open_server(b);
+    assert_true(bk_slice_equal(lookup.name, bk_slice_text("kiosk")));
+    answer_lookup(b);
+    candidates(b, 1);
+    password(b);
+    take_request(b);
+}
+
+static void what_does_not_verify_is_refused(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    for (int wrong = 0; wrong < 8; wrong++) {
+        begin(b);
+        enum bk_requester_failure failure = BK_FAIL_CERTIFICATE;
+        if (wrong == 0) {
+            b->certificate = BK_E_AUTH;
+        } else if (wrong == 1) {
+            b->device.role = BK_ROLE_USER;
+        } else if (wrong == 2) {
+            b->device.equipment_id = DEVICE + 1;
+        } else if (wrong == 3) { /* a true certificate, but of another device */
+            b->device.equipment_id = b->found.equipment_id = DEVICE + 1;
+        } else if (wrong == 4) {
+            b->config.pin[0] ^= 1;
+            failure = BK_FAIL_PIN_CHANGED;
+        } else if (wrong == 5) { /* the server's own box key */
+            b->device_seed[0] ^= 1;
+            sign_box_key(b);
+        } else if (wrong == 6) {
+            b->box_until_s = b->now.unix_s;
+            sign_box_key(b);
+        } else {
+            b->signed_key[1] ^= 1;
+        }
+        start(b);
+        candidates(b, 1);
+        open_server(b);
+        answer_lookup(b);
+        assert_failed(b, failure);
+        assert_non_null(find(b, BK_REQUESTER_CLOSE_SERVER));
+        assert_null(find(b, BK_REQUESTER_NEED_PASSWORD));
+        if (failure == BK_FAIL_PIN_CHANGED) {
+            uint8_t pin[BK_PIN_BYTES];
+            bk_pin_of_key(b->device.key, pin);
+            assert_memory_equal(must_find(b, BK_REQUESTER_FAILED)->pin, pin, sizeof pin);
+        }
+        password(b);
+        assert_int_equal(b->out.n, 0);
+    }
+}
+
+static void a_first_contact_is_confirmed_before_a_password_is_asked(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    for (int yes = 0; yes < 2; yes++) {
+        begin(b);
+        b->config.have_pin = false;
+        start(b);
+        candidates(b, 1);
+        open_server(b);
+        answer_lookup(b);
+        assert_memory_equal(must_find(b, BK_REQUESTER_CONFIRM_PIN)->pin, b->config.pin,
+                            BK_PIN_BYTES);
+        assert_null(find(b, BK_REQUESTER_NEED_PASSWORD));
+        password(b); /* not asked for: not taken */
+        assert_int_equal(b->out.n, 0);
+        fake_pass(&b->now, 3600 * BK_SECOND); /* people take their time */
+        bk_requester_timer(b->r, &b->now, &b->out);
+        assert_int_equal(b->out.n, 0);
+        input(b, (struct bk_requester_event){.type = yes ? BK_REQUESTER_PIN_ACCEPTED
+                                                         : BK_REQUESTER_PIN_REFUSED});
+        if (yes) {
+            assert_non_null(find(b, BK_REQUESTER_NEED_PASSWORD));
+            password(b);
+            take_request(b);
+        } else {
+            assert_failed(b, BK_FAIL_PIN_REFUSED);
+        }
+    }
+}
+
+static void a_server_that_left_meanwhile_is_connected_again(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    start(b);
+    candidates(b, 1);
+    open_server(b);
+    answer_lookup(b);
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_CLOSED});
+    assert_int_equal(b->out.n, 0);
+    password(b);
+    assert_int_equal(b->out.n, 1);
+    assert_int_equal(b->out.actions[0].type, BK_REQUESTER_CONNECT_SERVER);
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_OPEN});
+    take_request(b);
+
+    begin(b);
+    start(b);
+    candidates(b, 1);
+    open_server(b);
+    answer_lookup(b);
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_CLOSED});
+    password(b);
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_CLOSED});
+    assert_failed(b, BK_FAIL_SERVER);
+}
+
+static void the_servers_errors_have_their_names(void **state)
+{
+    (void)state;
+    static const struct {
+        uint16_t code;
+        enum bk_requester_failure failure;
+    } rows[] = {
+        {BK_CODE_NOT_FOUND, BK_FAIL_UNKNOWN_DEVICE},
+        {BK_CODE_REVOKED, BK_FAIL_REVOKED},
+        {BK_CODE_OFFLINE, BK_FAIL_OFFLINE},
+        {BK_CODE_OVERLOADED, BK_FAIL_OVERLOADED},
+        {BK_CODE_BAD_REQUEST, BK_FAIL_SERVER_PROTOCOL},
+    };
+    struct bench *b = &bench;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        begin(b);
+        start(b);
+        open_server(b);
+        answer_error(b, BK_METHOD_LOOKUP, rows[i].code);
+        assert_failed(b, rows[i].failure);
+        begin(b);
+        reach_requested(b);
+        answer_error(b, BK_METHOD_CONNECT, rows[i].code);
+        assert_failed(b, rows[i].failure);
+    }
+}
+
+static void no_candidate_is_told_before_anybody_is_asked(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    start(b);
+    candidates(b, 0);
+    assert_int_equal(b->out.n, 0); /* an unknown device is the better news */
+    open_server(b);
+    answer_lookup(b);
+    assert_failed(b, BK_FAIL_NO_CANDIDATE);
+    assert_null(find(b, BK_REQUESTER_NEED_PASSWORD));
+
+    begin(b); /* gathering that never ends */
+    start(b);
+    open_server(b);
+    answer_lookup(b);
+    assert_int_equal(bk_requester_deadline(b->r), b->now.mono + BK_REQUESTER_GATHER_MS * BK_MS);
+    tick(b);
+    assert_failed(b, BK_FAIL_NO_CANDIDATE);
+}
+
+static void each_status_has_its_failure(void **state)
+{
+    (void)state;
+    static const struct {
+        enum bk_call_status status;
+        enum bk_requester_failure failure;
+    } rows[] = {
+        {BK_CALL_REFUSED, BK_FAIL_PASSWORD},
+        {BK_CALL_BACK_OFF, BK_FAIL_BACK_OFF},
+        {BK_CALL_NO_SERVICE, BK_FAIL_NO_SERVICE},
+        {BK_CALL_NO_ANSWER, BK_FAIL_NO_ANSWER},
+        {BK_CALL_BUSY, BK_FAIL_BUSY},
+    };
+    struct bench *b = &bench;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        begin(b);
+        reach_requested(b);
+        deliver(b);
+        result(b, rows[i].status, 0);
+        assert_failed(b, rows[i].failure);
+        session(b, 1);
+        assert_int_equal(must_find(b, BK_REQUESTER_CLOSE_SESSION)->session, 1);
+        assert_null(find(b, BK_REQUESTER_USE_SESSION));
+    }
+}
+
+static void a_result_not_from_the_device_is_dropped(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    reach_requested(b);
+    deliver(b);
+    for (int twist = 1; twist <= 3; twist++) {
+        result(b, BK_CALL_REFUSED, twist);
+        assert_int_equal(b->out.n, 0);
+    }
+    result(b, BK_CALL_REFUSED, 0);
+    assert_failed(b, BK_FAIL_PASSWORD);
+}
+
+static void stale_is_sealed_once_more_with_the_devices_tag(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    for (int early = 0; early < 2; early++) {
+        begin(b);
+        reach_requested(b);
+        if (early) { /* RESULT overtakes the server's answer: wait for that */
+            result(b, BK_CALL_STALE, 0);
+            assert_int_equal(b->out.n, 0);
+            deliver(b);
+        } else {
+            deliver(b);
+            result(b, BK_CALL_STALE, 0);
+        }
+        assert_null(find(b, BK_REQUESTER_EXPECT));
+        take_request(b); /* the same call ID and password */
+        assert_true(b->request.has_tag);
+        assert_int_equal(b->request.tag.random, 77);
+        assert_int_equal(b->request.tag.counter, 78);
+        deliver(b);
+        if (early) {
+            result(b, BK_CALL_STALE, 0);
+            assert_failed(b, BK_FAIL_STALE);
+        } else {
+            result(b, BK_CALL_ACCEPTED, 0);
+            assert_true(phase(b, BK_PHASE_ACCEPTED));
+            result(b, BK_CALL_STALE, 0); /* said again by the server */
+            assert_int_equal(b->out.n, 0);
+        }
+    }
+}
+
+static void without_a_clock_the_tag_of_lookup_goes_along(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    b->now.unix_s = 0;
+    reach_requested(b);
+    assert_int_equal(b->request.unix_s, 0);
+    assert_true(b->request.has_tag);
+    begin(b);
+    b->found.registered = false;
+    reach_requested(b);
+    assert_false(b->request.has_tag);
+}
+
+static void each_wait_has_its_end(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    start(b);
+    candidates(b, 1);
+    bk_time due = b->now.mono + BK_REQUESTER_SERVER_MS * BK_MS;
+    assert_int_equal(bk_requester_deadline(b->r), due);
+    open_server(b);
+    assert_int_equal(bk_requester_deadline(b->r), due);
+    tick(b);
+    assert_failed(b, BK_FAIL_SERVER);
+
+    begin(b);
+    reach_requested(b);
+    assert_int_equal(bk_requester_deadline(b->r), b->now.mono + BK_REQUESTER_DELIVERY_MS * BK_MS);
+    tick(b);
+    assert_failed(b, BK_FAIL_OFFLINE);
+
+    begin(b);
+    reach_requested(b);
+    deliver(b);
+    assert_int_equal(bk_requester_deadline(b->r), b->now.mono + BK_REQUESTER_SESSION_MS * BK_MS);
+    fake_pass(&b->now, BK_SECOND);
+    result(b, BK_CALL_ACCEPTED, 0);
+    assert_int_equal(bk_requester_deadline(b->r), b->now.mono + BK_REQUESTER_SESSION_MS * BK_MS);
+    tick(b);
+    assert_failed(b, BK_FAIL_NO_ANSWER);
+}
+
+static void a_lost_server_matters_until_the_device_has_the_request(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    start(b);
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_CLOSED});
+    assert_failed(b, BK_FAIL_SERVER);
+
+    begin(b);
+    reach_requested(b);
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_CLOSED});
+    assert_failed(b, BK_FAIL_SERVER);
+
+    begin(b);
+    reach_requested(b);
+    deliver(b);
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_CLOSED});
+    assert_int_equal(b->out.n, 0);
+    session(b, 1);
+    assert_int_equal(must_find(b, BK_REQUESTER_USE_SESSION)->session, 1);
+    assert_null(find(b, BK_REQUESTER_CLOSE_SERVER));
+
+    begin(b);
+    reach_requested(b);
+    deliver(b);
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_CLOSED});
+    tick(b);
+    assert_failed(b, BK_FAIL_SERVER);
+}
+
+static void nonsense_from_the_server_ends_the_call_and_strays_do_not(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    start(b);
+    open_server(b);
+    b->txid[0] ^= 1;
+    answer_lookup(b); /* an answer to a question nobody asked */
+    assert_int_equal(b->out.n, 0);
+    message(b, bk_slice_text("GET / HTTP/1.1"));
+    assert_failed(b, BK_FAIL_SERVER_PROTOCOL);
+}
+
+static void a_password_longer_than_any_is_wrong(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    static const uint8_t longest[BK_PASSWORD_MAX_BYTES + 1];
+    begin(b);
+    start(b);
+    open_server(b);
+    answer_lookup(b);
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_PASSWORD,
+                                         .bytes = bk_slice(longest, sizeof longest)});
+    assert_failed(b, BK_FAIL_PASSWORD);
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    bk_requester_free(bench.r);
+    bench.r = NULL;
+    return 0;
+}
+
+int main(void)
+{
+    if (bk_seal_init() != BK_OK) {
+        return 1;
+    }
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(a_good_call_goes_step_by_step, tear_down),
+        cmocka_unit_test_teardown(a_device_may_be_asked_for_by_name, tear_down),
+        cmocka_unit_test_teardown(what_does_not_verify_is_refused, tear_down),
+        cmocka_unit_test_teardown(a_first_contact_is_confirmed_before_a_password_is_asked,
+                                  tear_down),
+        cmocka_unit_test_teardown(a_server_that_left_meanwhile_is_connected_again, tear_down),
+        cmocka_unit_test_teardown(the_servers_errors_have_their_names, tear_down),
+        cmocka_unit_test_teardown(no_candidate_is_told_before_anybody_is_asked, tear_down),
+        cmocka_unit_test_teardown(each_status_has_its_failure, tear_down),
+        cmocka_unit_test_teardown(a_result_not_from_the_device_is_dropped, tear_down),
+        cmocka_unit_test_teardown(stale_is_sealed_once_more_with_the_devices_tag, tear_down),
+        cmocka_unit_test_teardown(without_a_clock_the_tag_of_lookup_goes_along, tear_down),
+        cmocka_unit_test_teardown(each_wait_has_its_end, tear_down),
+        cmocka_unit_test_teardown(a_lost_server_matters_until_the_device_has_the_request,
+                                  tear_down),
+        cmocka_unit_test_teardown(nonsense_from_the_server_ends_the_call_and_strays_do_not,
+                                  tear_down),
+        cmocka_unit_test_teardown(a_password_longer_than_any_is_wrong, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

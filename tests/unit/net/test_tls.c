@@ -1,0 +1,550 @@
+/* Every role of TLS against every kind of wrong peer: real handshakes over a socket pair. */
+#include "net/pki.h"
+
+#include <stdio.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <openssl/err.h>
+
+#include "net/tls.h"
+
+enum {
+    DAY_S = 86400,
+    TURNS = 40,
+};
+
+static const char *const alpns[] = {"beckon-request/1", "beckon-agent/1"};
+
+/* ---- One handshake ---- */
+
+struct end {
+    SSL *ssl;
+    int fd;
+    bool done;
+    enum bk_tls_failure failure;
+};
+
+struct outcome {
+    struct bk_tls_peer client_sees, server_sees;
+    enum bk_tls_failure client, server;
+    X509 *joined_ca;
+    char cipher[64];
+    unsigned tickets;
+};
+
+static void step(struct end *e)
+{
+    if (e->failure != BK_TLS_OK)
+        return;
+    uint8_t byte;
+    int ret = e->done ? SSL_read(e->ssl, &byte, 1) : SSL_do_handshake(e->ssl);
+    if (ret == 1) {
+        e->done = true;
+        return;
+    }
+    int kind = SSL_get_error(e->ssl, ret);
+    if (kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE)
+        return;
+    e->failure = bk_tls_why(e->ssl, ret);
+    shutdown(e->fd, SHUT_WR);
+}
+
+/* Static: the peers' certificates make it large. */
+static struct outcome *shake(struct bk_tls *client, struct bk_tls *server)
+{
+    static struct outcome o;
+    int fds[2];
+    struct end c = {0}, s = {0};
+    memset(&o, 0, sizeof o);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    assert_int_equal(bk_tls_start(client, fds[0], &c.ssl), BK_OK);
+    assert_int_equal(bk_tls_start(server, fds[1], &s.ssl), BK_OK);
+    assert_int_equal(bk_tls_peer_of(c.ssl, &o.client_sees), BK_E_STATE);
+    c.fd = fds[0];
+    s.fd = fds[1];
+    for (int i = 0; i < TURNS; i++) {
+        step(&c);
+        step(&s);
+    }
+    o.client = c.failure;
+    o.server = s.failure;
+    if (c.done && c.failure == BK_TLS_OK) {
+        enum bk_err err = bk_tls_peer_of(c.ssl, &o.client_sees);
+        if (err != BK_OK)
+            o.client = BK_TLS_NO_ALPN;
+        o.joined_ca = bk_tls_take_ca(c.ssl);
+        snprintf(o.cipher, sizeof o.cipher, "%s/%s", SSL_get_version(c.ssl),
+                 SSL_get_cipher_name(c.ssl));
+        o.tickets = SSL_SESSION_has_ticket(SSL_get0_session(c.ssl)) != 0;
+    }
+    if (s.done && s.failure == BK_TLS_OK)
+        assert_int_equal(bk_tls_peer_of(s.ssl, &o.server_sees), BK_OK);
+    SSL_free(c.ssl);
+    SSL_free(s.ssl);
+    close(fds[0]);
+    close(fds[1]);
+    assert_int_equal(ERR_peek_error(), 0);
+    return &o;
+}
+
+/* ---- A server, and a client that fits it ---- */
+
+struct fixture {
+    struct pki pki;
+    struct holder server, device;
+    struct bk_tls *tls_server;
+    struct bk_tls_client client;
+};
+
+static struct bk_tls *server_of(const struct pki *p, const struct holder *h)
+{
+    struct bk_tls *tls = NULL;
+    struct bk_tls_server config = {
+        .cert = h->cert, .key = h->key, .ca = p->ca, .alpns = alpns, .n_alpns = 2};
+    assert_int_equal(bk_tls_new_server(&config, &tls), BK_OK);
+    return tls;
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    f->pki = pki_new();
+    f->server = holder_new(&f->pki, "beckon:server", true, -10, DAY_S);
+    f->device = holder_new(&f->pki, "beckon:device:2133", false, -10, DAY_S);
+    f->tls_server = server_of(&f->pki, &f->server);
+    f->client = (struct bk_tls_client){.cert = f->device.cert,
+                                       .key = f->device.key,
+                                       .ca = f->pki.ca,
+                                       .host = "localhost",
+                                       .peer_uri = "beckon:server",
+                                       .alpn = "beckon-agent/1"};
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    bk_tls_free(f->tls_server);
+    holder_free(&f->server);
+    holder_free(&f->device);
+    pki_free(&f->pki);
+    free(f);
+    return 0;
+}
+
+static struct outcome *try_client(struct fixture *f)
+{
+    struct bk_tls *tls = NULL;
+    assert_int_equal(bk_tls_new_client(&f->client, &tls), BK_OK);
+    struct outcome *o = shake(tls, f->tls_server);
+    bk_tls_free(tls);
+    return o;
+}
+
+static void replace_server(struct fixture *f, const char *uri, int64_t from_s, int64_t until_s)
+{
+    bk_tls_free(f->tls_server);
+    holder_free(&f->server);
+    f->server = holder_new(&f->pki, uri, true, from_s, until_s);
+    f->tls_server = server_of(&f->pki, &f->server);
+}
+
+static void replace_device(struct fixture *f, const struct pki *p, const char *uri, int64_t from_s,
+                           int64_t until_s)
+{
+    holder_free(&f->device);
+    f->device = holder_new(p, uri, false, from_s, until_s);
+    f->client.cert = f->device.cert;
+    f->client.key = f->device.key;
+}
+
+static void test_both_sides_know_each_other(void **state)
+{
+    struct fixture *f = *state;
+    struct outcome *o = try_client(f);
+    assert_int_equal(o->client, BK_TLS_OK);
+    assert_int_equal(o->server, BK_TLS_OK);
+    assert_true(o->client_sees.certified && o->server_sees.certified);
+    assert_string_equal(o->client_sees.uri, "beckon:server");
+    assert_string_equal(o->server_sees.uri, "beckon:device:2133");
+    assert_memory_equal(o->server_sees.key, f->device.raw, 32);
+    assert_memory_equal(o->server_sees.pin, f->device.pin, 32);
+    assert_string_equal(o->client_sees.alpn, "beckon-agent/1");
+    assert_string_equal(o->server_sees.alpn, "beckon-agent/1");
+    assert_string_equal(o->cipher, "TLSv1.3/TLS_AES_128_GCM_SHA256");
+    assert_int_equal(o->tickets, 0);
+    assert_null(o->joined_ca);
+    X509 *cert = NULL;
+    assert_int_equal(bk_x509_from_der(bk_slice(o->server_sees.der, o->server_sees.der_n), &cert),
+                     BK_OK);
+    assert_int_equal(X509_cmp(cert, f->device.cert), 0);
+    X509_free(cert);
+}
+
+static void test_hosts(void **state)
+{
+    static const char *const good[] = {"127.0.0.1", "::1", "LOCALHOST"};
+    static const char *const bad[] = {"127.0.0.2", "::2", "example.org", "localhost.example.org"};
+    struct fixture *f = *state;
+    for (size_t i = 0; i < 3; i++) {
+        f->client.host = good[i];
+        assert_int_equal(try_client(f)->client, BK_TLS_OK);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        f->client.host = bad[i];
+        assert_int_equal(try_client(f)->client, BK_TLS_WRONG_NAME);
+    }
+}
+
+static void test_client_without_certificate(void **state)
+{
+    struct fixture *f = *state;
+    f->client.cert = NULL;
+    struct outcome *o = try_client(f);
+    assert_int_equal(o->client, BK_TLS_OK);
+    assert_int_equal(o->server, BK_TLS_OK);
+    assert_false(o->server_sees.certified);
+    assert_string_equal(o->server_sees.uri, "");
+}
+
+static void test_server_of_another_ca(void **state)
+{
+    struct fixture *f = *state;
+    struct pki other = pki_new();
+    f->client.ca = other.ca;
+    struct outcome *o = try_client(f);
+    assert_int_equal(o->client, BK_TLS_NOT_OUR_CA);
+    assert_int_equal(o->server, BK_TLS_REFUSED_BY_PEER);
+    pki_free(&other);
+}
+
+static void test_device_of_another_ca(void **state)
+{
+    struct fixture *f = *state;
+    struct pki other = pki_new();
+    replace_device(f, &other, "beckon:device:2133", -10, DAY_S);
+    struct outcome *o = try_client(f);
+    assert_int_equal(o->server, BK_TLS_NOT_OUR_CA);
+    assert_int_equal(o->client, BK_TLS_REFUSED_BY_PEER);
+    pki_free(&other);
+}
+
+static void test_device_with_call_certificate(void **state)
+{
+    struct fixture *f = *state;
+    holder_free(&f->device);
+    f->device = holder_call();
+    f->client.cert = f->device.cert;
+    f->client.key = f->device.key;
+    assert_int_equal(try_client(f)->server, BK_TLS_NOT_OUR_CA);
+}
+
+static void test_expired(void **state)
+{
+    struct fixture *f = *state;
+    replace_device(f, &f->pki, "beckon:device:2133", -100, -50);
+    struct outcome *o = try_client(f);
+    assert_int_equal(o->server, BK_TLS_EXPIRED);
+    assert_int_equal(o->client, BK_TLS_REFUSED_BY_PEER);
+    replace_device(f, &f->pki, "beckon:device:2133", 50, 100);
+    assert_int_equal(try_client(f)->server, BK_TLS_EXPIRED);
+    replace_device(f, &f->pki, "beckon:device:2133", -100, 100);
+    replace_server(f, "beckon:server", -100, -50);
+    o = try_client(f);
+    assert_int_equal(o->client, BK_TLS_EXPIRED);
+    assert_int_equal(o->server, BK_TLS_REFUSED_BY_PEER);
+}
+
+static void test_given_time(void **state)
+{
+    struct fixture *f = *state;
+    struct bk_tls *tls = NULL;
+    replace_server(f, "beckon:server", -1000, -500);
+    assert_int_equal(bk_tls_new_client(&f->client, &tls), BK_OK);
+    bk_tls_set_time(tls, unix_now() - 700);
+    assert_int_equal(shake(tls, f->tls_server)->client, BK_TLS_OK);
+    bk_tls_set_time(tls, 0);
+    assert_int_equal(shake(tls, f->tls_server)->client, BK_TLS_EXPIRED);
+    bk_tls_free(tls);
+}
+
+static void test_wrong_uri(void **state)
+{
+    struct fixture *f = *state;
+    replace_server(f, "beckon:device:2133", -10, DAY_S);
+    assert_int_equal(try_client(f)->client, BK_TLS_WRONG_NAME);
+}
+
+static void test_device_as_server(void **state)
+{
+    struct fixture *f = *state;
+    struct bk_tls *tls = server_of(&f->pki, &f->device);
+    struct bk_tls *client = NULL;
+    assert_int_equal(bk_tls_new_client(&f->client, &client), BK_OK);
+    assert_int_not_equal(shake(client, tls)->client, BK_TLS_OK);
+    bk_tls_free(client);
+    bk_tls_free(tls);
+}
+
+static void test_no_common_alpn(void **state)
+{
+    struct fixture *f = *state;
+    f->client.alpn = "h2";
+    struct outcome *o = try_client(f);
+    assert_int_equal(o->client, BK_TLS_NO_ALPN);
+    assert_int_equal(o->server, BK_TLS_NO_ALPN);
+}
+
+/* A client of somebody else's: plain OpenSSL. */
+static struct end foreign_client(SSL_CTX *ctx, int fd)
+{
+    struct end e = {.ssl = SSL_new(ctx), .fd = fd};
+    SSL_set_fd(e.ssl, fd);
+    SSL_set_connect_state(e.ssl);
+    return e;
+}
+
+static enum bk_tls_failure server_against(struct bk_tls *server, int version, const char *raw)
+{
+    int fds[2];
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    SSL_CTX_set_max_proto_version(ctx, version);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    struct end c = foreign_client(ctx, fds[0]), s = {.fd = fds[1]};
+    assert_int_equal(bk_tls_start(server, fds[1], &s.ssl), BK_OK);
+    if (raw != NULL)
+        assert_int_equal(write(fds[0], raw, strlen(raw)), strlen(raw));
+    for (int i = 0; i < TURNS; i++) {
+        if (raw == NULL)
+            step(&c);
+        step(&s);
+    }
+    ERR_clear_error();
+    SSL_free(c.ssl);
+    SSL_free(s.ssl);
+    SSL_CTX_free(ctx);
+    close(fds[0]);
+    close(fds[1]);
+    assert_true(s.failure == BK_TLS_OK || !s.done);
+    return s.failure;
+}
+
+static void test_foreign_clients(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(server_against(f->tls_server, TLS1_3_VERSION, NULL), BK_TLS_NO_ALPN);
+    assert_int_equal(server_against(f->tls_server, TLS1_2_VERSION, NULL), BK_TLS_NOT_TLS);
+    assert_int_equal(server_against(f->tls_server, TLS1_3_VERSION, "GET / HTTP/1.1\r\n\r\n"),
+                     BK_TLS_NOT_TLS);
+    assert_int_equal(server_against(f->tls_server, TLS1_3_VERSION, "SSH-2.0-OpenSSH_9.2\r\n"),
+                     BK_TLS_NOT_TLS);
+}
+
+/* ---- Joining ---- */
+
+static void test_join_by_pin(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t raw[32], pin[32];
+    assert_int_equal(bk_x509_raw_key(f->pki.ca, raw), BK_OK);
+    bk_x509_pin(raw, pin);
+    f->client.cert = NULL;
+    f->client.ca = NULL;
+    f->client.ca_pin = pin;
+    struct outcome *o = try_client(f);
+    assert_int_equal(o->client, BK_TLS_OK);
+    assert_non_null(o->joined_ca);
+    assert_int_equal(X509_cmp(o->joined_ca, f->pki.ca), 0);
+    X509_free(o->joined_ca);
+    /* Names and life are checked here too. */
+    f->client.host = "example.org";
+    assert_int_equal(try_client(f)->client, BK_TLS_WRONG_NAME);
+    f->client.host = "localhost";
+    pin[31] ^= 1;
+    o = try_client(f);
+    assert_int_equal(o->client, BK_TLS_WRONG_KEY);
+    assert_null(o->joined_ca);
+    /* The pin of the server's own key is no CA's. */
+    f->client.ca_pin = f->server.pin;
+    assert_int_equal(try_client(f)->client, BK_TLS_WRONG_KEY);
+}
+
+/* A server that shows the pinned CA beside a certificate of another. */
+static void test_join_with_borrowed_ca(void **state)
+{
+    struct fixture *f = *state;
+    struct pki other = pki_new();
+    struct holder impostor = holder_new(&other, "beckon:server", true, -10, DAY_S);
+    struct bk_tls *tls = server_of(&f->pki, &impostor), *client = NULL;
+    uint8_t raw[32], pin[32];
+    assert_int_equal(bk_x509_raw_key(f->pki.ca, raw), BK_OK);
+    bk_x509_pin(raw, pin);
+    f->client.ca = NULL;
+    f->client.ca_pin = pin;
+    assert_int_equal(bk_tls_new_client(&f->client, &client), BK_OK);
+    assert_int_equal(shake(client, tls)->client, BK_TLS_NOT_OUR_CA);
+    bk_tls_free(client);
+    bk_tls_free(tls);
+    holder_free(&impostor);
+    pki_free(&other);
+}
+
+/* ---- End to end ---- */
+
+struct call {
+    const char *name;
+    struct holder holder;
+    uint8_t expects[32];
+};
+
+static bool choose(void *ctx, const char *name, struct bk_tls_call *out)
+{
+    struct call *calls = ctx;
+    for (int i = 0; i < 2; i++) {
+        if (strcmp(calls[i].name, name) == 0) {
+            out->cert = calls[i].holder.cert;
+            out->key = calls[i].holder.key;
+            memcpy(out->peer_pin, calls[i].expects, 32);
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct outcome *try_call(struct fixture *f, struct bk_tls *server, const char *name,
+                                const uint8_t *pin)
+{
+    struct bk_tls *tls = NULL;
+    struct bk_tls_call_client config = {.cert = f->device.cert,
+                                        .key = f->device.key,
+                                        .peer_pin = pin,
+                                        .server_name = name,
+                                        .alpn = "beckon-call/1"};
+    assert_int_equal(bk_tls_new_call_client(&config, &tls), BK_OK);
+    struct outcome *o = shake(tls, server);
+    bk_tls_free(tls);
+    return o;
+}
+
+static void test_calls(void **state)
+{
+    struct fixture *f = *state;
+    struct call calls[2] = {{.name = "one.call", .holder = holder_call()},
+                            {.name = "two.call", .holder = holder_call()}};
+    struct bk_tls *server = NULL;
+    memcpy(calls[0].expects, f->device.pin, 32);
+    memcpy(calls[1].expects, f->server.pin, 32); /* another device */
+    assert_int_equal(bk_tls_new_call_server("beckon-call/1", choose, calls, &server), BK_OK);
+    struct outcome *o = try_call(f, server, "one.call", calls[0].holder.pin);
+    assert_int_equal(o->client, BK_TLS_OK);
+    assert_int_equal(o->server, BK_TLS_OK);
+    assert_memory_equal(o->client_sees.pin, calls[0].holder.pin, 32);
+    assert_memory_equal(o->server_sees.pin, f->device.pin, 32);
+    assert_string_equal(o->client_sees.uri, "");
+    assert_string_equal(o->server_sees.uri, "beckon:device:2133");
+    /* The right call's name with the other call's key, and the reverse */
+    o = try_call(f, server, "one.call", calls[1].holder.pin);
+    assert_int_equal(o->client, BK_TLS_WRONG_KEY);
+    assert_int_equal(o->server, BK_TLS_REFUSED_BY_PEER);
+    o = try_call(f, server, "two.call", calls[1].holder.pin);
+    assert_int_equal(o->server, BK_TLS_WRONG_KEY);
+    assert_int_equal(o->client, BK_TLS_REFUSED_BY_PEER);
+    o = try_call(f, server, "three.call", calls[0].holder.pin);
+    assert_int_equal(o->client, BK_TLS_WRONG_NAME);
+    assert_int_equal(o->server, BK_TLS_WRONG_NAME);
+    bk_tls_free(server);
+    holder_free(&calls[0].holder);
+    holder_free(&calls[1].holder);
+}
+
+/* A caller may hold no certificate of the device's: then it is not the device. */
+static void test_call_without_certificate(void **state)
+{
+    (void)state;
+    struct call calls[2] = {{.name = "", .holder = holder_call()}, {.name = "x"}};
+    struct bk_tls *server = NULL;
+    assert_int_equal(bk_tls_new_call_server("beckon-call/1", choose, calls, &server), BK_OK);
+    SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    struct end c = foreign_client(ctx, fds[0]), s = {.fd = fds[1]};
+    assert_int_equal(SSL_set_alpn_protos(c.ssl, (const uint8_t *)"\x0d" "beckon-call/1", 14), 0);
+    assert_int_equal(bk_tls_start(server, fds[1], &s.ssl), BK_OK);
+    bk_tls_free(server); /* its connections live on, but nobody is expected any more */
+    for (int i = 0; i < TURNS; i++) {
+        step(&c);
+        step(&s);
+    }
+    assert_int_equal(s.failure, BK_TLS_WRONG_NAME);
+    SSL_free(c.ssl);
+    SSL_free(s.ssl);
+    assert_int_equal(bk_tls_new_call_server("beckon-call/1", choose, calls, &server), BK_OK);
+    close(fds[0]);
+    close(fds[1]);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    c = foreign_client(ctx, fds[0]);
+    s = (struct end){.fd = fds[1]};
+    assert_int_equal(SSL_set_alpn_protos(c.ssl, (const uint8_t *)"\x0d" "beckon-call/1", 14), 0);
+    assert_int_equal(bk_tls_start(server, fds[1], &s.ssl), BK_OK);
+    for (int i = 0; i < TURNS; i++) {
+        step(&c);
+        step(&s);
+    }
+    assert_int_equal(s.failure, BK_TLS_NO_CERTIFICATE);
+    assert_int_equal(c.failure, BK_TLS_REFUSED_BY_PEER);
+    SSL_free(c.ssl);
+    SSL_free(s.ssl);
+    SSL_CTX_free(ctx);
+    bk_tls_free(server);
+    holder_free(&calls[0].holder);
+    close(fds[0]);
+    close(fds[1]);
+}
+
+static void test_bad_configs(void **state)
+{
+    struct fixture *f = *state;
+    struct bk_tls *tls = NULL;
+    f->client.alpn = "a-protocol-name-that-is-longer-than-ours-may-be";
+    assert_int_equal(bk_tls_new_client(&f->client, &tls), BK_E_MALFORMED);
+    f->client.alpn = "beckon-agent/1";
+    f->client.key = f->server.key; /* not the certificate's */
+    assert_int_equal(bk_tls_new_client(&f->client, &tls), BK_E_MALFORMED);
+    f->client.key = f->device.key;
+    f->client.host = "";
+    assert_int_equal(bk_tls_new_client(&f->client, &tls), BK_E_MALFORMED);
+    assert_null(tls);
+    for (int i = 0; i <= BK_TLS_OTHER; i++)
+        assert_true(strlen(bk_tls_failure_text((enum bk_tls_failure)i)) > 5);
+}
+
+#define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    signal(SIGPIPE, SIG_IGN);
+    const struct CMUnitTest tests[] = {
+        CASE(test_both_sides_know_each_other),
+        CASE(test_hosts),
+        CASE(test_client_without_certificate),
+        CASE(test_server_of_another_ca),
+        CASE(test_device_of_another_ca),
+        CASE(test_device_with_call_certificate),
+        CASE(test_expired),
+        CASE(test_given_time),
+        CASE(test_wrong_uri),
+        CASE(test_device_as_server),
+        CASE(test_no_common_alpn),
+        CASE(test_foreign_clients),
+        CASE(test_join_by_pin),
+        CASE(test_join_with_borrowed_ca),
+        CASE(test_calls),
+        CASE(test_call_without_certificate),
+        CASE(test_bad_configs),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
