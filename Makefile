@@ -8,7 +8,7 @@ PYTHON := /usr/bin/python3
 .PHONY: all demo test e2e one fuzz lint install clean help
 
 all:
-	@cmake --preset release --log-level=WARNING >/dev/null
+	@cmake --preset release -DCMAKE_INSTALL_PREFIX="$(PREFIX)" --log-level=WARNING >/dev/null
 	@cmake --build build
 	@echo "Built: build/bin"
 
@@ -40,7 +40,7 @@ lint:
 	@tools/lint
 
 install: all
-	@DESTDIR="$(DESTDIR)" cmake --install build --prefix "$(PREFIX)"
+	@DESTDIR="$(DESTDIR)" cmake --install build
 
 clean:
 	rm -rf build

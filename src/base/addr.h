@@ -42,12 +42,12 @@ bool bk_prefix_contains(const struct bk_prefix *prefix, const struct bk_addr *a)
  * registries, RFC 6890). */
 enum bk_addr_scope {
     BK_SCOPE_GLOBAL,
-    BK_SCOPE_PRIVATE,     /* RFC 1918, RFC 6598 (carrier NAT), RFC 4193 (ULA) */
+    BK_SCOPE_PRIVATE, /* RFC 1918, RFC 6598 (carrier NAT), RFC 4193 (ULA) */
     BK_SCOPE_LINK_LOCAL,
     BK_SCOPE_LOOPBACK,
     BK_SCOPE_UNSPECIFIED, /* 0.0.0.0/8 and :: */
     BK_SCOPE_MULTICAST,
-    BK_SCOPE_RESERVED,    /* broadcast, 240/4, documentation, benchmarking, discard, and what is left */
+    BK_SCOPE_RESERVED, /* broadcast, 240/4, documentation, benchmarking, discard, and what is left */
 };
 enum bk_addr_scope bk_addr_scope(const struct bk_addr *a);
 

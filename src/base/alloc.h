@@ -6,8 +6,8 @@
 
 struct bk_alloc {
     void *ctx;
-    void *(*get)(void *ctx, size_t n);      /* zeroed memory, or NULL */
-    void (*put)(void *ctx, void *p);        /* NULL is fine */
+    void *(*get)(void *ctx, size_t n); /* zeroed memory, or NULL */
+    void (*put)(void *ctx, void *p);   /* NULL is fine */
 };
 
 /* calloc and free. */

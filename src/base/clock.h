@@ -13,8 +13,8 @@ typedef uint64_t bk_time;
 
 /* One sample of both clocks. */
 struct bk_now {
-    bk_time mono;       /* monotonic; orders events and carries deadlines */
-    uint64_t unix_s;    /* seconds since 1970-01-01 UTC; 0 where there is no clock to trust */
+    bk_time mono;    /* monotonic; orders events and carries deadlines */
+    uint64_t unix_s; /* seconds since 1970-01-01 UTC; 0 where there is no clock to trust */
 };
 
 /* t + ns, stopping at BK_TIME_NEVER. */

@@ -22,7 +22,7 @@ enum bk_err {
     BK_E_IO = -11,          /* the operating system refused; errno tells */
     BK_E_CLOSED = -12,      /* the peer ended the connection */
     BK_E_TIMEOUT = -13,
-    BK_E_STATE = -14,       /* not possible in this state */
+    BK_E_STATE = -14, /* not possible in this state */
 };
 
 /* A short lower-case phrase for a code, for logs; never NULL. */

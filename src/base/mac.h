@@ -14,8 +14,8 @@ enum {
 struct bk_mac_ops {
     void *ctx;
     /* HMAC over the concatenation of `parts`. Cannot fail. */
-    void (*hmac_sha256)(void *ctx, struct bk_slice key, const struct bk_slice *parts, size_t n_parts,
-                        uint8_t out[BK_HMAC_SHA256_BYTES]);
+    void (*hmac_sha256)(void *ctx, struct bk_slice key, const struct bk_slice *parts,
+                        size_t n_parts, uint8_t out[BK_HMAC_SHA256_BYTES]);
     void (*hmac_sha1)(void *ctx, struct bk_slice key, const struct bk_slice *parts, size_t n_parts,
                       uint8_t out[BK_HMAC_SHA1_BYTES]);
 };

@@ -82,8 +82,9 @@ static size_t slot_of(const struct bk_map *m, uint64_t key)
 {
     size_t mask = m->cap - 1;
     size_t i = (size_t)bk_hash_u64(m->seed, key) & mask;
-    while (m->entries[i].value != 0 && m->entries[i].key != key)
+    while (m->entries[i].value != 0 && m->entries[i].key != key) {
         i = (i + 1) & mask;
+    }
     return i;
 }
 
@@ -92,8 +93,9 @@ enum bk_err bk_map_init(struct bk_map *m, const struct bk_alloc *alloc, const ui
 {
     *m = (struct bk_map){.alloc = *alloc, .seed = {seed[0], seed[1]}, .cap = MAP_MIN_SLOTS};
     while (m->cap - m->cap / 4 <= expected) {
-        if (m->cap > SIZE_MAX / 2 / sizeof(struct bk_map_entry))
+        if (m->cap > SIZE_MAX / 2 / sizeof(struct bk_map_entry)) {
             return BK_E_NOMEM;
+        }
         m->cap *= 2;
     }
     m->entries = alloc->get(alloc->ctx, m->cap * sizeof(struct bk_map_entry));
@@ -102,8 +104,9 @@ enum bk_err bk_map_init(struct bk_map *m, const struct bk_alloc *alloc, const ui
 
 void bk_map_fini(struct bk_map *m)
 {
-    if (m->entries)
+    if (m->entries) {
         m->alloc.put(m->alloc.ctx, m->entries);
+    }
     m->entries = NULL;
     m->len = 0;
 }
@@ -116,19 +119,23 @@ uint64_t bk_map_get(const struct bk_map *m, uint64_t key)
 /* Doubles if it can; a map that cannot grow goes on with the slots it has. */
 static void grow(struct bk_map *m)
 {
-    if (m->cap > SIZE_MAX / 2 / sizeof(struct bk_map_entry))
+    if (m->cap > SIZE_MAX / 2 / sizeof(struct bk_map_entry)) {
         return;
+    }
     struct bk_map_entry *bigger =
         m->alloc.get(m->alloc.ctx, 2 * m->cap * sizeof(struct bk_map_entry));
-    if (!bigger)
+    if (!bigger) {
         return;
+    }
     struct bk_map_entry *old = m->entries;
     size_t n = m->cap;
     m->entries = bigger;
     m->cap *= 2;
-    for (size_t i = 0; i < n; i++)
-        if (old[i].value != 0)
+    for (size_t i = 0; i < n; i++) {
+        if (old[i].value != 0) {
             m->entries[slot_of(m, old[i].key)] = old[i];
+        }
+    }
     m->alloc.put(m->alloc.ctx, old);
 }
 
@@ -141,8 +148,9 @@ enum bk_err bk_map_put(struct bk_map *m, uint64_t key, uint64_t value)
             grow(m);
             i = slot_of(m, key);
         }
-        if (m->len + 1 >= m->cap)
+        if (m->len + 1 >= m->cap) {
             return BK_E_NOMEM;
+        }
         m->len++;
     }
     m->entries[i] = (struct bk_map_entry){.key = key, .value = value};
@@ -153,8 +161,9 @@ bool bk_map_remove(struct bk_map *m, uint64_t key)
 {
     size_t mask = m->cap - 1;
     size_t hole = slot_of(m, key);
-    if (m->entries[hole].value == 0)
+    if (m->entries[hole].value == 0) {
         return false;
+    }
     for (size_t i = (hole + 1) & mask; m->entries[i].value != 0; i = (i + 1) & mask) {
         size_t home = (size_t)bk_hash_u64(m->seed, m->entries[i].key) & mask;
         if (((i - home) & mask) >= ((i - hole) & mask)) {

@@ -202,7 +202,7 @@ static void on_closing(evutil_socket_t fd, short what, void *arg)
     struct bk_h2 *h = arg;
     int left = 0;
     if (h->phase == H2_CLOSING && ioctl(h->bio.fd, SIOCOUTQ, &left) == 0 && left > 0 &&
-        (h->closing_left == 0 || left < h->closing_left)) {
+        (h->closing_left == 0 || left < h->closing_left) && h->closing_rounds++ < CLOSING_ROUNDS) {
         const struct timeval limit = in_ms(BK_H2_CLOSING_MS);
         h->closing_left = left; /* slow, but the peer is still taking our last bytes */
         (void)event_add(&h->ev_closing, &limit);

@@ -44,6 +44,7 @@ struct bk_h2_stream {
     bool known;    /* the user knows of it, so `finished` is owed */
     bool answered; /* 200 or else was sent (server) or came (client) */
     bool deferred; /* nghttp2 waits for bk_pump_read to yield */
+    bool reset_asked;
     bool sent_end;
     bool got_end;
     bool http_closed; /* nghttp2 is done with it */
@@ -73,6 +74,7 @@ struct bk_h2 {
     bool readable; /* the socket, or a buffer on the way, may hold more */
     bool sweep;    /* some stream may be over */
     bool write_failed;
+    unsigned closing_rounds;
     int closing_left; /* bytes the peer had not acknowledged when last looked at */
     bool half_closed; /* our FIN is out */
     bool ended_told;

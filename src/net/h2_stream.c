@@ -130,7 +130,8 @@ bool bk_h2_stream_is_over(struct bk_h2_stream *s)
 
 void bk_h2_stream_reset(struct bk_h2_stream *s, uint32_t code)
 {
-    if (!s->http_closed && s->h->ng != NULL) {
+    if (!s->http_closed && !s->reset_asked && s->h->ng != NULL) {
+        s->reset_asked = true; /* twice could name a stream that was never opened */
         (void)nghttp2_submit_rst_stream(s->h->ng, NGHTTP2_FLAG_NONE, s->id, code);
         bk_h2_want_turn(s->h);
     }

@@ -247,12 +247,19 @@ static enum bk_err ask(struct bk_resolve *q)
 
 /* ---- The owner's verbs ---- */
 
+/* What libevent would print about name servers, our callers are told by the answer. */
+static void say_nothing(int is_warning, const char *text)
+{
+    (void)is_warning, (void)text;
+}
+
 enum bk_err bk_resolver_new(struct event_base *base, struct bk_resolver **out)
 {
     *out = calloc(1, sizeof **out);
     if (*out == NULL)
         return BK_E_NOMEM;
     (*out)->base = base;
+    evdns_set_log_fn(say_nothing);
     return BK_OK;
 }
 

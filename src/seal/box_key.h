@@ -16,7 +16,7 @@ enum {
 
 struct bk_box_key {
     uint8_t key[BK_KEY_BYTES];
-    uint64_t made_s;    /* seconds since 1970 */
+    uint64_t made_s; /* seconds since 1970 */
     uint64_t until_s;
 };
 

@@ -7,7 +7,7 @@
 #include "base/slice.h"
 
 enum bk_role {
-    BK_ROLE_NONE = 0,   /* no certificate: may ENROL, nothing else */
+    BK_ROLE_NONE = 0, /* no certificate: may ENROL, nothing else */
     BK_ROLE_SERVER,
     BK_ROLE_DEVICE,
     BK_ROLE_USER,
@@ -20,9 +20,9 @@ enum {
 
 struct bk_identity {
     enum bk_role role;
-    uint64_t equipment_id;          /* devices */
-    char name[64];                  /* users: the name; else empty */
-    uint8_t key[BK_KEY_BYTES];      /* raw Ed25519 public key of the certificate */
+    uint64_t equipment_id;     /* devices */
+    char name[64];             /* users: the name; else empty */
+    uint8_t key[BK_KEY_BYTES]; /* raw Ed25519 public key of the certificate */
 };
 
 /* Reads certificates: verified against the operator's CA by the shell's library (OpenSSL), or by the

@@ -8,8 +8,8 @@
 
 enum {
     BK_CALL_ID_BYTES = 16,
-    BK_NAME_MAX_BYTES = 63,    /* device, user and service names: [a-z0-9][a-z0-9._-]* */
-    BK_FAMILY_IPV4 = 1,        /* address families, RFC 8489, 14.1 */
+    BK_NAME_MAX_BYTES = 63, /* device, user and service names: [a-z0-9][a-z0-9._-]* */
+    BK_FAMILY_IPV4 = 1,     /* address families, RFC 8489, 14.1 */
     BK_FAMILY_IPV6 = 2,
 };
 #define BK_EQUIPMENT_ID_MAX UINT64_C(0x7FFFFFFFFFFFFFFF)

@@ -64,7 +64,7 @@ static enum bk_err read_field(const struct bk_stun_attr *a, struct bk_call_reque
     case BK_ATTR_SERVICE:
         *bit = SEEN_SERVICE;
         got->service = a->value;
-        return bk_name_valid(a->value) ? BK_OK : BK_E_MALFORMED;
+        return a->value.n == 0 || bk_name_valid(a->value) ? BK_OK : BK_E_MALFORMED;
     case BK_ATTR_CANDIDATE:
         *bit = SEEN_CANDIDATE;
         return read_candidate(a->value, got);
@@ -115,7 +115,7 @@ static bool writable(const struct bk_call_request *in)
         }
     }
     return in->equipment_id > 0 && in->equipment_id <= BK_EQUIPMENT_ID_MAX &&
-           bk_name_valid(in->service) && in->n_candidates >= 1 &&
+           (in->service.n == 0 || bk_name_valid(in->service)) && in->n_candidates >= 1 &&
            in->n_candidates <= BK_CANDIDATES_MAX && in->password.n <= BK_PASSWORD_MAX_BYTES;
 }
 

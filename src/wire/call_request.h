@@ -14,8 +14,9 @@ enum {
 };
 
 enum bk_candidate_kind { /* RFC 6544, section 4.1: how the address came about */
-    BK_CANDIDATE_HOST = 1,
-    BK_CANDIDATE_MAPPED = 2,   /* granted by the caller's router, or made by hand */
+                         BK_CANDIDATE_HOST = 1,
+                         BK_CANDIDATE_MAPPED =
+                             2, /* granted by the caller's router, or made by hand */
 };
 
 struct bk_candidate {
@@ -29,12 +30,12 @@ struct bk_call_request {
     uint64_t unix_s;
     bool has_tag;
     struct bk_tag tag;
-    struct bk_slice service;
+    struct bk_slice service; /* a name, or empty: none, the path is only measured */
     struct bk_slice password;
     size_t n_candidates;
     struct bk_candidate candidates[BK_CANDIDATES_MAX];
-    uint8_t call_key[BK_KEY_BYTES];    /* SHA-256 of the call certificate's public key (SPKI) */
-    uint8_t reply_key[BK_KEY_BYTES];   /* X25519 public key that RESULT is sealed to */
+    uint8_t call_key[BK_KEY_BYTES];  /* SHA-256 of the call certificate's public key (SPKI) */
+    uint8_t reply_key[BK_KEY_BYTES]; /* X25519 public key that RESULT is sealed to */
 };
 
 /* BK_E_TRUNCATED, BK_E_MALFORMED, BK_E_UNKNOWN_ATTR; slices borrow from `plain`. */

@@ -11,13 +11,13 @@ enum {
 };
 
 enum bk_call_status {
-    BK_CALL_ACCEPTED = 0,       /* authenticated; the device dials now */
-    BK_CALL_STALE = 1,          /* not fresh: seal once more with the tag given here */
-    BK_CALL_REFUSED = 2,        /* password wrong */
-    BK_CALL_BACK_OFF = 3,       /* too many wrong passwords lately; not even looked at */
-    BK_CALL_NO_SERVICE = 4,     /* authenticated, but there is no such service */
-    BK_CALL_NO_ANSWER = 5,      /* no candidate answered, or none was within policy: never told apart */
-    BK_CALL_BUSY = 6,           /* too many calls at once */
+    BK_CALL_ACCEPTED = 0,   /* authenticated; the device dials now */
+    BK_CALL_STALE = 1,      /* not fresh: seal once more with the tag given here */
+    BK_CALL_REFUSED = 2,    /* password wrong */
+    BK_CALL_BACK_OFF = 3,   /* too many wrong passwords lately; not even looked at */
+    BK_CALL_NO_SERVICE = 4, /* authenticated, but there is no such service */
+    BK_CALL_NO_ANSWER = 5,  /* no candidate answered, or none was within policy: never told apart */
+    BK_CALL_BUSY = 6,       /* too many calls at once */
 };
 
 struct bk_call_result {
@@ -29,6 +29,7 @@ struct bk_call_result {
 
 BK_NODISCARD enum bk_err bk_call_result_read(struct bk_slice plain, struct bk_call_result *out);
 BK_NODISCARD enum bk_err bk_call_result_write(uint8_t *buf, size_t cap,
-                                              const struct bk_call_result *in, struct bk_slice *out);
+                                              const struct bk_call_result *in,
+                                              struct bk_slice *out);
 
 #endif

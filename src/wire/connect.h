@@ -10,14 +10,14 @@
 #include "wire/attrs.h"
 
 enum {
-    BK_BOX_MAX_BYTES = 1024,    /* so that NOTIFY with a box still fits one datagram */
+    BK_BOX_MAX_BYTES = 1024, /* so that NOTIFY with a box still fits one datagram */
 };
 
 struct bk_connect {
     uint64_t equipment_id;
     uint8_t call_id[BK_CALL_ID_BYTES];
     struct bk_slice box;
-    struct bk_slice user;   /* may be empty */
+    struct bk_slice user; /* may be empty */
 };
 
 BK_NODISCARD enum bk_err bk_connect_read(const struct bk_stun *m, struct bk_connect *out);

@@ -14,19 +14,19 @@ enum {
 };
 
 struct bk_enrol {
-    struct bk_slice token;    /* BK_TOKEN_SECRET_BYTES */
-    struct bk_slice csr;      /* PKCS#10, DER */
-    struct bk_slice box_key;  /* empty for a user */
+    struct bk_slice token;   /* BK_TOKEN_SECRET_BYTES */
+    struct bk_slice csr;     /* PKCS#10, DER */
+    struct bk_slice box_key; /* empty for a user */
 };
 
 struct bk_enrol_answer {
     struct bk_slice certificate;
     struct bk_slice ca_certificate;
-    struct bk_slice user;               /* empty for a device */
-    uint64_t equipment_id;              /* 0 for a user, and then the rest is too */
+    struct bk_slice user;  /* empty for a device */
+    uint64_t equipment_id; /* 0 for a user, and then the rest is too */
     uint32_t generation;
     uint16_t epoch;
-    struct bk_slice registration_key;   /* BK_KEY_BYTES */
+    struct bk_slice registration_key; /* BK_KEY_BYTES */
 };
 
 BK_NODISCARD enum bk_err bk_enrol_read(const struct bk_stun *m, struct bk_enrol *out);

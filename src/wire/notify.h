@@ -16,8 +16,8 @@ BK_NODISCARD enum bk_err bk_notify_write(uint8_t *buf, size_t cap,
                                          const uint8_t txid[BK_STUN_TXID_BYTES],
                                          const struct bk_tag *tag, const struct bk_mac_ops *mac,
                                          struct bk_slice key, struct bk_slice *out);
-BK_NODISCARD enum bk_err bk_notify_answer_read(const struct bk_stun *m, const struct bk_mac_ops *mac,
-                                               struct bk_slice key);
+BK_NODISCARD enum bk_err bk_notify_answer_read(const struct bk_stun *m,
+                                               const struct bk_mac_ops *mac, struct bk_slice key);
 BK_NODISCARD enum bk_err bk_notify_answer_write(uint8_t *buf, size_t cap,
                                                 const uint8_t txid[BK_STUN_TXID_BYTES],
                                                 const struct bk_mac_ops *mac, struct bk_slice key,

@@ -13,7 +13,7 @@
 #include "wire/attrs.h"
 
 enum {
-    BK_NONCE_BYTES = 20,    /* text: 15 bytes in base64url, never with RFC 8489's cookie prefix */
+    BK_NONCE_BYTES = 20, /* text: 15 bytes in base64url, never with RFC 8489's cookie prefix */
 };
 
 struct bk_register {
@@ -25,7 +25,7 @@ struct bk_register {
 };
 
 struct bk_register_answer {
-    uint16_t code;         /* 0 success, else an ERROR-CODE: then only `nonce` (438) means anything */
+    uint16_t code; /* 0 success, else an ERROR-CODE: then only `nonce` (438) means anything */
     struct bk_addr mapped;
     uint64_t unix_s;
     struct bk_slice nonce;

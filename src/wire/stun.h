@@ -27,20 +27,20 @@
 enum {
     BK_STUN_HEADER_BYTES = 20,
     BK_STUN_TXID_BYTES = 12,
-    BK_STUN_FINGERPRINT_BYTES = 8,      /* the whole attribute */
-    BK_STUN_SHORT_MAC_BYTES = 16,       /* REGISTER, NOTIFY: cut to 16 (RFC 8489, 14.6 allows 16..32) */
-    BK_STUN_DATAGRAM_MAX_BYTES = 1232,  /* IPv6 minimum MTU less IPv6 and UDP headers */
-    BK_STUN_STREAM_MAX_BYTES = 16384,   /* largest message taken from a TLS stream */
-    BK_REASON_MAX_BYTES = 124,          /* reason phrase of ERROR-CODE, as we write it */
+    BK_STUN_FINGERPRINT_BYTES = 8, /* the whole attribute */
+    BK_STUN_SHORT_MAC_BYTES = 16,  /* REGISTER, NOTIFY: cut to 16 (RFC 8489, 14.6 allows 16..32) */
+    BK_STUN_DATAGRAM_MAX_BYTES = 1232, /* IPv6 minimum MTU less IPv6 and UDP headers */
+    BK_STUN_STREAM_MAX_BYTES = 16384,  /* largest message taken from a TLS stream */
+    BK_REASON_MAX_BYTES = 124,         /* reason phrase of ERROR-CODE, as we write it */
 };
 #define BK_STUN_COOKIE UINT32_C(0x2112A442)
 #define BK_STUN_FINGERPRINT_XOR UINT32_C(0x5354554E) /* RFC 8489, 14.7 */
 
 enum bk_stun_class { /* the two class bits, RFC 8489 section 5 */
-    BK_STUN_REQUEST = 0,
-    BK_STUN_INDICATION = 1,
-    BK_STUN_SUCCESS = 2,
-    BK_STUN_ERROR = 3,
+                     BK_STUN_REQUEST = 0,
+                     BK_STUN_INDICATION = 1,
+                     BK_STUN_SUCCESS = 2,
+                     BK_STUN_ERROR = 3,
 };
 
 /* Ours lie in 0x0C0-0x0FF: above it Wireshark no longer takes a datagram for STUN. */
@@ -49,7 +49,7 @@ enum bk_method {
     BK_METHOD_REGISTER = 0x0C1, /* 201 */
     BK_METHOD_NOTIFY = 0x0C2,   /* 205 */
     BK_METHOD_LOOKUP = 0x0C3,
-    BK_METHOD_CONNECT = 0x0C4,  /* 217 and 226 */
+    BK_METHOD_CONNECT = 0x0C4, /* 217 and 226 */
     BK_METHOD_RESULT = 0x0C5,
     BK_METHOD_ENROL = 0x0C6,
 };
@@ -71,41 +71,41 @@ enum bk_attr {
     BK_ATTR_SOFTWARE = 0x8022,
     BK_ATTR_FINGERPRINT = 0x8028,
     /* Ours, to be understood */
-    BK_ATTR_EQUIPMENT_ID = 0x4001,     /* u64 */
-    BK_ATTR_REGISTRATION = 0x4002,     /* u32 generation, u16 epoch, u16 zero */
-    BK_ATTR_TAG = 0x4003,              /* u64 random, u32 counter */
-    BK_ATTR_CALL_WAITING = 0x4004,     /* empty: the flag of 205 */
-    BK_ATTR_DEVICE_NAME = 0x4005,      /* text */
-    BK_ATTR_CALL_ID = 0x4006,          /* 16 bytes */
-    BK_ATTR_BOX = 0x4007,              /* sealed bytes */
-    BK_ATTR_CERTIFICATE = 0x4008,      /* X.509, DER */
-    BK_ATTR_CA_CERTIFICATE = 0x4009,   /* X.509, DER */
-    BK_ATTR_BOX_KEY = 0x400A,          /* seal/box_key.h */
-    BK_ATTR_OBSERVED_ADDRESS = 0x400B, /* as XOR-MAPPED-ADDRESS */
-    BK_ATTR_TIME = 0x400C,             /* u64, seconds since 1970 */
-    BK_ATTR_TOKEN = 0x400D,            /* join token's secret, 16 bytes */
+    BK_ATTR_EQUIPMENT_ID = 0x4001,        /* u64 */
+    BK_ATTR_REGISTRATION = 0x4002,        /* u32 generation, u16 epoch, u16 zero */
+    BK_ATTR_TAG = 0x4003,                 /* u64 random, u32 counter */
+    BK_ATTR_CALL_WAITING = 0x4004,        /* empty: the flag of 205 */
+    BK_ATTR_DEVICE_NAME = 0x4005,         /* text */
+    BK_ATTR_CALL_ID = 0x4006,             /* 16 bytes */
+    BK_ATTR_BOX = 0x4007,                 /* sealed bytes */
+    BK_ATTR_CERTIFICATE = 0x4008,         /* X.509, DER */
+    BK_ATTR_CA_CERTIFICATE = 0x4009,      /* X.509, DER */
+    BK_ATTR_BOX_KEY = 0x400A,             /* seal/box_key.h */
+    BK_ATTR_OBSERVED_ADDRESS = 0x400B,    /* as XOR-MAPPED-ADDRESS */
+    BK_ATTR_TIME = 0x400C,                /* u64, seconds since 1970 */
+    BK_ATTR_TOKEN = 0x400D,               /* join token's secret, 16 bytes */
     BK_ATTR_CERTIFICATE_REQUEST = 0x400E, /* PKCS#10, DER */
-    BK_ATTR_REGISTRATION_KEY = 0x400F, /* 32 bytes */
-    BK_ATTR_USER_NAME = 0x4010,        /* text */
+    BK_ATTR_REGISTRATION_KEY = 0x400F,    /* 32 bytes */
+    BK_ATTR_USER_NAME = 0x4010,           /* text */
     /* Inside the box */
-    BK_ATTR_SERVICE = 0x4020,          /* text */
+    BK_ATTR_SERVICE = 0x4020, /* text */
     BK_ATTR_PASSWORD = 0x4021,
     BK_ATTR_CANDIDATE = 0x4022,        /* as MAPPED-ADDRESS, the kind in its unused first byte */
-    BK_ATTR_CALL_KEY = 0x4023,         /* 32: fingerprint of the call's TLS key */
-    BK_ATTR_REPLY_KEY = 0x4024,        /* 32: X25519 */
-    BK_ATTR_STATUS = 0x4025,           /* u16 */
+    BK_ATTR_CALL_KEY = 0x4023,  /* 32: fingerprint of the call's TLS key */
+    BK_ATTR_REPLY_KEY = 0x4024, /* 32: X25519 */
+    BK_ATTR_STATUS = 0x4025,    /* u16 */
 };
 
 /* ERROR-CODE numbers. */
 enum bk_code {
     BK_CODE_BAD_REQUEST = 400,
-    BK_CODE_FORBIDDEN = 403,    /* REGISTER of a revoked device; ENROL with a bad token */
-    BK_CODE_NOT_FOUND = 404,    /* no such device, or no grant for it: the two are never told apart */
+    BK_CODE_FORBIDDEN = 403, /* REGISTER of a revoked device; ENROL with a bad token */
+    BK_CODE_NOT_FOUND = 404, /* no such device, or no grant for it: the two are never told apart */
     BK_CODE_TOKEN_USED = 409,
     BK_CODE_REVOKED = 410,
     BK_CODE_UNKNOWN_ATTRIBUTE = 420,
-    BK_CODE_STALE_NONCE = 438,  /* REGISTER: prove the address with this nonce */
-    BK_CODE_OFFLINE = 480,      /* the device does not answer NOTIFY */
+    BK_CODE_STALE_NONCE = 438, /* REGISTER: prove the address with this nonce */
+    BK_CODE_OFFLINE = 480,     /* the device does not answer NOTIFY */
     BK_CODE_OVERLOADED = 503,
 };
 
@@ -113,7 +113,7 @@ struct bk_stun {
     uint16_t method;
     enum bk_stun_class cls;
     uint8_t txid[BK_STUN_TXID_BYTES];
-    struct bk_slice raw;    /* the whole message, borrowed */
+    struct bk_slice raw; /* the whole message, borrowed */
 };
 
 /* Takes one whole message: header, cookie, length and the attribute chain are checked, padding too,
@@ -164,8 +164,8 @@ struct bk_stun_writer {
     struct bk_writer w;
 };
 
-struct bk_stun_writer bk_stun_begin(uint8_t *buf, size_t cap, uint16_t method, enum bk_stun_class cls,
-                                    const uint8_t txid[BK_STUN_TXID_BYTES]);
+struct bk_stun_writer bk_stun_begin(uint8_t *buf, size_t cap, uint16_t method,
+                                    enum bk_stun_class cls, const uint8_t txid[BK_STUN_TXID_BYTES]);
 void bk_stun_put(struct bk_stun_writer *s, uint16_t type, struct bk_slice value);
 void bk_stun_put_u16(struct bk_stun_writer *s, uint16_t type, uint16_t v); /* followed by padding */
 void bk_stun_put_u64(struct bk_stun_writer *s, uint16_t type, uint64_t v);

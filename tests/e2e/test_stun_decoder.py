@@ -67,8 +67,8 @@ def test_box_opens_to_its_contents():
     plain = b"".join((
         stun.put("CALL-ID", b"c" * 16), stun.put("EQUIPMENT-ID", struct.pack("!Q", 2133)),
         stun.put("TIME", struct.pack("!Q", 1700000000)), stun.put("SERVICE", b"ssh"),
-        stun.put("CANDIDATE", bytes((2, 0, 1)) + struct.pack("!H", 5000) + bytes((4, 17, 168, 2))),
-        stun.put("CANDIDATE", bytes((1, 0, 2)) + struct.pack("!H", 1600) + bytes(15) + b"\x01"),
+        stun.put("CANDIDATE", bytes((2, 1)) + struct.pack("!H", 5000) + bytes((4, 17, 168, 2))),
+        stun.put("CANDIDATE", bytes((1, 2)) + struct.pack("!H", 1600) + bytes(15) + b"\x01"),
         stun.put("CALL-KEY", bytes(32)), stun.put("REPLY-KEY", bytes(32)), stun.put("PASSWORD", b"open sesame")))
     sealed = SealedBox(secret.public_key).encrypt(plain)
     request = stun.open_box(sealed, bytes(secret.public_key) + bytes(secret))

@@ -75,7 +75,7 @@ struct caller *caller_of(struct world *w, const uint8_t call_id[BK_CALL_ID_BYTES
 static void ring(struct world *w, struct event *e)
 {
     struct caller *c = e->who;
-    if (world_alarm_rings(w, &c->alarm, e)) {
+    if (world_alarm_rings(w, &c->alarm, e) && c->core != NULL) {
         struct bk_now now = world_time(w, c->clock_off_s, c->no_clock);
         bk_requester_timer(c->core, &now, &out);
         carry_out(c);
@@ -85,6 +85,9 @@ static void ring(struct world *w, struct event *e)
 void caller_input(struct caller *c, struct bk_requester_event event)
 {
     struct bk_now now = world_time(c->world, c->clock_off_s, c->no_clock);
+    if (c->core == NULL) {
+        return;
+    }
     bk_requester_input(c->core, &now, &event, &out);
     carry_out(c);
 }
@@ -109,8 +112,8 @@ static void answered(struct world *w, struct event *e)
 static void device_hears(struct world *w, struct event *e)
 {
     struct session *s = &w->sessions[e->to.port - 1];
-    call_event(s->call, (struct bk_call_event){.type = (enum bk_call_event_type)e->arg,
-                                               .index = s->index});
+    call_event(s->call,
+               (struct bk_call_event){.type = (enum bk_call_event_type)e->arg, .index = s->index});
 }
 
 static void tell_device(struct world *w, uint64_t session, enum bk_call_event_type what)
@@ -125,8 +128,11 @@ void caller_hang_up(struct caller *c)
     if (c->session != 0) {
         tell_device(c->world, c->session, BK_CALL_SESSION_ENDED);
         c->session = 0;
-    } else if (c->stream != 0) {
+    } else if (!c->failed) { /* the person interrupts it: the process is gone */
         stream_close(c->world, c->stream);
+        bk_requester_free(c->core);
+        c->core = NULL;
+        c->failed = true;
     }
 }
 

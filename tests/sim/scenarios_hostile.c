@@ -42,7 +42,8 @@ static struct bk_slice kept_bytes(size_t i)
 
 static struct bk_addr attacker(struct world *w)
 {
-    return bk_addr_v4(6, 6, 6, (uint8_t)world_draw(w, 256), (uint16_t)(1024 + world_draw(w, 60000)));
+    return bk_addr_v4(6, 6, 6, (uint8_t)world_draw(w, 256),
+                      (uint16_t)(1024 + world_draw(w, 60000)));
 }
 
 /* Devices 2133.. registered for a while, every datagram of theirs heard. */
@@ -134,8 +135,8 @@ static void forged_notifies_wake_nobody(struct world *w)
         struct bk_tag tag = d->registration.tag; /* even if it were guessed */
         rng.fill(rng.ctx, key, sizeof key);
         rng.fill(rng.ctx, txid, sizeof txid);
-        if (bk_notify_write(buf, sizeof buf, txid, &tag, &w->config.mac,
-                            bk_slice(key, sizeof key), &bytes) != BK_OK) {
+        if (bk_notify_write(buf, sizeof buf, txid, &tag, &w->config.mac, bk_slice(key, sizeof key),
+                            &bytes) != BK_OK) {
             abort();
         }
         net_inject(w, &w->server_addr, &d->used[0], bytes);
@@ -211,8 +212,8 @@ static size_t bend(struct world *w, uint8_t buf[2048])
         struct bk_slice bytes;
         rng.fill(rng.ctx, key, sizeof key);
         rng.fill(rng.ctx, txid, sizeof txid);
-        if (bk_register_write(buf, 2048, txid, &message, &w->config.mac,
-                              bk_slice(key, sizeof key), &bytes) != BK_OK) {
+        if (bk_register_write(buf, 2048, txid, &message, &w->config.mac, bk_slice(key, sizeof key),
+                              &bytes) != BK_OK) {
             abort();
         }
         n = bytes.n;
@@ -229,6 +230,7 @@ static void a_hundred_thousand_bent_datagrams(struct world *w)
     uint8_t buf[2048];
     populate(w, 4);
     rows_now(w, before);
+    uint64_t steps = w->stats.steps;
     for (uint32_t i = 0; i < 100000; i++) {
         size_t n = bend(w, buf);
         struct bk_addr from = attacker(w);
@@ -245,6 +247,7 @@ static void a_hundred_thousand_bent_datagrams(struct world *w)
         }
     }
     world_run(w, BK_SECOND);
+    CHECK(w, w->stats.steps - steps > 100000); /* all of them arrived */
     rows_now(w, after);
     CHECK(w, memcmp(before, after, sizeof before) == 0 && bk_server_rows(w->server) == 4);
     for (size_t i = 0; i < w->n_devices; i++) {

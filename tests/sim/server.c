@@ -78,8 +78,8 @@ static void client_event(struct world *w, struct event *e)
         s->client_open = false;
     }
     if (s->call != NULL) {
-        static const enum bk_call_event_type types[] = {
-            BK_CALL_SERVER_OPEN, BK_CALL_SERVER_MESSAGE, BK_CALL_SERVER_CLOSED};
+        static const enum bk_call_event_type types[] = {BK_CALL_SERVER_OPEN, BK_CALL_SERVER_MESSAGE,
+                                                        BK_CALL_SERVER_CLOSED};
         call_stream_event(s->call, types[what], bytes);
     } else if (s->caller->core != NULL) { /* else a hand-moved client: it does not listen */
         static const enum bk_requester_event_type types[] = {
@@ -121,7 +121,8 @@ static void carry_out(struct world *w)
         struct stream *s = NULL;
         struct event *e;
         if (a->type == BK_SERVER_SEND_MESSAGE || a->type == BK_SERVER_CLOSE_STREAM) {
-            s = stream_at(w, a->type == BK_SERVER_SEND_MESSAGE ? a->message.stream : a->close.stream);
+            s = stream_at(w,
+                          a->type == BK_SERVER_SEND_MESSAGE ? a->message.stream : a->close.stream);
             CHECK(w, s != NULL);
         }
         switch (a->type) {

@@ -19,7 +19,7 @@
 #include "seal/seal.h"
 
 enum {
-    SIM_USED_MAX = 32,          /* addresses remembered per device */
+    SIM_USED_MAX = 32, /* addresses remembered per device */
     SIM_CERT_BYTES = 4 + 8 + 32,
     SIM_SESSIONS_MAX = 256,
 };
@@ -49,22 +49,22 @@ struct alarm {
 struct router {
     struct bk_addr public_ip;
     bool keeps_ports;
-    uint32_t timeout_s;         /* of a UDP mapping, after its last packet either way */
+    uint32_t timeout_s; /* of a UDP mapping, after its last packet either way */
     size_t n;
     struct {
         struct device *device;
         uint16_t port;
         bk_time until;
-    } *mappings;
+    } * mappings;
     size_t cap;
 };
 
 struct sim_call {
     struct world *world;
     struct device *device;
-    struct bk_call *core;       /* NULL once it has ended */
+    struct bk_call *core; /* NULL once it has ended */
     struct alarm alarm;
-    uint64_t stream;            /* 0: none */
+    uint64_t stream; /* 0: none */
     bool password_right;
     bool dialling[BK_CANDIDATES_MAX];
     uint64_t session[BK_CANDIDATES_MAX];
@@ -89,7 +89,7 @@ struct device {
     struct bk_box_pair box;
     uint8_t signed_box[BK_BOX_KEY_BYTES];
     uint8_t certificate[SIM_CERT_BYTES];
-    bool has_identity;          /* made when first needed */
+    bool has_identity; /* made when first needed */
     const char *password;
     struct bk_registration registration;
     struct alarm alarm;
@@ -108,13 +108,13 @@ struct caller {
     struct world *world;
     struct bk_requester *core;
     struct alarm alarm;
-    struct device *device;      /* whom it will call; the ID alone decides */
+    struct device *device; /* whom it will call; the ID alone decides */
     uint64_t stream;
     const char *password;
     int64_t clock_off_s;
     bool no_clock;
-    bool reachable;             /* its candidate leads to it */
-    bool silent;                /* if not: packets vanish instead of being refused */
+    bool reachable; /* its candidate leads to it */
+    bool silent;    /* if not: packets vanish instead of being refused */
     struct bk_candidate candidate;
     size_t n_candidates;
     uint8_t call_id[BK_CALL_ID_BYTES];
@@ -159,12 +159,12 @@ struct world {
     uint32_t delay_ms, jitter_ms;
 
     struct bk_server_config config;
-    struct bk_server *server;   /* NULL while it is down */
-    uint64_t server_life;       /* events for an earlier one are void */
+    struct bk_server *server; /* NULL while it is down */
+    uint64_t server_life;     /* events for an earlier one are void */
     struct alarm server_alarm;
     struct bk_addr server_addr;
     size_t n_streams;
-    struct stream *streams;     /* by number - 1 */
+    struct stream *streams; /* by number - 1 */
     size_t cap_streams;
 
     size_t n_routers;
@@ -220,7 +220,7 @@ extern void (*sim_tap)(struct world *w, const struct bk_addr *from, const struct
 struct device *device_add(struct world *w, struct router *router, uint64_t id);
 struct device *device_find(struct world *w, uint64_t id);
 void device_identify(struct device *d);
-void device_start(struct device *d);    /* also again: the state of before is lost */
+void device_start(struct device *d); /* also again: the state of before is lost */
 void device_stop(struct device *d);
 void device_datagram(struct device *d, const struct bk_addr *from, struct bk_slice bytes);
 void call_stream_event(struct sim_call *c, enum bk_call_event_type type, struct bk_slice bytes);

@@ -175,7 +175,8 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
             continue;
         }
         *c = (struct client){.admin = a};
-        c->bev = bufferevent_socket_new(evconnlistener_get_base(listener), fd, BEV_OPT_CLOSE_ON_FREE);
+        c->bev =
+            bufferevent_socket_new(evconnlistener_get_base(listener), fd, BEV_OPT_CLOSE_ON_FREE);
         if (c->bev == NULL) {
             break;
         }

@@ -35,7 +35,7 @@ void bk_audit_format(const struct bk_server_action *action, char out[BK_AUDIT_LI
     bk_say_escape(action->audit.user, user, sizeof user);
     bk_addr_format(&action->audit.from, from);
     bk_number_format(action->audit.equipment_id, device);
-    (void)snprintf(out, BK_AUDIT_LINE_BYTES, "audit call device=%s user=%s from=%s result=%s ms=%llu",
-                   device, user, from, result(action->audit.how),
-                   (unsigned long long)action->audit.took_ms);
+    (void)snprintf(out, BK_AUDIT_LINE_BYTES,
+                   "audit call device=%s user=%s from=%s result=%s ms=%llu", device, user, from,
+                   result(action->audit.how), (unsigned long long)action->audit.took_ms);
 }

@@ -90,9 +90,10 @@ enum beckon_status bk_cmd_user_name(const char *user)
         return BECKON_OK;
     }
     bk_say_escape(bk_slice_text(user), shown, sizeof shown);
-    bk_say("%s is no user name; use a-z, 0-9, '.', '_' and '-', beginning with a letter or digit, not "
-           "only digits, at most %d",
-           shown, BK_NAME_MAX_BYTES);
+    bk_say(
+        "%s is no user name; use a-z, 0-9, '.', '_' and '-', beginning with a letter or digit, not "
+        "only digits, at most %d",
+        shown, BK_NAME_MAX_BYTES);
     return BECKON_USAGE;
 }
 

@@ -85,7 +85,8 @@ const struct bk_command bk_cmd_grant = {
     .name = "grant",
     .summary = "lets a user call a device",
     .help = "beckond grant --state DIR --user NAME --device ID|NAME|all\n\n"
-            "Lets the user call that device, or every device, from the next request on. At first a user\n"
+            "Lets the user call that device, or every device, from the next request on. At first a "
+            "user\n"
             "may call none.\n",
     .run = grant,
 };
@@ -94,7 +95,8 @@ const struct bk_command bk_cmd_ungrant = {
     .name = "ungrant",
     .summary = "takes a grant back",
     .help = "beckond ungrant --state DIR --user NAME --device ID|NAME|all\n\n"
-            "Takes the grant back, from the next request on; calls that are up stay. \"all\" takes back\n"
+            "Takes the grant back, from the next request on; calls that are up stay. \"all\" takes "
+            "back\n"
             "every grant of the user.\n",
     .run = ungrant,
 };

@@ -18,8 +18,10 @@ enum {
 
 /* Everything that init writes; SQLite's side files last. */
 static const char *const files[] = {
-    BK_STATE_CA_KEY,     BK_STATE_CA_CERTIFICATE, BK_STATE_SERVER_KEY,    BK_STATE_SERVER_CERTIFICATE,
-    BK_STATE_MASTER_KEYS, BK_STATE_CONFIG,        BK_STATE_STORE,         BK_STATE_STORE "-wal",
+    BK_STATE_CA_KEY,       BK_STATE_CA_CERTIFICATE,
+    BK_STATE_SERVER_KEY,   BK_STATE_SERVER_CERTIFICATE,
+    BK_STATE_MASTER_KEYS,  BK_STATE_CONFIG,
+    BK_STATE_STORE,        BK_STATE_STORE "-wal",
     BK_STATE_STORE "-shm",
 };
 
@@ -172,12 +174,14 @@ static enum beckon_status run(int argc, char **argv)
 const struct bk_command bk_cmd_init = {
     .name = "init",
     .summary = "makes a state directory: CA, server certificate, keys, configuration",
-    .help = "beckond init --state DIR --host NAME_OR_IP [--host ...] [--name TEXT]\n\n"
-            "Makes DIR (mode 0700) with a certificate authority, the server's certificate, keys, an\n"
-            "empty store and beckond.conf. Refuses to overwrite anything; leaves nothing behind when it\n"
-            "fails.\n\n"
-            "  --host   a name or IP address under which agents and users reach this server. All of\n"
-            "           them go into its certificate, the first one into join tokens.\n"
-            "  --name   the CA's name, as certificate viewers show it (Beckon CA)\n",
+    .help =
+        "beckond init --state DIR --host NAME_OR_IP [--host ...] [--name TEXT]\n\n"
+        "Makes DIR (mode 0700) with a certificate authority, the server's certificate, keys, an\n"
+        "empty store and beckond.conf. Refuses to overwrite anything; leaves nothing behind when "
+        "it\n"
+        "fails.\n\n"
+        "  --host   a name or IP address under which agents and users reach this server. All of\n"
+        "           them go into its certificate, the first one into join tokens.\n"
+        "  --name   the CA's name, as certificate viewers show it (Beckon CA)\n",
     .run = run,
 };

@@ -41,8 +41,8 @@ static enum beckon_status run(int argc, char **argv)
         return status;
     }
     raise_descriptor_limit();
-    start = (struct bk_serve_start){
-        .dir = dir, .config_file = file, .config = &config, .store = store};
+    start =
+        (struct bk_serve_start){.dir = dir, .config_file = file, .config = &config, .store = store};
     status = bk_serve(&start);
     bk_store_close(store);
     return status;
@@ -51,10 +51,12 @@ static enum beckon_status run(int argc, char **argv)
 const struct bk_command bk_cmd_run = {
     .name = "run",
     .summary = "serves, in the foreground",
-    .help = "beckond run --state DIR [--config FILE]\n\n"
-            "Serves until SIGTERM or SIGINT. Says \"ready\" on standard output, and to systemd, once it\n"
-            "serves. Logs to standard error, one line for every call among it. SIGHUP makes it read\n"
-            "configuration and certificates again; a bad configuration leaves the old one in force.\n\n"
-            "  --config   instead of DIR/beckond.conf\n",
+    .help =
+        "beckond run --state DIR [--config FILE]\n\n"
+        "Serves until SIGTERM or SIGINT. Says \"ready\" on standard output, and to systemd, once "
+        "it\n"
+        "serves. Logs to standard error, one line for every call among it. SIGHUP makes it read\n"
+        "configuration and certificates again; a bad configuration leaves the old one in force.\n\n"
+        "  --config   instead of DIR/beckond.conf\n",
     .run = run,
 };

@@ -17,7 +17,8 @@ static enum beckon_status holder(const char *device, const char *name, const cha
     char shown[128];
 
     if ((device == NULL) == (user == NULL) || (name != NULL && device == NULL)) {
-        bk_say("give either --device ID (and perhaps --name) or --user NAME; see beckond token --help");
+        bk_say("give either --device ID (and perhaps --name) or --user NAME; see beckond token "
+               "--help");
         return BECKON_USAGE;
     }
     if (user != NULL) {
@@ -32,16 +33,18 @@ static enum beckon_status holder(const char *device, const char *name, const cha
     out->role = BK_ROLE_DEVICE;
     if (bk_equipment_id_parse(bk_slice_text(device), &out->equipment_id) != BK_OK) {
         bk_say_escape(bk_slice_text(device), shown, sizeof shown);
-        bk_say("--device %s is no equipment ID; give a decimal number from 1 to 9223372036854775807",
-               shown);
+        bk_say(
+            "--device %s is no equipment ID; give a decimal number from 1 to 9223372036854775807",
+            shown);
         return BECKON_USAGE;
     }
     /* "all" means every device where devices are granted. */
     if (name != NULL && (!bk_name_valid(bk_slice_text(name)) || strcmp(name, "all") == 0)) {
         bk_say_escape(bk_slice_text(name), shown, sizeof shown);
-        bk_say("--name %s is no device name; use a-z, 0-9, '.', '_' and '-', beginning with a letter "
-               "or digit, not only digits, not \"all\", at most %d",
-               shown, BK_NAME_MAX_BYTES);
+        bk_say(
+            "--name %s is no device name; use a-z, 0-9, '.', '_' and '-', beginning with a letter "
+            "or digit, not only digits, not \"all\", at most %d",
+            shown, BK_NAME_MAX_BYTES);
         return BECKON_USAGE;
     }
     if (name != NULL) {
@@ -125,8 +128,8 @@ static enum beckon_status run(int argc, char **argv)
     const char *dir = NULL, *device = NULL, *name = NULL, *user = NULL, *expires = "24h";
     const char *word = NULL;
     const struct bk_option options[] = {
-        {"--state", &dir, 1, NULL, NULL, true},    {"--device", &device, 1, NULL, NULL, false},
-        {"--name", &name, 1, NULL, NULL, false},   {"--user", &user, 1, NULL, NULL, false},
+        {"--state", &dir, 1, NULL, NULL, true},        {"--device", &device, 1, NULL, NULL, false},
+        {"--name", &name, 1, NULL, NULL, false},       {"--user", &user, 1, NULL, NULL, false},
         {"--expires", &expires, 1, NULL, NULL, false},
     };
     struct bk_store_token what = {.role = BK_ROLE_NONE};
@@ -141,7 +144,8 @@ static enum beckon_status run(int argc, char **argv)
         status = holder(device, name, user, &what);
     }
     if (status == BECKON_OK && bk_duration_parse(bk_slice_text(expires), &life_s) != BK_OK) {
-        bk_say("--expires is a number with s, m, h or d behind it, such as 30m, 24h or 7d, at most 366d");
+        bk_say("--expires is a number with s, m, h or d behind it, such as 30m, 24h or 7d, at most "
+               "366d");
         status = BECKON_USAGE;
     }
     if (status == BECKON_OK) {
@@ -160,7 +164,8 @@ const struct bk_command bk_cmd_token = {
     .help = "beckond token create --state DIR --device ID [--name NAME] [--expires 24h]\n"
             "beckond token create --state DIR --user NAME [--expires 24h]\n\n"
             "Prints one join token, for beckon-agent join or beckon join. It works once, until it\n"
-            "expires (30m, 24h, 7d). Joining with it replaces whoever held that ID or name before, and\n"
+            "expires (30m, 24h, 7d). Joining with it replaces whoever held that ID or name before, "
+            "and\n"
             "lifts a revocation.\n\n"
             "  --device   the equipment ID, a decimal number\n"
             "  --name     a name for the device, unique on this server, which works like its ID\n",

@@ -1,8 +1,8 @@
 #include "bin/beckond/config.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <ini.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -135,7 +135,8 @@ static const char *take_agent_port(struct bk_config *c, struct bk_slice value)
 
 static const char *take_max_devices(struct bk_config *c, struct bk_slice value)
 {
-    if (bk_number_parse(value, MAX_DEVICES_LIMIT, &c->max_devices) != BK_OK || c->max_devices == 0) {
+    if (bk_number_parse(value, MAX_DEVICES_LIMIT, &c->max_devices) != BK_OK ||
+        c->max_devices == 0) {
         return "a number, 1 to 16777214";
     }
     return NULL;
@@ -286,7 +287,8 @@ enum bk_err bk_config_load(const char *path, struct bk_config *out, char why[BK_
 enum bk_err bk_config_template(const char *host, char *out, size_t cap)
 {
     static const char text[] =
-        "# beckond's configuration. Lines that begin with # are comments; a commented setting shows\n"
+        "# beckond's configuration. Lines that begin with # are comments; a commented setting "
+        "shows\n"
         "# its default. SIGHUP makes a running server read this file again.\n"
         "\n"
         "[server]\n"
@@ -294,7 +296,8 @@ enum bk_err bk_config_template(const char *host, char *out, size_t cap)
         "# tokens and must be one of those that `beckond init` put into the server's certificate.\n"
         "host = %s\n"
         "\n"
-        "# Addresses to listen on; the line may be repeated, up to 5 times. The default takes IPv4\n"
+        "# Addresses to listen on; the line may be repeated, up to 5 times. The default takes "
+        "IPv4\n"
         "# and IPv6 on every interface. (Ports, addresses: takes effect with a restart.)\n"
         "# listen = ::\n"
         "\n"

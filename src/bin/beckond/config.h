@@ -14,7 +14,7 @@ enum {
 };
 
 struct bk_config {
-    char host[BK_HOST_MAX_BYTES + 1];   /* under which agents and users find this server */
+    char host[BK_HOST_MAX_BYTES + 1];            /* under which agents and users find this server */
     struct bk_addr listen[BK_CONFIG_LISTEN_MAX]; /* ports 0 */
     size_t n_listen;
     uint16_t udp_port;

@@ -89,6 +89,7 @@ void bk_enrol_decide(struct bk_store *store, const struct bk_authority *authorit
         err = bk_store_enrol_begin(store, hash, key, unix_s, &e);
     }
     if (err == BK_OK) {
+        out->again = e.again;
         out->role = e.token.role;
         out->equipment_id = e.token.role == BK_ROLE_DEVICE ? e.token.equipment_id : 0;
         out->generation = e.token.role == BK_ROLE_DEVICE ? e.generation : 0;

@@ -7,10 +7,11 @@
 #include "bin/beckond/store.h"
 
 struct bk_enrol_decision {
-    uint16_t code;              /* 0, or an enum bk_code */
+    uint16_t code; /* 0, or an enum bk_code */
+    bool again;    /* the same key once more: nothing has changed */
     enum bk_role role;
-    uint64_t equipment_id;      /* 0 for a user */
-    uint32_t generation;        /* 0 for a user */
+    uint64_t equipment_id; /* 0 for a user */
+    uint32_t generation;   /* 0 for a user */
     char user[BK_NAME_MAX_BYTES + 1];
     size_t certificate_bytes;
     uint8_t certificate[BK_STORE_CERTIFICATE_MAX_BYTES];

@@ -23,8 +23,9 @@ static void print_help(void)
     for (size_t i = 0; i < N_COMMANDS; i++) {
         (void)printf("  beckond %-8s  %s\n", commands[i]->name, commands[i]->summary);
     }
-    (void)printf("\nbeckond COMMAND --help says more; beckond --version tells the version.\n"
-                 "Exit status: 0 done, 1 failed, 2 wrong usage, 12 malformed configuration or store.\n");
+    (void)printf(
+        "\nbeckond COMMAND --help says more; beckond --version tells the version.\n"
+        "Exit status: 0 done, 1 failed, 2 wrong usage, 12 malformed configuration or store.\n");
 }
 
 static bool asks(const char *arg, const char *long_form, const char *short_form)

@@ -44,8 +44,9 @@ static enum beckon_status take(const char *command, const struct bk_option *opti
 }
 
 /* One argument that begins with a dash; *at moves past a value that is an argument of its own. */
-static enum beckon_status take_option(int argc, char **argv, int *at, const struct bk_option *options,
-                                      size_t n_options, size_t *given)
+static enum beckon_status take_option(int argc, char **argv, int *at,
+                                      const struct bk_option *options, size_t n_options,
+                                      size_t *given)
 {
     const char *arg = argv[*at], *value;
 

@@ -8,11 +8,11 @@
 #include "beckon/beckon.h"
 
 struct bk_option {
-    const char *name;       /* with its dashes */
-    const char **values;    /* room for `max` values; NULL for a flag */
+    const char *name;    /* with its dashes */
+    const char **values; /* room for `max` values; NULL for a flag */
     size_t max;
-    size_t *count;          /* how many were given; may be NULL where max is 1 */
-    bool *flag;             /* for a flag */
+    size_t *count; /* how many were given; may be NULL where max is 1 */
+    bool *flag;    /* for a flag */
     bool required;
 };
 

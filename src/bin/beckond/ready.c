@@ -30,7 +30,8 @@ static enum bk_err notify(const char *name)
     if (fd < 0) {
         return BK_E_IO;
     }
-    sent = sendto(fd, message, sizeof message - 1, MSG_NOSIGNAL, (const struct sockaddr *)&addr, len);
+    sent =
+        sendto(fd, message, sizeof message - 1, MSG_NOSIGNAL, (const struct sockaddr *)&addr, len);
     (void)close(fd);
     return sent == (ssize_t)(sizeof message - 1) ? BK_OK : BK_E_IO;
 }

@@ -13,6 +13,9 @@ enum {
 
 static const char own_prefix[] = "beckond: ";
 
+static void line(const char *prefix, const char *format, va_list args, uint64_t dropped)
+    __attribute__((format(printf, 2, 0)));
+
 /* One write a line, so that lines of several processes do not mix. */
 static void line(const char *prefix, const char *format, va_list args, uint64_t dropped)
 {

@@ -12,7 +12,7 @@ struct bk_serve_start {
     const char *dir;
     const char *config_file; /* NULL: DIR/beckond.conf; read again at SIGHUP */
     const struct bk_config *config;
-    struct bk_store *store;  /* borrowed */
+    struct bk_store *store; /* borrowed */
 };
 
 /* Serves until SIGTERM or SIGINT. What went wrong has been said on standard error. */

@@ -1,5 +1,4 @@
 /* Between the core and the world: events in, actions carried out, answers of the store back in. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -164,33 +163,37 @@ static void end_user_streams(struct bk_serve *s, struct bk_slice user)
     input(s, &event);
 }
 
+/* A new holder is in: whoever held the place before goes before the new one hears of it. */
+static void replace_holder(struct bk_serve *s, const struct bk_enrol_decision *d)
+{
+    if (d->role == BK_ROLE_DEVICE) {
+        raise_exception(s, d->equipment_id, d->generation, false);
+        bk_say("device %llu has joined", (unsigned long long)d->equipment_id);
+    } else {
+        end_user_streams(s, bk_slice_text(d->user));
+        bk_say("user %s has joined", d->user);
+    }
+}
+
 static void enrol(struct bk_serve *s, const struct bk_serve_job *job)
 {
     struct bk_server_event event = {.type = BK_SERVER_ENROLLED};
     struct bk_enrol_decision d;
     const uint8_t *csr = job->bytes + job->n[0];
-    char who[BK_NAME_MAX_BYTES + 32];
 
     bk_enrol_decide(s->store, &s->authority, bk_serve_now().unix_s, bk_slice(job->bytes, job->n[0]),
                     bk_slice(csr, job->n[1]), bk_slice(csr + job->n[1], job->n[2]), &d);
     event.enrolled.query = job->query;
     event.enrolled.code = d.code;
     if (d.code == 0) {
-        /* The previous holder goes before the new one is told that it is in. */
-        if (d.role == BK_ROLE_DEVICE) {
-            raise_exception(s, d.equipment_id, d.generation, false);
-            (void)snprintf(who, sizeof who, "device %llu", (unsigned long long)d.equipment_id);
-        } else {
-            end_user_streams(s, bk_slice_text(d.user));
-            (void)snprintf(who, sizeof who, "user %s", d.user);
+        if (!d.again) {
+            replace_holder(s, &d);
         }
-        bk_say("%s has joined", who);
         event.enrolled.equipment_id = d.equipment_id;
         event.enrolled.generation = d.generation;
         event.enrolled.user = bk_slice_text(d.user);
         event.enrolled.certificate = bk_slice(d.certificate, d.certificate_bytes);
-        event.enrolled.ca_certificate =
-            bk_slice(s->authority.ca_der, s->authority.ca_der_bytes);
+        event.enrolled.ca_certificate = bk_slice(s->authority.ca_der, s->authority.ca_der_bytes);
     } else if (d.code == BK_CODE_OVERLOADED) {
         store_trouble(s);
     }

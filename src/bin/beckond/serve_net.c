@@ -142,7 +142,8 @@ static void answer_refused(struct bk_serve_stream *stream, struct bk_slice frame
     const char *reason = stream->refuse == BK_CODE_REVOKED ? "revoked" : "overloaded";
 
     if (bk_stun_read(frame, &m) == BK_OK && m.cls == BK_STUN_REQUEST &&
-        bk_error_write(buf, sizeof buf, m.method, m.txid, stream->refuse, reason, &answer) == BK_OK) {
+        bk_error_write(buf, sizeof buf, m.method, m.txid, stream->refuse, reason, &answer) ==
+            BK_OK) {
         enum bk_err ignored = bk_conn_send(stream->conn, answer);
         (void)ignored;
     }
@@ -306,7 +307,8 @@ enum beckon_status bk_serve_open_sockets(struct bk_serve *s)
     enum beckon_status status = BECKON_OK;
 
     if (bk_serve_renew_tls(s) != BK_OK) {
-        bk_say("the server's certificate cannot be used for TLS; restore server.crt and server.key");
+        bk_say(
+            "the server's certificate cannot be used for TLS; restore server.crt and server.key");
         return BECKON_BAD_CONFIG;
     }
     for (size_t i = 0; i < s->config.n_listen; i++) {

@@ -20,7 +20,7 @@ enum {
     BK_SERVE_STREAMS_MAX = 8192,
     BK_SERVE_CALLS_MAX = 8192,
     BK_SERVE_HANDSHAKES_MAX = 512,
-    BK_SERVE_PER_ADDRESS_MAX = 256, /* a whole office may sit behind one address */
+    BK_SERVE_PER_ADDRESS_MAX = 256,   /* a whole office may sit behind one address */
     BK_SERVE_STREAM_IDLE_MS = 120000, /* a caller may be typing a password */
     BK_SERVE_JOIN_IDLE_MS = 20000,
     BK_SERVE_LISTENERS = 2,
@@ -37,7 +37,7 @@ struct bk_serve_stream {
     struct bk_serve *serve;
     struct bk_conn *conn; /* NULL: free place */
     uint64_t number;
-    bool in_core;  /* the core knows it */
+    bool in_core; /* the core knows it */
     bool closing;
     uint16_t refuse; /* a user no longer enrolled: its first request gets this code */
 };
@@ -48,7 +48,7 @@ struct bk_serve_job {
     enum bk_server_action_type type; /* FIND_DEVICE or ENROL */
     uint64_t query;
     uint64_t equipment_id;
-    size_t n[3];          /* user, name · token, csr, box key */
+    size_t n[3]; /* user, name · token, csr, box key */
     uint8_t bytes[];
 };
 

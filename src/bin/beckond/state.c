@@ -46,7 +46,8 @@ enum bk_err bk_state_master_load(const char *dir, struct bk_master_key out[BK_SE
     if (err == BK_OK) {
         err = bk_file_load(path, bytes, sizeof bytes, &got);
     }
-    if (err == BK_E_NOSPACE || (err == BK_OK && (got == 0 || got % BK_STATE_MASTER_RECORD_BYTES != 0))) {
+    if (err == BK_E_NOSPACE ||
+        (err == BK_OK && (got == 0 || got % BK_STATE_MASTER_RECORD_BYTES != 0))) {
         err = BK_E_MALFORMED;
     }
     if (err != BK_OK) {

@@ -26,8 +26,7 @@ BK_NODISCARD enum bk_err bk_state_path(const char *dir, const char *name,
  * `make` writes a new file with epoch 1. BK_E_EXISTS, BK_E_IO, BK_E_NOSPACE. */
 BK_NODISCARD enum bk_err bk_state_master_make(const char *dir, const struct bk_random *rng);
 /* BK_E_NOTFOUND, BK_E_IO, BK_E_MALFORMED. Wipe the keys after use. */
-BK_NODISCARD enum bk_err bk_state_master_load(const char *dir,
-                                              struct bk_master_key out[BK_SERVER_EPOCHS_MAX],
-                                              size_t *n);
+BK_NODISCARD enum bk_err
+bk_state_master_load(const char *dir, struct bk_master_key out[BK_SERVER_EPOCHS_MAX], size_t *n);
 
 #endif

@@ -24,10 +24,10 @@ struct bk_store;
 /* A device as enrolled. */
 struct bk_store_device {
     uint64_t equipment_id;
-    char name[BK_NAME_MAX_BYTES + 1];   /* empty: none */
-    uint32_t generation;                /* 0: invited only */
+    char name[BK_NAME_MAX_BYTES + 1]; /* empty: none */
+    uint32_t generation;              /* 0: invited only */
     bool revoked;
-    uint8_t key[BK_KEY_BYTES];          /* raw Ed25519 */
+    uint8_t key[BK_KEY_BYTES]; /* raw Ed25519 */
     size_t certificate_bytes;
     uint8_t certificate[BK_STORE_CERTIFICATE_MAX_BYTES];
     size_t box_key_bytes;
@@ -72,7 +72,8 @@ BK_NODISCARD enum bk_err bk_store_next_device(struct bk_store *s, uint64_t after
  * enrolled more than once, or is revoked. */
 typedef void (*bk_store_exception)(void *ctx, uint64_t equipment_id, uint32_t lowest_generation,
                                    bool revoked);
-BK_NODISCARD enum bk_err bk_store_exceptions(struct bk_store *s, bk_store_exception each, void *ctx);
+BK_NODISCARD enum bk_err bk_store_exceptions(struct bk_store *s, bk_store_exception each,
+                                             void *ctx);
 
 /* Revoking also voids the holder's tokens. BK_E_NOTFOUND. */
 BK_NODISCARD enum bk_err bk_store_revoke_device(struct bk_store *s, uint64_t equipment_id);
@@ -91,28 +92,29 @@ BK_NODISCARD enum bk_err bk_store_ungrant(struct bk_store *s, struct bk_slice us
 /* ---- tokens (store_token.c) ---- */
 
 struct bk_store_token {
-    enum bk_role role;          /* device or user */
+    enum bk_role role; /* device or user */
     uint64_t equipment_id;
     char name[BK_NAME_MAX_BYTES + 1]; /* user: the user; device: a name to give it, or empty */
-    uint64_t expires_s;         /* seconds since 1970 */
+    uint64_t expires_s;               /* seconds since 1970 */
 };
 
 /* Keeps the secret's hash, and forgets tokens that have expired by `now_s`. BK_E_EXISTS: the device
  * name is another device's. */
-BK_NODISCARD enum bk_err bk_store_token_add(struct bk_store *s, const uint8_t hash[BK_STORE_HASH_BYTES],
+BK_NODISCARD enum bk_err bk_store_token_add(struct bk_store *s,
+                                            const uint8_t hash[BK_STORE_HASH_BYTES],
                                             const struct bk_store_token *token, uint64_t now_s);
 /* What the token is for. BK_E_NOTFOUND, BK_E_EXPIRED. */
 BK_NODISCARD enum bk_err bk_store_token_look(struct bk_store *s,
-                                             const uint8_t hash[BK_STORE_HASH_BYTES], uint64_t now_s,
-                                             struct bk_store_token *out);
+                                             const uint8_t hash[BK_STORE_HASH_BYTES],
+                                             uint64_t now_s, struct bk_store_token *out);
 
 /* Enrolling: `begin` opens a transaction that `finish` or `abort` must end. */
 struct bk_store_enrolment {
     struct bk_store_token token;
     uint8_t hash[BK_STORE_HASH_BYTES];
     uint8_t key[BK_KEY_BYTES];
-    uint32_t generation;        /* that this enrolment gets; the current one in a repetition */
-    bool again;                 /* the same key once more: the answer is `certificate` */
+    uint32_t generation; /* that this enrolment gets; the current one in a repetition */
+    bool again;          /* the same key once more: the answer is `certificate` */
     size_t certificate_bytes;
     uint8_t certificate[BK_STORE_CERTIFICATE_MAX_BYTES];
 };
@@ -124,7 +126,8 @@ BK_NODISCARD enum bk_err bk_store_enrol_begin(struct bk_store *s,
                                               struct bk_store_enrolment *out);
 /* Stores the certificate (unused in a repetition) and a device's box key, lifts a revocation of a
  * previous holder, marks the token used, and commits. */
-BK_NODISCARD enum bk_err bk_store_enrol_finish(struct bk_store *s, const struct bk_store_enrolment *e,
+BK_NODISCARD enum bk_err bk_store_enrol_finish(struct bk_store *s,
+                                               const struct bk_store_enrolment *e,
                                                struct bk_slice certificate, struct bk_slice box_key,
                                                uint64_t now_s);
 void bk_store_enrol_abort(struct bk_store *s);

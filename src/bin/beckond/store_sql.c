@@ -77,9 +77,8 @@ sqlite3_stmt *bk_sql_get(struct bk_store *s, enum bk_sql which)
 {
     sqlite3_stmt **slot = &s->statements[which];
 
-    if (*slot == NULL &&
-        sqlite3_prepare_v3(s->db, texts[which], -1, SQLITE_PREPARE_PERSISTENT, slot, NULL) !=
-            SQLITE_OK) {
+    if (*slot == NULL && sqlite3_prepare_v3(s->db, texts[which], -1, SQLITE_PREPARE_PERSISTENT,
+                                            slot, NULL) != SQLITE_OK) {
         note_why(s);
         return NULL;
     }

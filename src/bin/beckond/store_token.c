@@ -146,7 +146,8 @@ static enum bk_err holder(struct bk_store *s, struct bk_store_enrolment *e, bool
     if (err != BK_OK) {
         return err;
     }
-    *current = user.enrolled && !user.revoked && bk_equal_const_time(user.key, e->key, BK_KEY_BYTES);
+    *current =
+        user.enrolled && !user.revoked && bk_equal_const_time(user.key, e->key, BK_KEY_BYTES);
     e->certificate_bytes = user.certificate_bytes;
     memcpy(e->certificate, user.certificate, user.certificate_bytes);
     return BK_OK;
@@ -215,7 +216,8 @@ static enum bk_err store_box_key(struct bk_store *s, const struct bk_store_enrol
 }
 
 static enum bk_err store_holder(struct bk_store *s, const struct bk_store_enrolment *e,
-                                struct bk_slice certificate, struct bk_slice box_key, uint64_t now_s)
+                                struct bk_slice certificate, struct bk_slice box_key,
+                                uint64_t now_s)
 {
     bool device = e->token.role == BK_ROLE_DEVICE;
     sqlite3_stmt *statement = bk_sql_get(s, device ? BK_SQL_ENROL_DEVICE : BK_SQL_ENROL_USER);

@@ -225,8 +225,16 @@ static void admission(struct bk_call *c, const struct bk_call_event *event, stru
     }
 }
 
+/* A request that names no service only measures the path. */
+/* A call without a service measures the path: there is nothing to look for. */
 static bool has_service(const struct bk_call *c)
 {
+    if (c->request.service.n == 0) {
+        return true;
+    }
+    if (c->request.service.n == 0) {
+        return true;
+    }
     for (size_t i = 0; i < c->config.n_services; i++) {
         if (bk_slice_equal(c->config.services[i], c->request.service)) {
             return true;

@@ -22,13 +22,14 @@ struct bk_policy {
     size_t n_server_ports;
 };
 
-enum bk_policy_verdict { /* for the device's own log; never told to a caller */
-                         BK_POLICY_ALLOWED,
-                         BK_POLICY_SCOPE,
-                         BK_POLICY_OWN,
-                         BK_POLICY_PORT,
-                         BK_POLICY_SERVER,
-                         BK_POLICY_PRIVATE,
+/* For the device's own log; never told to a caller. */
+enum bk_policy_verdict {
+    BK_POLICY_ALLOWED,
+    BK_POLICY_SCOPE,
+    BK_POLICY_OWN,
+    BK_POLICY_PORT,
+    BK_POLICY_SERVER,
+    BK_POLICY_PRIVATE,
 };
 enum bk_policy_verdict bk_policy_check(const struct bk_policy *policy,
                                        const struct bk_addr *target);

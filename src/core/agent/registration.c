@@ -17,6 +17,7 @@ enum {
     RETRY_DOUBLINGS_MAX = 8,
     UNANSWERED_MAX = 3,    /* then the name is resolved again and the registration counts as lost */
     CHALLENGES_MAX = 3,    /* nonces answered at once between two timed sends */
+    EASINGS_MAX = 8,       /* challenges since the last success that make us hurry again */
     NONCE_USE_MS = 4000,   /* the server takes a nonce for about 5 s */
     REVOKED_INTERVALS = 4, /* a revoked device asks so many times less often */
     NOTIFY_TAG_INTERVALS = 4, /* a NOTIFY may go to a registration so many intervals old */
@@ -173,6 +174,7 @@ static void registered(struct bk_registration *r, const struct bk_now *now,
     r->told_up = true;
     r->told_revoked = false;
     r->waiting = false;
+    r->easings = 0;
     r->attempt = 0;
     r->have_nonce = false;
     r->due = bk_time_add(now->mono, keepalive_delay(r));
@@ -192,6 +194,10 @@ static void challenged(struct bk_registration *r, bk_time now, struct bk_slice n
         return; /* something is turning in circles: leave it to the timer, which slows down */
     }
     r->challenges++;
+    if (r->easings < EASINGS_MAX) {
+        r->easings++;
+        r->attempt = 1; /* the server is there: what gets lost now is worth repeating soon */
+    }
     assert(nonce.n == sizeof r->nonce); /* bk_register_answer_read saw to it */
     memcpy(r->nonce, nonce.p, sizeof r->nonce);
     r->have_nonce = true;

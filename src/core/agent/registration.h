@@ -84,6 +84,7 @@ struct bk_registration {
     bool waiting;        /* for the answer to txid */
     uint32_t attempt;    /* timed sends since the last answer, the first included */
     uint32_t challenges; /* nonces answered since the last timed send */
+    uint32_t easings;    /* challenges that shortened the wait, since the last success */
     bool have_nonce;
     uint8_t nonce[BK_NONCE_BYTES];
     bk_time nonce_until;

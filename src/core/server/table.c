@@ -29,15 +29,17 @@ struct bk_table_segment {
 static void *take(struct bk_table *t, size_t n)
 {
     void *p = t->alloc.get(t->alloc.ctx, n);
-    if (p)
+    if (p) {
         t->bytes += n;
+    }
     return p;
 }
 
 static void give(struct bk_table *t, void *p, size_t n)
 {
-    if (!p)
+    if (!p) {
         return;
+    }
     t->alloc.put(t->alloc.ctx, p);
     t->bytes -= n;
 }
@@ -83,14 +85,16 @@ enum bk_err bk_table_init(struct bk_table *t, const struct bk_alloc *alloc, cons
                           uint64_t max_rows)
 {
     *t = (struct bk_table){.alloc = *alloc, .seed = {seed[0], seed[1]}};
-    if (max_rows < 1 || max_rows > BK_TABLE_ROWS_MAX)
+    if (max_rows < 1 || max_rows > BK_TABLE_ROWS_MAX) {
         return BK_E_RANGE;
+    }
     t->max_rows = (uint32_t)max_rows;
     t->pages_cap = 16;
     t->pages = take(t, t->pages_cap * sizeof(struct bk_row *));
     t->directory = take(t, sizeof(struct bk_table_segment *));
-    if (!t->pages || !t->directory)
+    if (!t->pages || !t->directory) {
         return BK_E_NOMEM;
+    }
     t->directory[0] = take(t, sizeof(struct bk_table_segment));
     return t->directory[0] ? BK_OK : BK_E_NOMEM;
 }
@@ -106,8 +110,9 @@ void bk_table_fini(struct bk_table *t)
         }
         give(t, t->directory, n * sizeof(struct bk_table_segment *));
     }
-    for (size_t i = 0; i < t->n_pages; i++)
+    for (size_t i = 0; i < t->n_pages; i++) {
         give(t, t->pages[i], PAGE_ROWS * sizeof(struct bk_row));
+    }
     give(t, t->pages, t->pages_cap * sizeof(struct bk_row *));
     *t = (struct bk_table){0};
 }
@@ -118,10 +123,12 @@ static size_t probe(const struct bk_table *t, const struct bk_table_segment *g, 
 {
     uint32_t tag = hash_tag(hash);
     size_t i = home_of(hash);
-    for (; g->slots[i] != 0; i = (i + 1) % SEGMENT_SLOTS)
+    for (; g->slots[i] != 0; i = (i + 1) % SEGMENT_SLOTS) {
         if ((g->slots[i] & ~ROW_MASK) == tag &&
-            row_of(t, g->slots[i])->equipment_id == equipment_id)
+            row_of(t, g->slots[i])->equipment_id == equipment_id) {
             break;
+        }
+    }
     return i;
 }
 
@@ -136,8 +143,9 @@ struct bk_row *bk_table_find(const struct bk_table *t, uint64_t equipment_id)
 static void segment_add(struct bk_table_segment *g, uint64_t hash, uint32_t entry)
 {
     size_t i = home_of(hash);
-    while (g->slots[i] != 0)
+    while (g->slots[i] != 0) {
         i = (i + 1) % SEGMENT_SLOTS;
+    }
     g->slots[i] = entry;
     g->used++;
 }
@@ -146,10 +154,12 @@ static enum bk_err double_directory(struct bk_table *t)
 {
     size_t n = (size_t)1 << t->depth;
     struct bk_table_segment **bigger = take(t, 2 * n * sizeof(*bigger));
-    if (!bigger)
+    if (!bigger) {
         return BK_E_NOMEM;
-    for (size_t i = 0; i < 2 * n; i++)
+    }
+    for (size_t i = 0; i < 2 * n; i++) {
         bigger[i] = t->directory[i / 2];
+    }
     give(t, t->directory, n * sizeof(*bigger));
     t->directory = bigger;
     t->depth++;
@@ -161,27 +171,31 @@ static enum bk_err split(struct bk_table *t, uint64_t hash)
 {
     struct bk_table_segment *old = segment_of(t, hash);
     unsigned depth = old->depth + 1u;
-    if (depth > DEPTH_MAX)
+    if (depth > DEPTH_MAX) {
         return BK_E_NOSPACE;
-    if (depth > t->depth && double_directory(t) != BK_OK)
+    }
+    if (depth > t->depth && double_directory(t) != BK_OK) {
         return BK_E_NOMEM;
+    }
     struct bk_table_segment *half[2] = {take(t, sizeof(*old)), take(t, sizeof(*old))};
     if (!half[0] || !half[1]) {
         give(t, half[0], sizeof(*old));
         give(t, half[1], sizeof(*old));
         return BK_E_NOMEM;
     }
-    for (size_t i = 0; i < SEGMENT_SLOTS; i++)
+    for (size_t i = 0; i < SEGMENT_SLOTS; i++) {
         if (old->slots[i] != 0) {
             uint64_t h = hash_of(t, old->slots[i]);
             segment_add(half[top_bits(h, depth) & 1], h, old->slots[i]);
         }
+    }
     size_t span = (size_t)1 << (t->depth - depth);
     size_t first = (top_bits(hash, depth) & ~(size_t)1) * span;
     for (size_t b = 0; b < 2; b++) {
         half[b]->depth = (uint8_t)depth;
-        for (size_t i = 0; i < span; i++)
+        for (size_t i = 0; i < span; i++) {
             t->directory[first + b * span + i] = half[b];
+        }
     }
     give(t, old, sizeof(*old));
     return BK_OK;
@@ -190,20 +204,23 @@ static enum bk_err split(struct bk_table *t, uint64_t hash)
 /* Makes sure that row number t->high exists. */
 static enum bk_err need_page(struct bk_table *t)
 {
-    if (t->high < t->n_pages * PAGE_ROWS)
+    if (t->high < t->n_pages * PAGE_ROWS) {
         return BK_OK;
+    }
     if (t->n_pages == t->pages_cap) {
         struct bk_row **bigger = take(t, 2 * t->pages_cap * sizeof(*bigger));
-        if (!bigger)
+        if (!bigger) {
             return BK_E_NOMEM;
+        }
         memcpy(bigger, t->pages, t->pages_cap * sizeof(*bigger));
         give(t, t->pages, t->pages_cap * sizeof(*bigger));
         t->pages = bigger;
         t->pages_cap *= 2;
     }
     struct bk_row *page = take(t, PAGE_ROWS * sizeof(*page));
-    if (!page)
+    if (!page) {
         return BK_E_NOMEM;
+    }
     t->pages[t->n_pages++] = page;
     return BK_OK;
 }
@@ -211,22 +228,25 @@ static enum bk_err need_page(struct bk_table *t)
 enum bk_err bk_table_insert(struct bk_table *t, uint64_t equipment_id, struct bk_row **out)
 {
     assert(equipment_id != 0);
-    if (t->rows >= t->max_rows)
+    if (t->rows >= t->max_rows) {
         return BK_E_NOSPACE;
+    }
     uint64_t hash = bk_hash_u64(t->seed, equipment_id);
     /* All rows of a segment may fall into one half, hence "while". */
     while (segment_of(t, hash)->used >= SEGMENT_FULL) {
         enum bk_err err = split(t, hash);
-        if (err != BK_OK)
+        if (err != BK_OK) {
             return err;
+        }
     }
     uint32_t n;
     if (t->free != 0) {
         n = t->free - 1;
         t->free = row_at(t, n)->tag_counter;
     } else {
-        if (need_page(t) != BK_OK)
+        if (need_page(t) != BK_OK) {
             return BK_E_NOMEM;
+        }
         n = t->high++;
     }
     struct bk_row *row = row_at(t, n);
@@ -243,8 +263,9 @@ bool bk_table_remove(struct bk_table *t, uint64_t equipment_id)
     struct bk_table_segment *g = segment_of(t, hash);
     size_t hole = probe(t, g, hash, equipment_id);
     uint32_t entry = g->slots[hole];
-    if (entry == 0)
+    if (entry == 0) {
         return false;
+    }
     for (size_t i = (hole + 1) % SEGMENT_SLOTS; g->slots[i] != 0; i = (i + 1) % SEGMENT_SLOTS) {
         size_t home = home_of(hash_of(t, g->slots[i]));
         if ((i - home) % SEGMENT_SLOTS >= (i - hole) % SEGMENT_SLOTS) {
@@ -262,8 +283,9 @@ bool bk_table_remove(struct bk_table *t, uint64_t equipment_id)
 
 struct bk_row *bk_table_at(const struct bk_table *t, uint32_t n)
 {
-    if (n >= t->high)
+    if (n >= t->high) {
         return NULL;
+    }
     struct bk_row *row = row_at(t, n);
     return row->equipment_id == 0 ? NULL : row;
 }

@@ -149,8 +149,8 @@ def read_call_request(plain):
     one, candidates = {}, []
     for a in attributes(plain):
         if a.name == "CANDIDATE":
-            kind, family, port = struct.unpack_from("!BxBH", a.value)  # then as MAPPED-ADDRESS
-            address = a.value[5:9] if family == 1 else a.value[5:21]
+            kind, family, port = struct.unpack_from("!BBH", a.value)  # as MAPPED-ADDRESS, the kind in its unused byte
+            address = a.value[4:8] if family == 1 else a.value[4:20]
             candidates.append(Candidate(kind, str(ipaddress.ip_address(address)), port))
         else:
             one.setdefault(a.name, a.value)

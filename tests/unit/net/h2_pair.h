@@ -222,7 +222,7 @@ static int setup_tls(void **state)
 }
 
 /* As in a call: the TLS client is the HTTP/2 server. */
-static int setup_pair(void **state)
+__attribute__((unused)) static int setup_pair(void **state)
 {
     setup_tls(state);
     int fd[2];
@@ -341,14 +341,14 @@ static void end_free(struct end *e)
     free(e);
 }
 
-static void end_reset(struct end *e)
+__attribute__((unused)) static void end_reset(struct end *e)
 {
     struct linger now = {1, 0};
     setsockopt(bufferevent_getfd(e->bev), SOL_SOCKET, SO_LINGER, &now, sizeof now);
     end_free(e);
 }
 
-static void assert_same_hash(struct end *from, struct end *to)
+__attribute__((unused)) static void assert_same_hash(struct end *from, struct end *to)
 {
     unsigned char a[32], b[32];
     EVP_DigestFinal(from->hash_out, a, NULL);
@@ -357,7 +357,7 @@ static void assert_same_hash(struct end *from, struct end *to)
 }
 
 /* Opens a stream joined to one end of a TCP pair; the other is returned. */
-static struct end *open_end(const char *authority, struct bk_h2_stream **s)
+__attribute__((unused)) static struct end *open_end(const char *authority, struct bk_h2_stream **s)
 {
     int fd[2];
     struct bk_h2_stream *opened;
@@ -369,7 +369,7 @@ static struct end *open_end(const char *authority, struct bk_h2_stream **s)
     return end_new(fd[1]);
 }
 
-static struct end *accept_end(struct bk_h2_stream *s)
+__attribute__((unused)) static struct end *accept_end(struct bk_h2_stream *s)
 {
     int fd[2];
     tcp_pair(fd);

@@ -320,7 +320,7 @@ static void client_flush(struct client *c)
     const uint8_t *bytes;
     ssize_t n;
     while ((n = nghttp2_session_mem_send(c->ng, &bytes)) > 0) {
-        assert_int_equal(SSL_write(c->raw.ssl, bytes, (int)n), n);
+        (void)SSL_write(c->raw.ssl, bytes, (int)n); /* the session may be over already */
     }
 }
 
@@ -329,7 +329,7 @@ static void client_readable(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct client *c = arg;
-    uint8_t buf[16384];
+    static uint8_t buf[16384];
     int n;
     while ((n = SSL_read(c->raw.ssl, buf, sizeof buf)) > 0) {
         assert_int_equal(nghttp2_session_mem_recv(c->ng, buf, (size_t)n), n);
@@ -406,7 +406,7 @@ static void headers_are_small(void **state)
     (void)state;
     struct client c;
     client_start(&c);
-    char big[6000];
+    static char big[6000];
     memset(big, 'x', sizeof big - 1);
     big[sizeof big - 1] = 0;
     const nghttp2_nv nv[] = {NV(":method", "CONNECT"), NV(":authority", "ssh:1"), NV("one", big),
@@ -444,21 +444,19 @@ static void opening_and_resetting_without_end_is_stopped(void **state)
     client_start(&c);
     const nghttp2_nv nv[] = {NV(":method", "CONNECT"), NV(":authority", "ssh:1")};
     unsigned opened = 0;
-    while (!w.s.ended && opened < 100000) {
+    while (!w.s.ended && opened < 10000) {
         for (unsigned i = 0; i < 100; i++) {
             int32_t id = nghttp2_submit_request(c.ng, NULL, nv, 2, &open_body, NULL);
-            const uint8_t *bytes;
-            ssize_t n = nghttp2_session_mem_send(c.ng, &bytes);
-            (void)(n > 0 && SSL_write(c.raw.ssl, bytes, (int)n));
+            client_flush(&c);
             nghttp2_submit_rst_stream(c.ng, 0, id, NGHTTP2_CANCEL);
-            n = nghttp2_session_mem_send(c.ng, &bytes);
-            (void)(n > 0 && SSL_write(c.raw.ssl, bytes, (int)n));
+            client_flush(&c);
             opened++;
         }
         event_base_loop(w.base, EVLOOP_NONBLOCK);
     }
     RUN_UNTIL(w.s.ended);
-    assert_true(opened < 20000);
+    assert_true(w.s.requests > 100 && w.s.requests < 5000);
+    assert_int_equal(w.s.finished, w.s.requests);
     assert_int_equal(w.s.why, BK_E_MALFORMED);
     client_stop(&c);
 }

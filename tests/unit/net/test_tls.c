@@ -316,6 +316,9 @@ static enum bk_tls_failure server_against(struct bk_tls *server, int version, co
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
     struct end c = foreign_client(ctx, fds[0]), s = {.fd = fds[1]};
     assert_int_equal(bk_tls_start(server, fds[1], &s.ssl), BK_OK);
+    /* An old client that otherwise fits; a new one that names no protocol. */
+    if (version == TLS1_2_VERSION)
+        assert_int_equal(SSL_set_alpn_protos(c.ssl, (const uint8_t *)"\x0e" "beckon-agent/1", 15), 0);
     if (raw != NULL)
         assert_int_equal(write(fds[0], raw, strlen(raw)), strlen(raw));
     for (int i = 0; i < TURNS; i++) {

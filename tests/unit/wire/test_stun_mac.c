@@ -151,8 +151,8 @@ static void sha1_round_trip(void **state)
     assert_int_equal(bk_stun_check_fingerprint(&m), BK_OK);
 }
 
-/* A message whose MAC has been cut to n bytes, everything else being right. */
-static struct bk_stun cut_mac(uint8_t *buf, size_t cap, size_t n)
+/* A message whose MAC attribute has n bytes, the MAC being made as if it had `claimed`. */
+static struct bk_stun cut_mac(uint8_t *buf, size_t cap, size_t n, size_t claimed)
 {
     struct bk_mac_ops mac = bk_mac_sodium();
     struct bk_slice out;
@@ -160,7 +160,7 @@ static struct bk_stun cut_mac(uint8_t *buf, size_t cap, size_t n)
     struct bk_stun_writer s = bk_stun_begin(buf, cap, BK_METHOD_REGISTER, BK_STUN_REQUEST, txid);
     bk_stun_put_u64(&s, BK_ATTR_TIME, 1);
     size_t at = s.w.len;
-    bk_write_u16_at(&s.w, 2, (uint16_t)(at - BK_STUN_HEADER_BYTES + 4 + n));
+    bk_write_u16_at(&s.w, 2, (uint16_t)(at - BK_STUN_HEADER_BYTES + 4 + claimed));
     struct bk_slice covered = bk_writer_bytes(&s.w);
     uint8_t full[BK_HMAC_SHA256_BYTES + 8] = {0};
     mac.hmac_sha256(NULL, test_key(), &covered, 1, full);
@@ -176,11 +176,15 @@ static void other_mac_lengths_are_refused(void **state)
     struct bk_mac_ops mac = bk_mac_sodium();
     for (size_t n = 0; n <= BK_HMAC_SHA256_BYTES + 8; n += 1) {
         uint8_t buf[128];
-        struct bk_stun m = cut_mac(buf, sizeof buf, n);
+        struct bk_stun m = cut_mac(buf, sizeof buf, n, n);
         assert_int_equal(bk_stun_check_sha256(&m, &mac, test_key(), 16),
                          n == 16 ? BK_OK : BK_E_AUTH);
         assert_int_equal(bk_stun_check_sha256(&m, &mac, test_key(), 32),
                          n == 32 ? BK_OK : BK_E_AUTH);
+        /* Nor is a longer attribute that begins with the right bytes. */
+        m = cut_mac(buf, sizeof buf, n, 16);
+        assert_int_equal(bk_stun_check_sha256(&m, &mac, test_key(), 16),
+                         n == 16 ? BK_OK : BK_E_AUTH);
     }
 }
 

@@ -406,6 +406,17 @@ static void an_unknown_service_is_told_only_after_the_password(void **state)
     assert_ended(b, BK_CALL_END_NO_SERVICE);
 }
 
+static void a_call_without_a_service_dials_too(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    b->request.service = BK_SLICE_EMPTY;
+    reach_dialling(b);
+    assert_int_equal(result(b).status, BK_CALL_ACCEPTED);
+    assert_int_equal(count(b, BK_CALL_DIAL), 1);
+}
+
 static void all_permitted_candidates_are_dialled_once(void **state)
 {
     (void)state;
@@ -626,6 +637,7 @@ int main(void)
         cmocka_unit_test_teardown(a_repeated_call_is_dropped_without_a_word, tear_down),
         cmocka_unit_test_teardown(a_wrong_password_dials_nothing, tear_down),
         cmocka_unit_test_teardown(an_unknown_service_is_told_only_after_the_password, tear_down),
+        cmocka_unit_test_teardown(a_call_without_a_service_dials_too, tear_down),
         cmocka_unit_test_teardown(all_permitted_candidates_are_dialled_once, tear_down),
         cmocka_unit_test_teardown(no_answer_comes_after_a_fixed_time_whatever_the_cause, tear_down),
         cmocka_unit_test_teardown(the_picked_session_closes_the_others, tear_down),

@@ -1,0 +1,38 @@
+/* Filling core/agent/policy.h from the host: its addresses, networks and gateways as they are now. */
+#include <string.h>
+
+#include "lib/agent_call_private.h"
+#include "net/host.h"
+
+static void own(struct bk_policy *policy, const struct bk_addr *addr)
+{
+    if (policy->n_own < BK_POLICY_ADDRS_MAX) {
+        policy->own[policy->n_own++] = *addr;
+    }
+}
+
+void bk_call_part_policy(const struct bk_call_part *p, const struct bk_addr *observed,
+                        struct bk_policy *policy)
+{
+    const uint16_t ports[] = {p->config.server_udp_port, BK_SERVER_REQUEST_PORT,
+                              p->config.server_agent_port};
+    struct bk_host_addr addrs[BK_POLICY_ADDRS_MAX];
+    struct bk_addr gateways[4];
+    size_t n;
+
+    *policy = (struct bk_policy){.server = p->server, .n_server_ports = sizeof ports / sizeof ports[0]};
+    memcpy(policy->server_ports, ports, sizeof ports);
+    own(policy, observed);
+    if (bk_host_gateways(gateways, sizeof gateways / sizeof gateways[0], &n) == BK_OK) {
+        for (size_t i = 0; i < n; i++) {
+            own(policy, &gateways[i]);
+        }
+    }
+    if (bk_host_addresses(addrs, BK_POLICY_ADDRS_MAX, &n) != BK_OK) {
+        return;
+    }
+    for (size_t i = 0; i < n; i++) {
+        own(policy, &addrs[i].addr);
+        policy->own_nets[policy->n_own_nets++] = addrs[i].prefix;
+    }
+}

@@ -1,0 +1,192 @@
+/* beckond.conf: what is taken, and that every mistake names its file and line. */
+#include "beckond/setup.h"
+
+#include "bin/beckond/config.h"
+
+static enum bk_err load(struct place *p, const char *text, struct bk_config *c,
+                        char why[BK_CONFIG_WHY_BYTES])
+{
+    FILE *f = fopen(p->path, "w");
+
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    why[0] = '\0';
+    return bk_config_load(p->path, c, why);
+}
+
+static void test_defaults(void **state)
+{
+    struct bk_config c;
+    char why[BK_CONFIG_WHY_BYTES];
+    static const uint8_t wildcard[16] = {0};
+
+    assert_int_equal(load(*state, "[server]\nhost = rendezvous.example.com\n", &c, why), BK_OK);
+    assert_string_equal(c.host, "rendezvous.example.com");
+    assert_int_equal(c.udp_port, 1200);
+    assert_int_equal(c.request_port, 1201);
+    assert_int_equal(c.agent_port, 1300);
+    assert_int_equal(c.max_devices, 1000000);
+    assert_true(c.answer_binding);
+    assert_int_equal(c.binding_per_second, 10);
+    assert_int_equal(c.n_listen, 1);
+    assert_memory_equal(c.listen[0].ip, wildcard, sizeof wildcard);
+}
+
+static void test_all_settings(void **state)
+{
+    struct bk_config c;
+    char why[BK_CONFIG_WHY_BYTES], text[BK_ADDR_TEXT_BYTES];
+
+    assert_int_equal(load(*state,
+                          "# a comment\n\n[server]\nhost = 130.74.23.6\n  listen = 130.74.23.6\n"
+                          "listen = 2001:db8::1\nudp_port=1\nrequest_port = 443 ; a comment\n"
+                          "agent_port = 443\nmax_devices = 5\nanswer_binding = no\n"
+                          "binding_per_second = 7\ncall_form = first",
+                          &c, why),
+                     BK_OK);
+    assert_int_equal(c.n_listen, 2);
+    bk_addr_format_ip(&c.listen[0], text);
+    assert_string_equal(text, "130.74.23.6");
+    bk_addr_format_ip(&c.listen[1], text);
+    assert_string_equal(text, "2001:db8::1");
+    assert_int_equal(c.udp_port, 1);
+    assert_int_equal(c.request_port, 443);
+    assert_int_equal(c.agent_port, 443);
+    assert_int_equal(c.max_devices, 5);
+    assert_false(c.answer_binding);
+    assert_int_equal(c.binding_per_second, 7);
+}
+
+/* What init writes reads as the defaults, and so it does with every comment sign before a setting taken
+ * away: the file tells the truth about the defaults. */
+static void test_template(void **state)
+{
+    static char text[BK_CONFIG_TEMPLATE_BYTES], bare[BK_CONFIG_TEMPLATE_BYTES];
+    struct bk_config plain, spelt;
+    char why[BK_CONFIG_WHY_BYTES];
+    size_t n = 0;
+
+    assert_int_equal(bk_config_template("h.example", text, sizeof text), BK_OK);
+    assert_int_equal(load(*state, text, &plain, why), BK_OK);
+    for (const char *line = text, *end; (end = strchr(line, '\n')) != NULL; line = end + 1) {
+        const char *equals = memchr(line, '=', (size_t)(end - line));
+        const char *from = line[0] == '#' && equals != NULL ? line + 2 : line;
+        memcpy(bare + n, from, (size_t)(end + 1 - from));
+        n += (size_t)(end + 1 - from);
+    }
+    assert_non_null(strstr(bare, "\nagent_port = 1300\n"));
+    assert_int_equal(load(*state, bare, &spelt, why), BK_OK);
+    assert_memory_equal(&plain, &spelt, sizeof plain);
+    assert_int_equal(bk_config_template("h.example", text, 40), BK_E_NOSPACE);
+}
+
+static void test_mistakes(void **state)
+{
+    static const struct {
+        const char *text;
+        const char *where; /* what the message must contain */
+    } cases[] = {
+        {"[server]\nhost = h\nprot = 1\n", "/file:3: there is no setting named prot"},
+        {"[server]\nhost = h\n\nudp_port = 0\n", "/file:4: udp_port = 0"},
+        {"[server]\nhost = h\nudp_port = 65536\n", "/file:3: udp_port = 65536"},
+        {"[server]\nhost = h\nudp_port = 12x\n", "/file:3:"},
+        {"[server]\nhost = h\nudp_port =\n", "/file:3:"},
+        {"[server]\nhost = h\nanswer_binding = true\n", "yes or no"},
+        {"[server]\nhost = h\ncall_form = fast\n", "expected first"},
+        {"[server]\nhost = h\nmax_devices = 0\n", "/file:3: max_devices"},
+        {"[server]\nhost = h\nbinding_per_second = -1\n", "/file:3: binding_per_second"},
+        {"[server]\nhost = h\nlisten = eth0\n", "/file:3: listen = eth0"},
+        {"[server]\nhost = h\nlisten = 1.2.3.4:80\n", "without a port"},
+        {"[server]\nhost = h\nhost = i\n", "/file:3: host is given twice"},
+        {"[server]\nhost = h i\n", "/file:2: host = h i"},
+        {"[server]\nhost = 1.2.3\n", "/file:2:"},
+        {"[sever]\n", "/file:1: there is no section [sever]"},
+        {"host = h\n", "/file:1: there is no section []"},
+        {"[server]\nhost = h\n[agent]\n", "/file:3: there is no section [agent]"},
+        {"[server]\nhost = h\nwhat is this\n", "/file:3: neither"},
+        {"[server]\nhost = h\n  udp_port 12\n", "/file:3: neither"},
+        {"[server]\n", "host is missing"},
+        {"", "host is missing"},
+    };
+    struct bk_config c;
+    char why[BK_CONFIG_WHY_BYTES];
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(load(*state, cases[i].text, &c, why), BK_E_MALFORMED);
+        if (strstr(why, cases[i].where) == NULL) {
+            fail_msg("case %zu: \"%s\" does not contain \"%s\"", i, why, cases[i].where);
+        }
+        assert_null(strchr(why, '\n'));
+    }
+}
+
+static void test_long_line(void **state)
+{
+    struct bk_config c;
+    char why[BK_CONFIG_WHY_BYTES], text[1200];
+
+    memset(text, 'a', sizeof text);
+    memcpy(text, "[server]\nhost = ", 16);
+    text[sizeof text - 1] = '\0';
+    assert_int_equal(load(*state, text, &c, why), BK_E_MALFORMED);
+    assert_non_null(strstr(why, "/file:2: the line is longer"));
+}
+
+static void test_too_many_listens(void **state)
+{
+    struct bk_config c;
+    char why[BK_CONFIG_WHY_BYTES];
+
+    assert_int_equal(
+        load(*state,
+             "[server]\nhost = h\nlisten = 1.1.1.1\nlisten = 1.1.1.2\nlisten = 1.1.1.3\n"
+             "listen = 1.1.1.4\nlisten = 1.1.1.5\nlisten = 1.1.1.6\n",
+             &c, why),
+        BK_E_MALFORMED);
+    assert_non_null(strstr(why, "/file:8:"));
+}
+
+static void test_missing_file(void **state)
+{
+    struct place *p = *state;
+    struct bk_config c;
+    char why[BK_CONFIG_WHY_BYTES];
+
+    assert_int_equal(bk_config_load(p->path, &c, why), BK_E_NOTFOUND);
+    assert_non_null(strstr(why, "/file: No such file"));
+}
+
+static void test_hosts(void **state)
+{
+    static const char *const good[] = {"a",           "rendezvous.example.com",
+                                       "x-1.y",       "130.74.23.6",
+                                       "::1",         "2001:db8::1",
+                                       "localhost",   "a_b.c",
+                                       "3com.example"};
+    static const char *const bad[] = {"",      ".",         "a.",  ".a",      "a..b",
+                                      "-a",    "a.-b",      "a b", "a:80",    "[::1]",
+                                      "1.2.3", "1.2.3.4:5", "a/b", "\xc3\xa4"};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof good / sizeof good[0]; i++) {
+        assert_true(bk_config_host_valid(bk_slice_text(good[i])));
+    }
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        assert_false(bk_config_host_valid(bk_slice_text(bad[i])));
+    }
+}
+
+#define WITH_PLACE(test) cmocka_unit_test_setup_teardown(test, place_make, place_remove)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_PLACE(test_defaults),     WITH_PLACE(test_all_settings),
+        WITH_PLACE(test_template),     WITH_PLACE(test_mistakes),
+        WITH_PLACE(test_long_line),    WITH_PLACE(test_too_many_listens),
+        WITH_PLACE(test_missing_file), cmocka_unit_test(test_hosts),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
