@@ -32,8 +32,8 @@ enum bk_conn_end {
 
 struct bk_conn_closed {
     enum bk_conn_end end;
-    enum bk_tls_failure tls; /* BK_CONN_TLS */
-    int os_error;            /* errno or 0 */
+    enum bk_tls_failure tls;      /* BK_CONN_TLS */
+    int os_error;                 /* errno or 0 */
     char text[BK_TLS_TEXT_BYTES]; /* one plain phrase, no full stop */
 };
 
@@ -50,16 +50,16 @@ typedef enum bk_err (*bk_conn_frame_fn)(struct bk_slice got, size_t *bytes);
 
 /* 0 takes the default. */
 struct bk_conn_limits {
-    uint32_t open_ms;      /* TCP and TLS together: 5000 */
-    uint32_t idle_ms;      /* nothing received: 0 is never */
-    uint32_t frame_ms;     /* from a frame's first byte to its last: 5000 */
+    uint32_t open_ms;       /* TCP and TLS together: 5000 */
+    uint32_t idle_ms;       /* nothing received: 0 is never */
+    uint32_t frame_ms;      /* from a frame's first byte to its last: 5000 */
     size_t frame_max_bytes; /* 8192 */
     size_t out_max_bytes;   /* 65536 */
 };
 
 struct bk_conn_config {
-    struct bk_tls *tls;        /* borrowed while connecting starts; may be freed after */
-    bk_conn_frame_fn frame;    /* NULL if the owner always takes the SSL */
+    struct bk_tls *tls;          /* borrowed while connecting starts; may be freed after */
+    bk_conn_frame_fn frame;      /* NULL if the owner always takes the SSL */
     struct bk_conn_callbacks on; /* `message` NULL likewise */
     struct bk_conn_limits limits;
 };
@@ -67,7 +67,8 @@ struct bk_conn_config {
 /* Connects to the first of `addrs` (1 to 16) that answers: a new address is begun every 250 ms or as soon
  * as one fails (RFC 8305); the first TCP connection gets the handshake. `local`: bind to this (NULL: any;
  * port 0: any port). BK_E_RANGE, BK_E_NOMEM; failing to connect is told by `closed`. */
-BK_NODISCARD enum bk_err bk_conn_connect(struct event_base *base, const struct bk_conn_config *config,
+BK_NODISCARD enum bk_err bk_conn_connect(struct event_base *base,
+                                         const struct bk_conn_config *config,
                                          const struct bk_addr *addrs, size_t n_addrs,
                                          const struct bk_addr *local, struct bk_conn **out);
 

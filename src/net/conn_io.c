@@ -15,7 +15,7 @@
 
 enum {
     FIRST_BUFFER_BYTES = 2048,
-    KEEP_BUFFER_BYTES = 4096,    /* an empty buffer above this is given back */
+    KEEP_BUFFER_BYTES = 4096, /* an empty buffer above this is given back */
     READS_PER_TURN = 8,
     LINGER_MAX_BYTES = 256 * 1024, /* a peer that goes on talking is not listened to for ever */
 };

@@ -16,19 +16,20 @@ enum {
 
 enum bk_conn_state {
     BK_CONN_DIALLING,
-    BK_CONN_SHAKING,   /* TLS handshake */
+    BK_CONN_SHAKING, /* TLS handshake */
     BK_CONN_OPEN,
-    BK_CONN_FLUSHING,  /* closing in order: the rest goes out */
+    BK_CONN_FLUSHING, /* closing in order: the rest goes out */
     BK_CONN_LINGERING, /* all said; waits for the peer to hang up, so that no reset eats our last words */
-    BK_CONN_DONE,      /* told; waits to be freed */
+    BK_CONN_DONE, /* told; waits to be freed */
 };
 
 /* What the listener hears. Each may be NULL. */
 struct bk_conn_hooks {
     void *ctx;
-    void (*opened)(void *ctx);  /* before `open` */
-    void (*refused)(void *ctx, const struct bk_conn_closed *why); /* in place of `closed`; frees itself */
-    void (*gone)(void *ctx);    /* its memory goes now */
+    void (*opened)(void *ctx); /* before `open` */
+    void (*refused)(void *ctx,
+                    const struct bk_conn_closed *why); /* in place of `closed`; frees itself */
+    void (*gone)(void *ctx);                           /* its memory goes now */
 };
 
 struct bk_conn_dial {
@@ -51,21 +52,22 @@ struct bk_conn {
     struct bk_conn_hooks hooks;
     unsigned depth; /* callbacks of ours on the stack: freeing waits for the last */
     bool freed;
-    bool taken;     /* SSL and descriptor are somebody else's */
+    bool taken; /* SSL and descriptor are somebody else's */
     bool was_open;
 
     SSL *ssl;
     int fd;
-    struct event io;     /* of fd: what TLS waits for */
+    struct event io; /* of fd: what TLS waits for */
     short io_wants;
-    struct event timer;  /* of the state: opening, a frame, flushing, lingering; or an end that is due */
+    struct event
+        timer; /* of the state: opening, a frame, flushing, lingering; or an end that is due */
     struct event idle;
 
     struct bk_conn_bytes in, out;
     size_t lingered; /* bytes thrown away while lingering */
-    bool end_due;         /* an end decided where no callback is allowed: `due`, from the timer */
+    bool end_due;    /* an end decided where no callback is allowed: `due`, from the timer */
     enum bk_conn_end due;
-    bool unwanted;        /* refused and told so: it only lingers */
+    bool unwanted; /* refused and told so: it only lingers */
     struct bk_addr remote;
     struct bk_tls_peer peer;
 
@@ -87,9 +89,9 @@ void bk_conn_end(struct bk_conn *c, enum bk_conn_end end, enum bk_tls_failure tl
 void bk_conn_quiet(struct bk_conn *c);
 void bk_conn_arm(struct event *timer, uint32_t ms);
 /* Takes ownership of `fd`, which is connected; fields of hooks are copied. BK_E_NOMEM: fd is closed. */
-BK_NODISCARD enum bk_err bk_conn_accept(struct event_base *base, const struct bk_conn_config *config,
-                                        int fd, const struct bk_conn_hooks *hooks,
-                                        struct bk_conn **out);
+BK_NODISCARD enum bk_err bk_conn_accept(struct event_base *base,
+                                        const struct bk_conn_config *config, int fd,
+                                        const struct bk_conn_hooks *hooks, struct bk_conn **out);
 void bk_conn_set_no_delay(int fd);
 
 /* conn_dial.c */

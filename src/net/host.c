@@ -43,7 +43,7 @@ static struct bk_prefix prefix_of(const struct bk_addr *a, uint8_t bits)
     struct bk_prefix p = {.bits = bits};
     memcpy(p.ip, a->ip, sizeof p.ip);
     for (unsigned i = bits; i < 128; i++)
-        p.ip[i / 8] &= (uint8_t)~(0x80 >> i % 8);
+        p.ip[i / 8] &= (uint8_t) ~(0x80 >> i % 8);
     return p;
 }
 

@@ -23,7 +23,8 @@ BK_NODISCARD enum bk_err bk_host_addresses(struct bk_host_addr *out, size_t cap,
 /* Next hops of the default routes, IPv4 first; none is no error. BK_E_IO never for a missing /proc. */
 BK_NODISCARD enum bk_err bk_host_gateways(struct bk_addr *out, size_t cap, size_t *n);
 /* The address that the kernel would send from; sends nothing. BK_E_NOTFOUND: no route. */
-BK_NODISCARD enum bk_err bk_host_source_toward(const struct bk_addr *target, struct bk_addr *source);
+BK_NODISCARD enum bk_err bk_host_source_toward(const struct bk_addr *target,
+                                               struct bk_addr *source);
 
 /* Calls `changed` once things have been quiet for BK_HOST_SETTLE_MS after a change of addresses or
  * routes. BK_E_IO: no netlink here; BK_E_NOMEM. */

@@ -44,7 +44,8 @@ static bool drain(int fd)
         struct sockaddr_nl from;
         socklen_t from_len = sizeof from;
         memset(&from, 0, sizeof from);
-        ssize_t n = recvfrom(fd, &buf, sizeof buf, MSG_DONTWAIT, (struct sockaddr *)&from, &from_len);
+        ssize_t n =
+            recvfrom(fd, &buf, sizeof buf, MSG_DONTWAIT, (struct sockaddr *)&from, &from_len);
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0 && errno == ENOBUFS) {

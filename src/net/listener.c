@@ -216,7 +216,8 @@ enum bk_err bk_listener_new(struct event_base *base, const struct bk_listener_co
     return BK_OK;
 }
 
-enum bk_err bk_listener_add(struct bk_listener *l, const struct bk_addr *addr, struct bk_addr *bound)
+enum bk_err bk_listener_add(struct bk_listener *l, const struct bk_addr *addr,
+                            struct bk_addr *bound)
 {
     int fd = -1, family = 0;
     if (l->n == BK_LISTENER_ADDRS_MAX)

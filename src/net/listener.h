@@ -17,7 +17,8 @@ struct bk_listener_config {
      * (bk_conn_set_ctx); a connection whose handshake failed is freed by the listener without `open` or
      * `closed`, and told by `refused`. */
     struct bk_conn_config conn;
-    void (*refused)(void *ctx, const struct bk_addr *from, const struct bk_conn_closed *why); /* or NULL */
+    void (*refused)(void *ctx, const struct bk_addr *from,
+                    const struct bk_conn_closed *why); /* or NULL */
     uint32_t max_total;       /* connections, handshakes included; 0: 4096 */
     uint32_t max_handshakes;  /* at a time; 0: 512 */
     uint32_t max_per_address; /* by bk_addr_rate_key; 0: 64 */

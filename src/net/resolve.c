@@ -25,7 +25,8 @@ struct bk_resolver {
 };
 
 struct bk_resolve {
-    struct bk_resolver *resolver; /* NULL once finished, cancelled or dropped: nothing more to tell */
+    struct bk_resolver
+        *resolver; /* NULL once finished, cancelled or dropped: nothing more to tell */
     struct bk_resolve *next, **link;
     struct event timer; /* tells what is known, at the latest */
     struct evdns_base *dns;
@@ -33,7 +34,7 @@ struct bk_resolve {
     void *ctx;
     uint16_t port;
     char host[HOST_MAX_BYTES + 1];
-    unsigned open; /* questions to name servers without an answer */
+    unsigned open;   /* questions to name servers without an answer */
     bool timed_out;  /* a name server did not answer */
     bool failed;     /* one could not answer */
     enum bk_err err; /* for an end without addresses */

@@ -21,7 +21,7 @@ struct bk_addr bk_sockaddr_remote(int fd);
 /* A non-blocking, close-on-exec socket (SOCK_STREAM or SOCK_DGRAM) bound to `addr`: "::" is bound for both
  * families, or for IPv4 alone where there is no IPv6. Descriptor and family through pointers. BK_E_IO:
  * errno tells. `reuse_port` sets SO_REUSEPORT; SO_REUSEADDR is set for streams. */
-BK_NODISCARD enum bk_err bk_socket_bind(int type, const struct bk_addr *addr, bool reuse_port, int *fd,
-                                        int *family);
+BK_NODISCARD enum bk_err bk_socket_bind(int type, const struct bk_addr *addr, bool reuse_port,
+                                        int *fd, int *family);
 
 #endif

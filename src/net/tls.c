@@ -121,7 +121,8 @@ static void log_secret(const SSL *ssl, const char *line)
 /* What every role has. False: OpenSSL had no memory, or lacks something we cannot do without. */
 static bool set_common(SSL_CTX *ctx)
 {
-    static char groups[] = "X25519:P-256", signatures[] = "ed25519"; /* the macros cast const away */
+    static char groups[] = "X25519:P-256",
+                signatures[] = "ed25519"; /* the macros cast const away */
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
@@ -237,8 +238,8 @@ enum bk_err bk_tls_new_client(const struct bk_tls_client *config, struct bk_tls 
 {
     *out = NULL;
     assert((config->ca != NULL) != (config->ca_pin != NULL));
-    struct bk_tls *tls =
-        make(TLS_client_method(), config->ca != NULL ? BK_TLS_JUDGE_SERVER : BK_TLS_JUDGE_JOIN, false);
+    struct bk_tls *tls = make(TLS_client_method(),
+                              config->ca != NULL ? BK_TLS_JUDGE_SERVER : BK_TLS_JUDGE_JOIN, false);
     if (tls == NULL)
         return BK_E_NOMEM;
     bool ok = expect_host(tls, config->host) && add_alpn(tls, config->alpn) &&

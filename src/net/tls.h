@@ -25,8 +25,8 @@ struct bk_tls;
 
 /* Who is at the other end, once the handshake is over. */
 struct bk_tls_peer {
-    bool certified;                 /* showed a certificate, and it passed; else only `alpn` counts */
-    char uri[BK_X509_URI_BYTES];    /* of the certificate; empty if it has none (call certificates) */
+    bool certified;              /* showed a certificate, and it passed; else only `alpn` counts */
+    char uri[BK_X509_URI_BYTES]; /* of the certificate; empty if it has none (call certificates) */
     uint8_t key[BK_X509_KEY_BYTES]; /* raw Ed25519 public key */
     uint8_t pin[BK_X509_PIN_BYTES];
     size_t der_n;
@@ -39,13 +39,13 @@ enum bk_tls_failure {
     BK_TLS_OK = 0,
     BK_TLS_REFUSED_BY_PEER, /* the peer did not accept our certificate, or wants one */
     BK_TLS_NOT_OUR_CA,      /* the peer's certificate is not signed by the CA we know */
-    BK_TLS_WRONG_NAME,      /* host name, address or URI is not in the certificate; or no such server name */
-    BK_TLS_WRONG_KEY,       /* the peer's key (or the CA's) is not the pinned one */
-    BK_TLS_EXPIRED,         /* the peer's certificate, or it is not valid yet: a clock may be wrong */
-    BK_TLS_NO_CERTIFICATE,  /* the peer showed none where one is needed */
-    BK_TLS_NO_ALPN,         /* no protocol in common */
-    BK_TLS_NOT_TLS,         /* the peer speaks something else */
-    BK_TLS_CUT,             /* the connection ended during the handshake */
+    BK_TLS_WRONG_NAME, /* host name, address or URI is not in the certificate; or no such server name */
+    BK_TLS_WRONG_KEY, /* the peer's key (or the CA's) is not the pinned one */
+    BK_TLS_EXPIRED,   /* the peer's certificate, or it is not valid yet: a clock may be wrong */
+    BK_TLS_NO_CERTIFICATE, /* the peer showed none where one is needed */
+    BK_TLS_NO_ALPN,        /* no protocol in common */
+    BK_TLS_NOT_TLS,        /* the peer speaks something else */
+    BK_TLS_CUT,            /* the connection ended during the handshake */
     BK_TLS_OTHER,
 };
 
@@ -70,10 +70,12 @@ BK_NODISCARD enum bk_err bk_tls_new_server(const struct bk_tls_server *config, s
 struct bk_tls_client {
     X509 *cert; /* NULL: shows none */
     EVP_PKEY *key;
-    X509 *ca;              /* or NULL: then `ca_pin` counts */
-    const uint8_t *ca_pin; /* BK_X509_PIN_BYTES: the chain must hold a CA certificate with this key (joining) */
-    const char *host;      /* name or IP literal that the certificate must hold; sent as server name if a name */
-    const char *peer_uri;  /* that it must hold as well: "beckon:server" */
+    X509 *ca; /* or NULL: then `ca_pin` counts */
+    const uint8_t *
+        ca_pin; /* BK_X509_PIN_BYTES: the chain must hold a CA certificate with this key (joining) */
+    const char *
+        host; /* name or IP literal that the certificate must hold; sent as server name if a name */
+    const char *peer_uri; /* that it must hold as well: "beckon:server" */
     const char *alpn;
 };
 BK_NODISCARD enum bk_err bk_tls_new_client(const struct bk_tls_client *config, struct bk_tls **out);
@@ -103,8 +105,8 @@ struct bk_tls_call {
 /* Fills `out` for a call that is expected now; false refuses the handshake. `server_name` is "" where the
  * client sent none. Called within the handshake: must not free connections. */
 typedef bool (*bk_tls_choose_fn)(void *ctx, const char *server_name, struct bk_tls_call *out);
-BK_NODISCARD enum bk_err bk_tls_new_call_server(const char *alpn, bk_tls_choose_fn choose, void *ctx,
-                                                struct bk_tls **out);
+BK_NODISCARD enum bk_err bk_tls_new_call_server(const char *alpn, bk_tls_choose_fn choose,
+                                                void *ctx, struct bk_tls **out);
 
 /* free(NULL) is fine. Connections live on, but a call server's `choose` is no longer asked. */
 void bk_tls_free(struct bk_tls *tls);

@@ -6,10 +6,10 @@
 
 /* How a peer is judged. */
 enum bk_tls_judge {
-    BK_TLS_JUDGE_CLIENT,   /* we are server: from our CA, with a URI, or none at all */
-    BK_TLS_JUDGE_SERVER,   /* from our CA, with host and URI */
-    BK_TLS_JUDGE_JOIN,     /* the same, with a CA known by its pin alone */
-    BK_TLS_JUDGE_KEY,      /* by the pin of its key alone */
+    BK_TLS_JUDGE_CLIENT, /* we are server: from our CA, with a URI, or none at all */
+    BK_TLS_JUDGE_SERVER, /* from our CA, with host and URI */
+    BK_TLS_JUDGE_JOIN,   /* the same, with a CA known by its pin alone */
+    BK_TLS_JUDGE_KEY,    /* by the pin of its key alone */
 };
 
 struct bk_tls {
@@ -17,7 +17,7 @@ struct bk_tls {
     enum bk_tls_judge judge;
     bool is_server;
     char peer_uri[BK_X509_URI_BYTES];
-    char server_name[256]; /* that a client sends; empty: none */
+    char server_name[256];          /* that a client sends; empty: none */
     uint8_t pin[BK_X509_PIN_BYTES]; /* of the CA (JOIN), of the peer (KEY, client) */
     bk_tls_choose_fn choose;        /* KEY, server */
     void *choose_ctx;

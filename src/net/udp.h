@@ -10,7 +10,7 @@
 
 enum {
     BK_UDP_BATCH = 32,
-    BK_UDP_MAX_BYTES = 1500, /* longer datagrams are dropped, in and out */
+    BK_UDP_MAX_BYTES = 1500,               /* longer datagrams are dropped, in and out */
     BK_UDP_BUFFER_BYTES = 4 * 1024 * 1024, /* SO_RCVBUF asked for; the kernel may give less */
 };
 

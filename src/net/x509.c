@@ -61,7 +61,8 @@ enum bk_err bk_x509_uri(X509 *cert, char out[BK_X509_URI_BYTES])
         if (name->type != GEN_URI)
             continue;
         const ASN1_IA5STRING *uri = name->d.uniformResourceIdentifier;
-        struct bk_slice text = bk_slice(ASN1_STRING_get0_data(uri), (size_t)ASN1_STRING_length(uri));
+        struct bk_slice text =
+            bk_slice(ASN1_STRING_get0_data(uri), (size_t)ASN1_STRING_length(uri));
         if (err == BK_OK || text.n == 0 || !bk_slice_to_text(text, out, BK_X509_URI_BYTES))
             err = BK_E_MALFORMED;
         else

@@ -18,7 +18,7 @@ enum {
     BK_X509_URI_BYTES = 128,      /* with terminator */
     BK_X509_DER_MAX_BYTES = 2048, /* of one certificate or request; larger ones are refused */
     BK_X509_CA_YEARS = 10,
-    BK_X509_BACKDATE_S = 3600,    /* not-before lies this far back: clocks differ */
+    BK_X509_BACKDATE_S = 3600, /* not-before lies this far back: clocks differ */
 };
 
 /* ---- Keys ---- */
@@ -63,7 +63,7 @@ BK_NODISCARD enum bk_err bk_x509_make_call(EVP_PKEY *key, uint64_t unix_s, X509 
 
 /* What to put into a certificate. */
 struct bk_x509_order {
-    const char *uri;          /* e.g. "beckon:device:2133": the URI in subjectAltName, and the CN (cut
+    const char *uri; /* e.g. "beckon:device:2133": the URI in subjectAltName, and the CN (cut
                                  to 64 bytes) */
     const char *const *hosts; /* more subjectAltNames: names and IP literals; NULL: none */
     size_t n_hosts;

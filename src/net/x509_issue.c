@@ -42,8 +42,8 @@ static int add_common_name(X509_NAME *name, const char *text)
     size_t n = strlen(text);
     if (n > COMMON_NAME_MAX_BYTES)
         n = COMMON_NAME_MAX_BYTES;
-    return X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)text, (int)n,
-                                      -1, 0);
+    return X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)text,
+                                      (int)n, -1, 0);
 }
 
 /* Constant texts only: this parses a configuration language. */
@@ -61,8 +61,8 @@ static int add_extension(X509 *cert, X509 *issuer, int nid, const char *constant
 static int push_name(GENERAL_NAMES *names, int type, const void *bytes, size_t n)
 {
     GENERAL_NAME *name = GENERAL_NAME_new();
-    ASN1_STRING *value = ASN1_STRING_type_new(type == GEN_IPADD ? V_ASN1_OCTET_STRING
-                                                                : V_ASN1_IA5STRING);
+    ASN1_STRING *value =
+        ASN1_STRING_type_new(type == GEN_IPADD ? V_ASN1_OCTET_STRING : V_ASN1_IA5STRING);
     if (name != NULL && value != NULL && ASN1_STRING_set(value, bytes, (int)n) == 1) {
         GENERAL_NAME_set0_value(name, type, value);
         value = NULL;

@@ -61,13 +61,17 @@ def _row(equal, cells):
 
 
 def _table(table):
-    def cells(row):
-        for values in (row.expected, row.seen):
-            for column in table.columns:
-                yield f"<td>{html.escape(str(values.get(column, '–')))}</td>"
+    """Each row of the figure with the one seen below it, so that the columns can be compared."""
+    def line(which, values, equal, last):
+        cells = [f'<td class="soft">{which}</td>']
+        cells += [f"<td>{html.escape(str(values.get(column, '–')))}</td>" for column in table.columns]
+        return f"<tr{'' if equal else ' class=differs'}>" + "".join(cells) + last + "</tr>"
 
-    head = [f"{column} ({which})" for which in ("reference", "seen") for column in table.columns] + [""]
-    return _rows(head, [_row(row.equal, cells(row)) for row in table.rows])
+    body = []
+    for row in table.rows:
+        body.append(line("reference", row.expected, row.equal, "<td></td>"))
+        body.append(line("seen", row.seen, row.equal, _mark(row.equal)))
+    return _rows(["", *table.columns, ""], body)
 
 
 def _checks(checks):

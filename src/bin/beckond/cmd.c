@@ -12,6 +12,7 @@ enum beckon_status bk_cmd_config(const char *dir, const char *file, struct bk_co
 {
     char path[BK_STATE_PATH_BYTES];
     char why[BK_CONFIG_WHY_BYTES];
+    bool named = file != NULL;
 
     if (file == NULL) {
         if (bk_state_path(dir, BK_STATE_CONFIG, path) != BK_OK) {
@@ -27,7 +28,8 @@ enum beckon_status bk_cmd_config(const char *dir, const char *file, struct bk_co
         bk_say("%s", why);
         return BECKON_BAD_CONFIG;
     case BK_E_NOTFOUND:
-        bk_say("%s; make the state directory with beckond init", why);
+        bk_say("%s; %s", why,
+               named ? "check --config" : "make the state directory with beckond init");
         return BECKON_FAILED;
     default:
         bk_say("%s; it must be readable by the user that beckond runs as", why);

@@ -6,6 +6,7 @@
 #include "bin/beckond/audit.h"
 #include "bin/beckond/enrol.h"
 #include "bin/beckond/serve_private.h"
+#include "seal/seal.h"
 #include "wire/stun.h"
 
 struct bk_now bk_serve_now(void)
@@ -200,6 +201,13 @@ static void enrol(struct bk_serve *s, const struct bk_serve_job *job)
     input(s, &event);
 }
 
+/* A join token's secret may be in it. */
+static void free_job(struct bk_serve_job *job)
+{
+    bk_wipe(job->bytes, job->n[0] + job->n[1] + job->n[2]);
+    free(job);
+}
+
 static struct bk_serve_job *next_job(struct bk_serve *s)
 {
     struct bk_serve_job *job = s->first_job;
@@ -249,7 +257,7 @@ static void do_jobs(struct bk_serve *s)
         } else {
             enrol(s, job);
         }
-        free(job);
+        free_job(job);
         refuse_lost(s);
     }
 }
@@ -259,7 +267,7 @@ void bk_serve_free_jobs(struct bk_serve *s)
     struct bk_serve_job *job;
 
     while ((job = next_job(s)) != NULL) {
-        free(job);
+        free_job(job);
     }
 }
 

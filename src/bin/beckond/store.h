@@ -54,8 +54,8 @@ BK_NODISCARD enum bk_err bk_store_resolve(struct bk_store *s, struct bk_slice de
 BK_NODISCARD enum bk_err bk_store_device(struct bk_store *s, uint64_t equipment_id,
                                          struct bk_store_device *out);
 
-/* The device, if `user` may call it: by ID, or by name where the ID is 0. Not granted, invited only
- * and missing are one and the same BK_E_NOTFOUND, and take the same statements. */
+/* The device, if `user` may call it: by ID, or by name where the ID is 0. Not granted, user revoked,
+ * invited only and missing are one and the same BK_E_NOTFOUND, and take the same statements. */
 BK_NODISCARD enum bk_err bk_store_find(struct bk_store *s, struct bk_slice user,
                                        uint64_t equipment_id, struct bk_slice name,
                                        struct bk_store_device *out);

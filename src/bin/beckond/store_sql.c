@@ -42,8 +42,9 @@ static const char *const texts[BK_SQL_COUNT] = {
     [BK_SQL_DEVICE_AFTER] = "SELECT " DEVICE_COLUMNS " FROM devices"
                             " WHERE id > ?1 AND generation > 0 ORDER BY id LIMIT 1",
     [BK_SQL_USER] = "SELECT revoked, key, certificate FROM users WHERE name = ?1",
-    [BK_SQL_GRANTED] = "SELECT 1 FROM grants"
-                       " WHERE user = ?1 AND ifnull(device, 0) IN (0, ?2) LIMIT 1",
+    [BK_SQL_GRANTED] = "SELECT 1 FROM grants JOIN users ON users.name = grants.user"
+                       " WHERE users.revoked = 0 AND grants.user = ?1"
+                       " AND ifnull(grants.device, 0) IN (0, ?2) LIMIT 1",
     [BK_SQL_EXCEPTIONS] = "SELECT id, generation, revoked FROM devices"
                           " WHERE revoked OR generation > 1",
     [BK_SQL_REVOKE_DEVICE] = "UPDATE devices SET revoked = 1 WHERE id = ?1",

@@ -316,12 +316,15 @@ static void test_user_revoked(void **state)
     struct fixture *f = *state;
 
     people(f);
+    assert_int_equal(bk_store_grant(f->s, text("alice"), 2133), BK_OK);
+    assert_int_equal(find(f, "alice", 2133, ""), BK_OK);
     assert_int_equal(admit(f, BK_ROLE_USER, 0, "alice", 0xaa), BK_OK);
     assert_int_equal(admit(f, BK_ROLE_USER, 0, "alice", 0xab), BK_E_AUTH);
     assert_int_equal(admit(f, BK_ROLE_USER, 0, "bob", 0xaa), BK_E_NOTFOUND);
     assert_int_equal(admit(f, BK_ROLE_SERVER, 0, "", 0xaa), BK_E_NOTFOUND);
     assert_int_equal(bk_store_revoke_user(f->s, text("alice")), BK_OK);
     assert_int_equal(admit(f, BK_ROLE_USER, 0, "alice", 0xaa), BK_E_EXPIRED);
+    assert_int_equal(find(f, "alice", 2133, ""), BK_E_NOTFOUND); /* per request too */
     assert_int_equal(enrol(f, 2, 0xaa), BK_E_NOTFOUND);
     assert_int_equal(bk_store_revoke_user(f->s, text("bob")), BK_E_NOTFOUND);
     assert_int_equal(invite_user(f, 5, "alice"), BK_OK);

@@ -609,9 +609,15 @@ static void test_garbage(void **state)
     struct world *w = *state;
     listen_now(w);
     int fd = raw_connect(w);
+    uint8_t answer[64];
     assert_int_equal(write(fd, "GET / HTTP/1.0\r\n\r\n", 18), 18);
     WAIT_FOR(w, w->server.refused == 1);
     assert_int_equal(w->server.why.tls, BK_TLS_NOT_TLS);
+    /* It is told so, and hung up on in order though much of what it said was never read: a reset might
+     * overtake the alert. */
+    assert_int_equal(bk_listener_count(w->listener), 1);
+    assert_true(recv(fd, answer, sizeof answer, 0) > 0);
+    assert_int_equal(recv(fd, answer, sizeof answer, 0), 0);
     close(fd);
     WAIT_FOR(w, bk_listener_count(w->listener) == 0);
 }
@@ -651,6 +657,12 @@ static void test_limits(void **state)
     close(fds[1]);
 }
 
+static void on_end_of_watch(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd, (void)what;
+    *(bool *)ctx = true;
+}
+
 /* Out of descriptors: accepting stops for a moment instead of spinning, and comes back. */
 static void test_no_descriptors(void **state)
 {
@@ -663,16 +675,14 @@ static void test_no_descriptors(void **state)
     none.rlim_cur = (rlim_t)fd; /* everything up to here is taken */
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
     unsigned turns = 0;
-    for (struct timeval start, now, past = {0}; past.tv_sec == 0 && past.tv_usec < 250000; turns++) {
-        struct timeval tv = {.tv_usec = 10000};
-        if (turns == 0)
-            evutil_gettimeofday(&start, NULL);
-        event_base_loopexit(w->base, &tv);
-        event_base_dispatch(w->base);
-        evutil_gettimeofday(&now, NULL);
-        evutil_timersub(&now, &start, &past);
-    }
-    assert_in_range(turns, 5, 60); /* each turn waited its 10 ms: nothing was spinning */
+    bool over = false;
+    struct event *end = evtimer_new(w->base, on_end_of_watch, &over);
+    struct timeval tv = {.tv_usec = 250000};
+    assert_int_equal(event_add(end, &tv), 0);
+    for (; !over; turns++)
+        assert_int_equal(event_base_loop(w->base, EVLOOP_ONCE), 0);
+    event_free(end);
+    assert_in_range(turns, 2, 20); /* one for each attempt; spinning would take thousands */
     assert_int_equal(bk_listener_count(w->listener), 0);
     assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
     WAIT_FOR(w, bk_listener_count(w->listener) == 1);

@@ -158,7 +158,8 @@ static void test_literals(void **state)
     assert_int_equal(w->answer.n, 1);
     memset(long_name, 'a', sizeof long_name);
     long_name[256] = '\0';
-    assert_int_equal(bk_resolve_start(w->resolver, long_name, 1, on_resolved, w, &q), BK_E_MALFORMED);
+    assert_int_equal(bk_resolve_start(w->resolver, long_name, 1, on_resolved, w, &q),
+                     BK_E_MALFORMED);
     assert_int_equal(bk_resolve_start(w->resolver, "", 1, on_resolved, w, &q), BK_E_MALFORMED);
     assert_int_equal(bk_resolve_start(w->resolver, "[]", 1, on_resolved, w, &q), BK_E_MALFORMED);
     assert_int_equal(bk_resolve_start(w->resolver, NULL, 1, on_resolved, w, &q), BK_E_MALFORMED);
@@ -367,8 +368,8 @@ int main(void)
 {
     own_namespaces = enter_namespaces();
     const struct CMUnitTest tests[] = {
-        CASE(test_literals),       CASE(test_cancel),       CASE(test_hosts_file),
-        CASE(test_no_name_server), CASE(test_name_server),  CASE(test_silent_name_server),
+        CASE(test_literals),       CASE(test_cancel),      CASE(test_hosts_file),
+        CASE(test_no_name_server), CASE(test_name_server), CASE(test_silent_name_server),
         CASE(test_anywhere),       CASE(test_own_network),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

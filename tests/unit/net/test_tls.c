@@ -1,8 +1,8 @@
 /* Every role of TLS against every kind of wrong peer: real handshakes over a socket pair. */
 #include "net/pki.h"
 
-#include <stdio.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -318,7 +318,11 @@ static enum bk_tls_failure server_against(struct bk_tls *server, int version, co
     assert_int_equal(bk_tls_start(server, fds[1], &s.ssl), BK_OK);
     /* An old client that otherwise fits; a new one that names no protocol. */
     if (version == TLS1_2_VERSION)
-        assert_int_equal(SSL_set_alpn_protos(c.ssl, (const uint8_t *)"\x0e" "beckon-agent/1", 15), 0);
+        assert_int_equal(SSL_set_alpn_protos(c.ssl,
+                                             (const uint8_t *)"\x0e"
+                                                              "beckon-agent/1",
+                                             15),
+                         0);
     if (raw != NULL)
         assert_int_equal(write(fds[0], raw, strlen(raw)), strlen(raw));
     for (int i = 0; i < TURNS; i++) {
@@ -475,7 +479,11 @@ static void test_call_without_certificate(void **state)
     int fds[2];
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
     struct end c = foreign_client(ctx, fds[0]), s = {.fd = fds[1]};
-    assert_int_equal(SSL_set_alpn_protos(c.ssl, (const uint8_t *)"\x0d" "beckon-call/1", 14), 0);
+    assert_int_equal(SSL_set_alpn_protos(c.ssl,
+                                         (const uint8_t *)"\x0d"
+                                                          "beckon-call/1",
+                                         14),
+                     0);
     assert_int_equal(bk_tls_start(server, fds[1], &s.ssl), BK_OK);
     bk_tls_free(server); /* its connections live on, but nobody is expected any more */
     for (int i = 0; i < TURNS; i++) {
@@ -491,7 +499,11 @@ static void test_call_without_certificate(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
     c = foreign_client(ctx, fds[0]);
     s = (struct end){.fd = fds[1]};
-    assert_int_equal(SSL_set_alpn_protos(c.ssl, (const uint8_t *)"\x0d" "beckon-call/1", 14), 0);
+    assert_int_equal(SSL_set_alpn_protos(c.ssl,
+                                         (const uint8_t *)"\x0d"
+                                                          "beckon-call/1",
+                                         14),
+                     0);
     assert_int_equal(bk_tls_start(server, fds[1], &s.ssl), BK_OK);
     for (int i = 0; i < TURNS; i++) {
         step(&c);

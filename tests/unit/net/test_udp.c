@@ -228,8 +228,9 @@ static void test_sockaddr(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_there_and_back), CASE(test_batches),     CASE(test_sizes),
-        CASE(test_nobody_there),   CASE(test_free_within), CASE(test_both_families),
+        CASE(test_there_and_back), CASE(test_batches),
+        CASE(test_sizes),          CASE(test_nobody_there),
+        CASE(test_free_within),    CASE(test_both_families),
         CASE(test_taken_port),     cmocka_unit_test(test_sockaddr),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

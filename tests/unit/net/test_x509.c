@@ -140,9 +140,8 @@ static void test_issue_and_read(void **state)
     assert_true((X509_get_extended_key_usage(h.cert) & XKU_SSL_CLIENT) != 0);
     assert_true((X509_get_extended_key_usage(h.cert) & XKU_SSL_SERVER) == 0);
     struct holder other = holder_new(&p, "beckon:device:2133", false, -10, DAY_S);
-    assert_int_not_equal(ASN1_INTEGER_cmp(X509_get_serialNumber(h.cert),
-                                          X509_get_serialNumber(other.cert)),
-                         0);
+    assert_int_not_equal(
+        ASN1_INTEGER_cmp(X509_get_serialNumber(h.cert), X509_get_serialNumber(other.cert)), 0);
     /* The edges of its life */
     assert_int_equal(bk_x509_read(der, p.ca, facts.not_after_s + 1, &facts), BK_E_EXPIRED);
     assert_int_equal(bk_x509_read(der, p.ca, unix_now() - 60, &facts), BK_E_EXPIRED);
@@ -163,7 +162,8 @@ static void test_read_refuses(void **state)
     struct bk_x509_facts facts;
     /* Another CA of the same name; a self-signed one; the CA itself */
     assert_int_equal(bk_x509_read(der, q.ca, unix_now(), &facts), BK_E_AUTH);
-    assert_int_equal(bk_x509_read(der_of(call.cert, call_buf), p.ca, unix_now(), &facts), BK_E_AUTH);
+    assert_int_equal(bk_x509_read(der_of(call.cert, call_buf), p.ca, unix_now(), &facts),
+                     BK_E_AUTH);
     assert_int_equal(bk_x509_read(der_of(p.ca, ca_buf), p.ca, unix_now(), &facts), BK_E_AUTH);
     /* Every truncation, a trailing byte, and every flipped byte */
     for (size_t n = 0; n < der.n; n++)
@@ -229,7 +229,8 @@ static void test_orders(void **state)
     uint8_t der[512];
     size_t n = 0;
     X509 *cert = NULL;
-    static const char *const bad_hosts[] = {"a b", "", "x,URI:beckon:server", ".x", "*.example.org"};
+    static const char *const bad_hosts[] = {"a b", "", "x,URI:beckon:server", ".x",
+                                            "*.example.org"};
     const char *host = NULL;
     assert_int_equal(bk_x509_request_make(h.key, der, sizeof der, &n), BK_OK);
     struct bk_slice request = bk_slice(der, n);
@@ -251,7 +252,8 @@ static void test_orders(void **state)
     order.not_after_s = UINT64_C(253402300799);
     order.uri = "beckon:\n";
     assert_int_equal(bk_x509_issue(p.ca, p.ca_key, request, &order, &cert), BK_E_RANGE);
-    order.uri = "beckon:user:a-name-as-long-as-any-can-be-and-then-some-more-than-a-common-name-holds";
+    order.uri =
+        "beckon:user:a-name-as-long-as-any-can-be-and-then-some-more-than-a-common-name-holds";
     assert_int_equal(bk_x509_issue(p.ca, p.ca_key, request, &order, &cert), BK_OK);
     struct bk_x509_facts facts;
     assert_int_equal(bk_x509_facts(cert, &facts), BK_OK);

@@ -283,6 +283,21 @@ static void a_challenge_is_answered_at_once_and_only_once(void **state)
     assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
 }
 
+static void a_challenge_makes_the_next_waits_short_again(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b, 17);
+    input(&b, BK_REGISTRATION_START);
+    input(&b, BK_REGISTRATION_RESOLVED);
+    for (int i = 0; i < 6; i++) {
+        tick(&b);
+    }
+    assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) > 10 * BK_SECOND);
+    challenge(&b, b.r.txid);
+    assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) <= 600 * BK_MS);
+}
+
 static void endless_challenges_do_not_make_a_storm(void **state)
 {
     (void)state;
@@ -481,6 +496,7 @@ int main(void)
         cmocka_unit_test(a_moved_server_is_registered_at_once),
         cmocka_unit_test(an_unresolved_name_is_asked_again_with_back_off),
         cmocka_unit_test(a_challenge_is_answered_at_once_and_only_once),
+        cmocka_unit_test(a_challenge_makes_the_next_waits_short_again),
         cmocka_unit_test(endless_challenges_do_not_make_a_storm),
         cmocka_unit_test(strangers_and_wrong_macs_change_nothing),
         cmocka_unit_test(a_notify_is_answered_first_and_acted_on_once),
