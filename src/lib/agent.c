@@ -18,6 +18,10 @@
 #include "net/resolve.h"
 #include "net/udp.h"
 
+enum {
+    STORE_TIME_EVERY_S = 86400,
+};
+
 struct child {
     struct beckon_agent *agent;
     pid_t pid;              /* 0: free */
@@ -38,6 +42,7 @@ struct beckon_agent {
     struct bk_admission admission;
     struct bk_addr server, observed;
     bool was_registered;
+    uint64_t stored_unix_s;     /* what DIR/clock says */
     struct event_base *base;
     struct bk_stop stop;
     struct event *timer;
@@ -98,8 +103,10 @@ static bool child_begin(struct beckon_agent *a, struct child *child)
 {
     struct bk_channel_message hello = {
         .type = BK_CHANNEL_HELLO, .server = a->server, .observed = a->observed};
+    struct bk_now now = bk_now_sample();
     char *argv[6] = {a->call_program, (char[]){"--state"}, a->state_dir, NULL, NULL, NULL};
 
+    hello.unix_s = bk_registration_unix_s(&a->registration, &now);
     if (a->config_file[0] != '\0') {
         argv[3] = (char[]){"--config"};
         argv[4] = a->config_file;
@@ -178,6 +185,20 @@ static void resolve(struct beckon_agent *a)
     }
 }
 
+/* Keeps the server's time for the next start, at most once a day: flash wears out. */
+static void store_time(struct beckon_agent *a)
+{
+    uint64_t unix_s = bk_registration_server_unix_s(&a->registration);
+
+    if (unix_s < a->stored_unix_s + STORE_TIME_EVERY_S) {
+        return;
+    }
+    a->stored_unix_s = unix_s;
+    if (bk_stored_time_write(a->state_dir, unix_s) != BK_OK) {
+        bk_log(a->log, a->ctx, 1, "%s/clock cannot be written: %s", a->state_dir, strerror(errno));
+    }
+}
+
 static void registered(struct beckon_agent *a, const struct bk_addr *observed)
 {
     char text[BK_ADDR_TEXT_BYTES];
@@ -196,6 +217,7 @@ static void carry_out(struct beckon_agent *a, const struct bk_registration_out *
     struct bk_now now = bk_now_sample();
 
     bk_timer_follow(a->timer, &now, bk_registration_deadline(&a->registration));
+    store_time(a);
     for (size_t i = 0; i < out->n; i++) {
         const struct bk_registration_action *action = &out->actions[i];
 
@@ -276,6 +298,8 @@ static enum beckon_status load(struct beckon_agent *a, struct beckon_error *erro
     config.generation = state.generation;
     config.epoch = state.epoch;
     config.keepalive_s = a->config.keepalive_s;
+    a->stored_unix_s = bk_stored_time_read(a->state_dir);
+    config.newest_unix_s = a->stored_unix_s;
     memcpy(config.key, state.key, sizeof config.key);
     bk_registration_init(&a->registration, &config);
     bk_admission_init(&a->admission, &now);

@@ -35,6 +35,7 @@ struct bk_call_part {
     struct event *timer, *channel_event;
     int channel;
     struct bk_addr server;
+    uint64_t started_unix_s;    /* the agent's idea of now at HELLO; 0: none */
     struct bk_call *core;
     struct bk_conn *server_conn;
     struct bk_call_dial dials[BK_CANDIDATES_MAX];

@@ -13,6 +13,7 @@
 static const char file_config[] = "agent.conf";
 static const char file_registration[] = "registration.key";
 static const char file_box[] = "box.key";
+static const char file_clock[] = "clock";
 
 enum {
     REGISTRATION_FILE_BYTES = 4 + 2 + BK_KEY_BYTES,
@@ -244,6 +245,26 @@ enum bk_err bk_box_pair_write(const char *state_dir, const struct bk_box_pair *i
     err = bk_file_write(state_dir, file_box, BK_SLICE_OF(bytes));
     bk_wipe(bytes, sizeof bytes);
     return err;
+}
+
+uint64_t bk_stored_time_read(const char *state_dir)
+{
+    uint8_t text[20];
+    uint64_t unix_s;
+    size_t n;
+
+    return bk_file_read(state_dir, file_clock, text, sizeof text, &n) == BK_OK &&
+                   bk_number_parse(bk_slice(text, n), UINT64_MAX, &unix_s) == BK_OK
+               ? unix_s
+               : 0;
+}
+
+enum bk_err bk_stored_time_write(const char *state_dir, uint64_t unix_s)
+{
+    char text[21];
+
+    bk_number_format(unix_s, text);
+    return bk_file_write(state_dir, file_clock, bk_slice_text(text));
 }
 
 const struct bk_service *bk_service_find(const struct bk_agent_config *config, struct bk_slice name)

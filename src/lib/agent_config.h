@@ -61,6 +61,11 @@ enum beckon_status bk_box_pair_read(const char *state_dir, struct bk_box_pair *o
                                     struct beckon_error *error);
 BK_NODISCARD enum bk_err bk_box_pair_write(const char *state_dir, const struct bk_box_pair *in);
 
+/* DIR/clock: the newest server time that was authenticated, for devices without a clock of their own; 0 if
+ * none was stored. */
+uint64_t bk_stored_time_read(const char *state_dir);
+BK_NODISCARD enum bk_err bk_stored_time_write(const char *state_dir, uint64_t unix_s);
+
 /* The service with that name, or NULL. */
 const struct bk_service *bk_service_find(const struct bk_agent_config *config, struct bk_slice name);
 

@@ -41,6 +41,7 @@ enum bk_err bk_channel_send(int fd, const struct bk_channel_message *in)
     case BK_CHANNEL_HELLO:
         write_addr(&w, &in->server);
         write_addr(&w, &in->observed);
+        bk_write_u64(&w, in->unix_s);
         break;
     case BK_CHANNEL_ADMIT:
         bk_write_bytes(&w, BK_SLICE_OF(in->facts.call_id));
@@ -77,6 +78,7 @@ static enum bk_err decode(struct bk_slice bytes, struct bk_channel_message *out)
         out->type = BK_CHANNEL_HELLO;
         read_addr(&r, &out->server);
         read_addr(&r, &out->observed);
+        out->unix_s = bk_read_u64(&r);
         break;
     case BK_CHANNEL_ADMIT:
         out->type = BK_CHANNEL_ADMIT;

@@ -1,7 +1,7 @@
 /* What the idle part and a call's process say to each other over their socket pair (SOCK_SEQPACKET,
  * one message a packet).
  *
- *   idle → call   HELLO    server's address, observed address       once, first
+ *   idle → call   HELLO    server's address, observed address, time once, first
  *   call → idle   ADMIT    call ID, time, tag                       at most once
  *   idle → call   VERDICT  verdict, current tag, the agent's clock
  *   call → idle   PASSWORD right or wrong                           at most once
@@ -31,7 +31,7 @@ struct bk_channel_message {
     struct bk_admission_facts facts;    /* ADMIT */
     enum bk_admission_verdict verdict;  /* VERDICT */
     struct bk_tag tag;                  /* VERDICT */
-    uint64_t unix_s;                    /* VERDICT; 0 if no clock is trusted */
+    uint64_t unix_s;                    /* HELLO, VERDICT; 0 if no clock is trusted */
     bool right;                         /* PASSWORD */
 };
 

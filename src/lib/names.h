@@ -1,13 +1,9 @@
-/* What both ends of our TLS connections must agree on. */
+/* What both ends of a call must agree on beside the messages. */
 #ifndef BK_LIB_NAMES_H
 #define BK_LIB_NAMES_H
 
+#include "wire/alpn.h"
 #include "wire/attrs.h"
-
-#define BK_ALPN_REQUEST "beckon-request/1"  /* requester to server */
-#define BK_ALPN_AGENT "beckon-agent/1"      /* agent to server */
-#define BK_ALPN_JOIN "beckon-join/1"        /* enrolment */
-#define BK_ALPN_CALL "beckon-call/1"        /* end to end */
 
 enum {
     BK_CALL_NAME_BYTES = 48,

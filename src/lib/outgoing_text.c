@@ -49,6 +49,11 @@ void bk_outgoing_error(enum bk_requester_failure failure, const struct bk_outgoi
     case BK_FAIL_REVOKED:
         (void)bk_fail(error, BECKON_REVOKED, "this device was revoked; ask the operator");
         return;
+    case BK_FAIL_USER_REVOKED:
+        (void)bk_fail(error, BECKON_REVOKED,
+                      "the server does not know our certificate any more: it was revoked or replaced; "
+                      "join again with a new token");
+        return;
     case BK_FAIL_OFFLINE:
         (void)bk_fail(error, BECKON_OFFLINE,
                       "the device is offline; check its power and network, and that beckon-agent runs");

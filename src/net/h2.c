@@ -16,8 +16,8 @@
 #include <unistd.h>
 
 enum {
-    UNSENT_BYTES =
-        256 * 1024, /* in the kernel, not yet on their way: what a small frame waits behind */
+    UNSENT_BYTES = 256 * 1024, /* in the kernel, not yet on their way: a small frame waits behind */
+    CLOSING_ROUNDS = 10,       /* of BK_H2_CLOSING_MS, while the last bytes still move */
 };
 
 bk_time bk_h2_clock(void)

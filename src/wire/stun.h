@@ -99,7 +99,7 @@ enum bk_attr {
 /* ERROR-CODE numbers. */
 enum bk_code {
     BK_CODE_BAD_REQUEST = 400,
-    BK_CODE_FORBIDDEN = 403, /* REGISTER of a revoked device; ENROL with a bad token */
+    BK_CODE_FORBIDDEN = 403, /* the asking device or user is revoked; ENROL: bad token */
     BK_CODE_NOT_FOUND = 404, /* no such device, or no grant for it: the two are never told apart */
     BK_CODE_TOKEN_USED = 409,
     BK_CODE_REVOKED = 410,

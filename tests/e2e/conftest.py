@@ -5,12 +5,21 @@ import types
 
 import pytest
 
-from lab import Beckon, Nginx, ReferenceNetwork, Sshd, binaries, sweep
+from lab import Beckon, Nginx, ReferenceNetwork, Sshd, binaries, sanitizer, sweep
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_start():
     sweep()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_broke():
+    """The run fails by what any program of it had to report, whichever test it served; told with the last one."""
+    before = set(sanitizer.files())
+    yield
+    broken = sanitizer.found + [f"see {path}" for path in sanitizer.files() if path not in before]
+    assert not broken, "sanitizer reports, failed assertions or crashes:\n" + "\n".join(broken)
 
 
 @pytest.fixture(scope="session")

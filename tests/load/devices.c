@@ -29,8 +29,8 @@ enum {
     COUNT_MAX = 50000,
     START_SPREAD_MS = 1000, /* nobody switches on ten thousand devices in one instant */
     REPORT_MS = 100,
-    EVENTS = 256,
-    DATAGRAM_BYTES = 1500,
+    EVENTS = 64,
+    DATAGRAM_BYTES = 600,
     SPARE_DESCRIPTORS = 64,
 };
 

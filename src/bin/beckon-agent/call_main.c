@@ -1,11 +1,13 @@
 /* beckon-agent-call: started by beckon-agent for what needs TLS, and gone when it is done. With no
  * subcommand it takes one call over the socket inherited as descriptor 3. */
+#include <signal.h>
 #include <string.h>
 
 #include "command.h"
 
 int main(int argc, char **argv)
 {
+    signal(SIGPIPE, SIG_IGN); /* a connection that breaks is told by errno */
     if (argc >= 2 && strcmp(argv[1], "join") == 0) {
         return cmd_join(argc - 1, argv + 1);
     }

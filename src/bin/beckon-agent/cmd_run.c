@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "command.h"
-#include "bin/beckond/ready.h"
+#include "bin/common/ready.h"
 
 static void on_log(void *ctx, int level, const char *line)
 {

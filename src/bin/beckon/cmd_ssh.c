@@ -1,5 +1,6 @@
 /* beckon ssh: runs ssh with "beckon connect" as its ProxyCommand. */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -127,6 +128,7 @@ int cmd_ssh(int argc, char **argv)
     for (int i = 0; i < n_ssh; i++) {
         ssh[n++] = argv[own + 1 + i];
     }
+    signal(SIGPIPE, SIG_DFL); /* ssh shall find it as a shell would leave it */
     execvp("ssh", ssh);
     fprintf(stderr, "beckon: ssh cannot be started: %s; install openssh-client\n", strerror(errno));
     free(ssh);

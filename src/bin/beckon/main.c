@@ -1,4 +1,5 @@
 /* beckon: what a person runs to reach a device. Finds the subcommand and runs it. */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -43,6 +44,7 @@ static void help(void)
 
 int main(int argc, char **argv)
 {
+    signal(SIGPIPE, SIG_IGN); /* a connection or pipe that breaks is told by errno */
     if (argc < 2) {
         return bk_usage("beckon", "a command is missing");
     }

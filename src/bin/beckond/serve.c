@@ -11,7 +11,7 @@
 
 #include "bin/beckond/cmd.h"
 #include "bin/beckond/hmac_openssl.h"
-#include "bin/beckond/ready.h"
+#include "bin/common/ready.h"
 #include "bin/beckond/serve_private.h"
 #include "bin/beckond/state.h"
 #include "seal/seal.h"

@@ -96,7 +96,7 @@ static void refuse(struct bk_serve *s, struct bk_serve_stream *stream,
                    who[0] == '\0' ? "a peer" : who, text, refusal(err));
     if (role_of(peer->alpn) == BK_ROLE_USER && peer->certified && err != BK_E_MALFORMED) {
         bool gone = err == BK_E_NOTFOUND || err == BK_E_AUTH || err == BK_E_EXPIRED;
-        stream->refuse = gone ? BK_CODE_REVOKED : BK_CODE_OVERLOADED;
+        stream->refuse = gone ? BK_CODE_FORBIDDEN : BK_CODE_OVERLOADED;
         bk_conn_set_idle(stream->conn, BK_SERVE_JOIN_IDLE_MS);
     } else {
         stream_close(stream);
@@ -139,7 +139,7 @@ static void answer_refused(struct bk_serve_stream *stream, struct bk_slice frame
     uint8_t buf[128];
     struct bk_stun m;
     struct bk_slice answer;
-    const char *reason = stream->refuse == BK_CODE_REVOKED ? "revoked" : "overloaded";
+    const char *reason = stream->refuse == BK_CODE_FORBIDDEN ? "revoked" : "overloaded";
 
     if (bk_stun_read(frame, &m) == BK_OK && m.cls == BK_STUN_REQUEST &&
         bk_error_write(buf, sizeof buf, m.method, m.txid, stream->refuse, reason, &answer) ==

@@ -15,6 +15,7 @@
 #include "core/server/server.h"
 #include "net/listener.h"
 #include "net/udp.h"
+#include "wire/alpn.h"
 
 enum {
     BK_SERVE_STREAMS_MAX = 8192,
@@ -25,10 +26,6 @@ enum {
     BK_SERVE_JOIN_IDLE_MS = 20000,
     BK_SERVE_LISTENERS = 2,
 };
-
-#define BK_ALPN_REQUEST "beckon-request/1"
-#define BK_ALPN_AGENT "beckon-agent/1"
-#define BK_ALPN_JOIN "beckon-join/1"
 
 struct bk_serve;
 

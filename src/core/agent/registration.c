@@ -178,7 +178,7 @@ static void registered(struct bk_registration *r, const struct bk_now *now,
     r->attempt = 0;
     r->have_nonce = false;
     r->due = bk_time_add(now->mono, keepalive_delay(r));
-    if (answer->unix_s >= r->server_unix_s) {
+    if (answer->unix_s >= r->server_unix_s && answer->unix_s >= r->config.newest_unix_s) {
         r->server_unix_s = answer->unix_s;
         r->server_time_at = now->mono;
     }
@@ -396,4 +396,9 @@ uint64_t bk_registration_unix_s(const struct bk_registration *r, const struct bk
         return now->unix_s;
     }
     return r->server_unix_s + (now->mono - r->server_time_at) / BK_SECOND;
+}
+
+uint64_t bk_registration_server_unix_s(const struct bk_registration *r)
+{
+    return r->server_unix_s;
 }

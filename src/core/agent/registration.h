@@ -26,7 +26,8 @@ struct bk_registration_config {
     uint32_t generation;
     uint16_t epoch;
     uint8_t key[BK_KEY_BYTES];
-    uint32_t keepalive_s; /* 0: BK_AGENT_KEEPALIVE_S */
+    uint32_t keepalive_s;   /* 0: BK_AGENT_KEEPALIVE_S */
+    uint64_t newest_unix_s; /* newest server time of earlier runs; an older one is not believed */
 };
 
 enum bk_registration_event_type {
@@ -116,5 +117,8 @@ bool bk_registration_sent_lately(const struct bk_registration *r, const struct b
 /* Seconds since 1970 for judging freshness: the host's clock, or, where it is not to be trusted
  * (now->unix_s is 0), the newest authenticated server time carried on; 0 if there is neither. */
 uint64_t bk_registration_unix_s(const struct bk_registration *r, const struct bk_now *now);
+
+/* The newest authenticated server time of this run, 0 if none: for the shell to keep. */
+uint64_t bk_registration_server_unix_s(const struct bk_registration *r);
 
 #endif

@@ -17,6 +17,8 @@ static void refused(struct bk_requester *r, const struct bk_stun *m, struct bk_r
             failure = BK_FAIL_UNKNOWN_DEVICE;
         } else if (code == BK_CODE_REVOKED) {
             failure = BK_FAIL_REVOKED;
+        } else if (code == BK_CODE_FORBIDDEN) {
+            failure = BK_FAIL_USER_REVOKED;
         } else if (code == BK_CODE_OFFLINE) {
             failure = BK_FAIL_OFFLINE;
         } else if (code == BK_CODE_OVERLOADED) {

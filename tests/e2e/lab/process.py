@@ -12,6 +12,8 @@ import subprocess
 import threading
 import time
 
+from . import sanitizer
+
 PR_SET_PDEATHSIG = 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -69,6 +71,7 @@ class Process:
     def _read(self, stream):
         for raw in stream:
             line = raw.decode("utf-8", "replace").rstrip("\n")
+            sanitizer.look_at_line(self.name, line)
             with self._changed:
                 self.lines.append(line)
                 if self._log:
@@ -122,6 +125,7 @@ class Process:
 
     def _collect(self):
         """Takes in the last words. A child that outlives the program may hold its output open."""
+        sanitizer.look_at_status(self.name, self.popen.returncode)
         deadline = time.monotonic() + 1
         for reader in self._readers:
             reader.join(max(0, deadline - time.monotonic()))
@@ -173,6 +177,10 @@ def run(argv, env=None, input=None, timeout=30.0, cwd=None, check=True, text=Tru
     except subprocess.TimeoutExpired as e:
         raise Timeout(f"{' '.join(argv)}: not ended after {timeout} s; said {e.stdout!r} {e.stderr!r}") from None
     finished = Finished(done.returncode, done.stdout, done.stderr, time.monotonic() - start)
+    err = done.stderr if text else done.stderr.decode("utf-8", "replace")
+    for line in err.splitlines():
+        sanitizer.look_at_line(" ".join(argv), line)
+    sanitizer.look_at_status(" ".join(argv), done.returncode)
     if check and finished.status != 0:
         raise AssertionError(f"{' '.join(argv)}: status {finished.status}\n{finished.out}{finished.err}")
     return finished

@@ -1,4 +1,4 @@
-#include "bin/beckond/ready.h"
+#include "bin/common/ready.h"
 
 #include <stddef.h>
 #include <stdio.h>

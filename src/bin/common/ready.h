@@ -1,6 +1,6 @@
 /* Telling whoever started us that we serve: a line on standard output, and systemd's notification. */
-#ifndef BK_BECKOND_READY_H
-#define BK_BECKOND_READY_H
+#ifndef BK_BIN_COMMON_READY_H
+#define BK_BIN_COMMON_READY_H
 
 #include "base/err.h"
 

@@ -1,0 +1,10 @@
+/* The protocol names (ALPN, RFC 7301) of our TLS connections: each says which role speaks. */
+#ifndef BK_WIRE_ALPN_H
+#define BK_WIRE_ALPN_H
+
+#define BK_ALPN_REQUEST "beckon-request/1" /* requester to server: a user's certificate */
+#define BK_ALPN_AGENT "beckon-agent/1"     /* agent to server: a device's certificate */
+#define BK_ALPN_JOIN "beckon-join/1"       /* enrolment: no certificate yet */
+#define BK_ALPN_CALL "beckon-call/1"       /* end to end, agent to requester */
+
+#endif
