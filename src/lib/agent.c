@@ -41,6 +41,8 @@ struct beckon_agent {
     struct bk_registration registration;
     struct bk_admission admission;
     struct bk_addr server, observed;
+    size_t turn;            /* which of the server's addresses is in use */
+    bool unanswered;        /* no registration stood since that one was taken */
     bool was_registered;
     uint64_t stored_unix_s;     /* what DIR/clock says */
     struct event_base *base;
@@ -55,9 +57,17 @@ struct beckon_agent {
 
 static void child_end(struct child *child)
 {
+    struct beckon_agent *a = child->agent;
+    int how;
+
     event_free(child->event);
     close(child->channel);
-    bk_child_reap(child->pid);
+    how = bk_child_reap(child->pid);
+    if (how == BK_CHILD_NOT_STARTED) {
+        bk_log(a->log, a->ctx, 0, "%s cannot be started; install the package again", a->call_program);
+    } else if (how < 0) {
+        bk_log(a->log, a->ctx, 0, "a call's process was ended by signal %d", -how);
+    }
     *child = (struct child){0};
 }
 
@@ -123,7 +133,7 @@ static bool child_begin(struct beckon_agent *a, struct child *child)
             event_free(child->event);
         }
         close(child->channel);
-        bk_child_reap(child->pid);
+        (void)bk_child_reap(child->pid);
         *child = (struct child){0};
         return false;
     }
@@ -171,8 +181,12 @@ static void on_resolved(void *ctx, enum bk_err err, const struct bk_addr *addrs,
         tell(a, BK_REGISTRATION_UNRESOLVED, NULL, BK_SLICE_EMPTY);
         return;
     }
-    a->server = addrs[0];
-    tell(a, BK_REGISTRATION_RESOLVED, &addrs[0], BK_SLICE_EMPTY);
+    if (a->unanswered) {
+        a->turn++; /* a name with several addresses: the next one may be better */
+    }
+    a->unanswered = true;
+    a->server = addrs[a->turn % n];
+    tell(a, BK_REGISTRATION_RESOLVED, &a->server, BK_SLICE_EMPTY);
 }
 
 static void resolve(struct beckon_agent *a)
@@ -204,6 +218,7 @@ static void registered(struct beckon_agent *a, const struct bk_addr *observed)
     char text[BK_ADDR_TEXT_BYTES];
 
     a->observed = *observed;
+    a->unanswered = false;
     bk_addr_format(observed, text);
     bk_log(a->log, a->ctx, 1, "registered; the server sees %s", text);
     if (!a->was_registered && a->registered != NULL) {

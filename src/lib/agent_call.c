@@ -18,6 +18,19 @@
 
 static void carry_out(struct bk_call_part *p);
 
+/* What carrying out has brought about by itself, and the end of a turn. */
+static void finish_turn(struct bk_call_part *p, const struct bk_now *now)
+{
+    for (size_t i = 0; i < p->n_later && !p->ended; i++) {
+        struct bk_call_event next = p->later[i];
+
+        bk_call_input(p->core, now, &next, &p->out);
+        carry_out(p);
+    }
+    p->n_later = 0;
+    p->busy = false;
+}
+
 void bk_call_part_tell(struct bk_call_part *p, const struct bk_call_event *event)
 {
     struct bk_now now = bk_now_sample();
@@ -35,14 +48,7 @@ void bk_call_part_tell(struct bk_call_part *p, const struct bk_call_event *event
         bk_call_input(p->core, &now, event, &p->out);
         carry_out(p);
     }
-    for (size_t i = 0; i < p->n_later && !p->ended; i++) {
-        struct bk_call_event next = p->later[i];
-
-        bk_call_input(p->core, &now, &next, &p->out);
-        carry_out(p);
-    }
-    p->n_later = 0;
-    p->busy = false;
+    finish_turn(p, &now);
 }
 
 void bk_call_part_tell_index(struct bk_call_part *p, enum bk_call_event_type type, size_t index)
@@ -174,8 +180,6 @@ static const char *end_text(enum bk_call_end reason)
 
 static void end(struct bk_call_part *p, enum bk_call_end reason)
 {
-    const struct bk_call_request *request = bk_call_opened(p->core);
-    char service[BK_NAME_MAX_BYTES + 1] = "-";
     char user[BK_NAME_MAX_BYTES + 1] = "-";
 
     if (p->ended) {
@@ -183,14 +187,11 @@ static void end(struct bk_call_part *p, enum bk_call_end reason)
     }
     p->ended = true;
     p->reason = reason;
-    if (request != NULL) {
-        (void)bk_slice_to_text(request->service, service, sizeof service);
-    }
     if (bk_call_user(p->core).n > 0) {
         (void)bk_slice_to_text(bk_call_user(p->core), user, sizeof user);
     }
-    bk_log(p->log, p->ctx, 0, "audit call user=%s service=%s result=%s", user, service,
-           end_text(reason));
+    bk_log(p->log, p->ctx, 0, "audit call user=%s service=%s result=%s", user,
+           p->service[0] == '\0' ? "-" : p->service, end_text(reason));
     for (size_t i = 0; i < BK_CANDIDATES_MAX; i++) {
         bk_call_part_drop(&p->dials[i]);
     }
@@ -201,8 +202,10 @@ static void end(struct bk_call_part *p, enum bk_call_end reason)
     }
 }
 
+/* Who called for what: the core forgets the request when the call ends. */
 static void serve_as(struct bk_call_part *p)
 {
+    (void)bk_slice_to_text(bk_call_opened(p->core)->service, p->service, sizeof p->service);
     if (!bk_slice_to_text(bk_call_user(p->core), p->serve.caller, sizeof p->serve.caller) ||
         p->serve.caller[0] == '\0') {
         memcpy(p->serve.caller, "caller", sizeof "caller");
@@ -267,7 +270,7 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
         p->busy = true;
         bk_call_timer(p->core, &now, &p->out);
         carry_out(p);
-        p->busy = false;
+        finish_turn(p, &now);
     }
 }
 

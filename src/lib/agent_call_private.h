@@ -40,6 +40,7 @@ struct bk_call_part {
     struct bk_conn *server_conn;
     struct bk_call_dial dials[BK_CANDIDATES_MAX];
     struct bk_serve serve;
+    char service[BK_NAME_MAX_BYTES + 1];    /* that the accepted request named; empty: none */
     bool ended;
     enum bk_call_end reason;
     bool busy;                              /* `out` is being carried out */

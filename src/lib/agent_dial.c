@@ -6,6 +6,9 @@
 
 void bk_call_part_drop(struct bk_call_dial *d)
 {
+    if (d->picked) {
+        bk_serve_cancel(&d->part->serve); /* streams end without a word below */
+    }
     bk_conn_free(d->conn);
     bk_h2_free(d->h2);
     d->conn = NULL;

@@ -125,6 +125,7 @@ enum beckon_status beckon_agent_join(const char *state_dir, const char *token,
         bk_enrolled_fini(&enrolled);
     }
     bk_wipe(&pair, sizeof pair);
+    bk_wipe(&enrolment.token, sizeof enrolment.token);
     EVP_PKEY_free(enrolment.key);
     return status;
 }

@@ -25,10 +25,10 @@ static void become(char *const argv[], int channel)
     if (channel == BK_CHANNEL_FD) {
         fcntl(channel, F_SETFD, 0); /* dup2 onto itself would leave close-on-exec set */
     } else if (dup2(channel, BK_CHANNEL_FD) < 0) {
-        _exit(127);
+        _exit(BK_CHILD_NOT_STARTED);
     }
     execv(argv[0], argv);
-    _exit(127);
+    _exit(BK_CHILD_NOT_STARTED);
 }
 
 enum bk_err bk_child_start(char *const argv[], pid_t *pid, int *channel)
@@ -56,8 +56,9 @@ enum bk_err bk_child_start(char *const argv[], pid_t *pid, int *channel)
     return BK_OK;
 }
 
-void bk_child_reap(pid_t pid)
+int bk_child_reap(pid_t pid)
 {
+    int status = 0;
     int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
 
     if (pidfd >= 0) {
@@ -68,6 +69,7 @@ void bk_child_reap(pid_t pid)
         }
         close(pidfd);
     }
-    while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) {
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
+    return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }

@@ -149,6 +149,7 @@ enum beckon_status beckon_client_join(const char *state_dir, const char *token,
         }
         bk_enrolled_fini(&enrolled);
     }
+    bk_wipe(&enrolment.token, sizeof enrolment.token);
     EVP_PKEY_free(enrolment.key);
     return status;
 }

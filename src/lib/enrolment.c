@@ -24,6 +24,7 @@ struct exchange {
     struct bk_enrolled *out;
     struct beckon_error *error;
     enum beckon_status status;
+    bool finished;              /* `status` is settled, whatever the connection still brings */
     struct event_base *base;
     struct bk_resolver *resolver;
     struct bk_tls *tls;
@@ -81,6 +82,7 @@ enum beckon_status bk_join_key(const char *dir, const char *name, EVP_PKEY **out
 
 static void finish(struct exchange *x, enum beckon_status status)
 {
+    x->finished = true;
     x->status = status;
     event_base_loopbreak(x->base);
 }
@@ -168,6 +170,9 @@ static void on_message(void *ctx, struct bk_conn *conn, struct bk_slice frame)
     uint16_t code;
 
     (void)conn;
+    if (x->finished) {
+        return;
+    }
     if (bk_stun_read(frame, &m) != BK_OK || m.method != BK_METHOD_ENROL) {
         finish(x, bk_fail(x->error, BECKON_FAILED, "the server answered something else than asked"));
     } else if (m.cls == BK_STUN_SUCCESS) {
@@ -182,8 +187,11 @@ static void on_closed(void *ctx, struct bk_conn *conn, const struct bk_conn_clos
     struct exchange *x = ctx;
 
     (void)conn;
-    finish(x, bk_fail(x->error, BECKON_SERVER_DOWN, "server %s port %u: %s; check that it runs and is reachable",
-                      x->enrolment->token.host, (unsigned)x->enrolment->token.port, why->text));
+    if (!x->finished) {
+        finish(x, bk_fail(x->error, BECKON_SERVER_DOWN,
+                          "server %s port %u: %s; check that it runs and is reachable",
+                          x->enrolment->token.host, (unsigned)x->enrolment->token.port, why->text));
+    }
 }
 
 static void on_resolved(void *ctx, enum bk_err err, const struct bk_addr *addrs, size_t n,

@@ -7,6 +7,16 @@ enum {
     LOG_LINE_BYTES = 1024,
 };
 
+/* One line, whatever was put into it: file names and configuration may hold control characters. */
+static void one_line(char *text)
+{
+    for (; *text != '\0'; text++) {
+        if ((unsigned char)*text < ' ' || *text == 0x7F) {
+            *text = '?';
+        }
+    }
+}
+
 enum beckon_status bk_fail(struct beckon_error *error, enum beckon_status status, const char *format, ...)
 {
     if (error != NULL) {
@@ -15,6 +25,7 @@ enum beckon_status bk_fail(struct beckon_error *error, enum beckon_status status
         va_start(args, format);
         vsnprintf(error->text, sizeof error->text, format, args);
         va_end(args);
+        one_line(error->text);
         error->status = status;
     }
     return status;
@@ -31,6 +42,7 @@ void bk_log(beckon_log log, void *ctx, int level, const char *format, ...)
     va_start(args, format);
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
+    one_line(line);
     log(ctx, level, line);
 }
 

@@ -8,14 +8,33 @@
 #include "lib/fail.h"
 
 enum {
-    WRONG_BYTES = 160,
+    WRONG_BYTES = 240,
+    LINE_BYTES = 199, /* inih's buffer holds no more, and it takes the rest for a line of its own */
 };
 
 struct reading {
     bk_ini_key take;
     void *ctx;
     char wrong[WRONG_BYTES]; /* what is wrong with the first bad key; empty: nothing yet */
+    FILE *file;
+    int lines;
+    bool cut;                /* line number `lines` was too long */
 };
+
+/* fgets for inih, which ends at a line that does not fit. */
+static char *next_line(char *out, int cap, void *user)
+{
+    struct reading *reading = user;
+    size_t n;
+
+    if (reading->cut || fgets(out, cap, reading->file) == NULL) {
+        return NULL;
+    }
+    reading->lines++;
+    n = strlen(out);
+    reading->cut = n + 1 == (size_t)cap && out[n - 1] != '\n';
+    return reading->cut ? NULL : out;
+}
 
 /* inih calls this per key and keeps the number of the first line for which it returns 0. */
 static int on_key(void *user, const char *section, const char *key, const char *value)
@@ -30,23 +49,31 @@ static int on_key(void *user, const char *section, const char *key, const char *
     if (wrong == NULL) {
         return 1;
     }
-    snprintf(reading->wrong, sizeof reading->wrong, "\"%.40s\" in [%.40s]: %.60s", key, section, wrong);
+    snprintf(reading->wrong, sizeof reading->wrong, "\"%.40s\" in [%.40s]: %.100s", key, section, wrong);
     return 0;
 }
 
 enum beckon_status bk_ini_read(const char *path, bk_ini_key take, void *ctx,
                                struct beckon_error *error)
 {
-    struct reading reading = {.take = take, .ctx = ctx};
-    FILE *file = fopen(path, "re");
+    struct reading reading = {.take = take, .ctx = ctx, .file = fopen(path, "re")};
+    bool unreadable;
     int line;
 
-    if (file == NULL) {
+    if (reading.file == NULL) {
         return bk_fail(error, errno == ENOENT ? BECKON_NOT_JOINED : BECKON_FAILED, "%s: %s", path,
                        strerror(errno));
     }
-    line = ini_parse_file(file, on_key, &reading);
-    fclose(file);
+    line = ini_parse_stream(next_line, &reading, on_key, &reading);
+    unreadable = ferror(reading.file) != 0;
+    fclose(reading.file);
+    if (unreadable || line < 0) {
+        return bk_fail(error, BECKON_FAILED, "%s cannot be read; is it a file?", path);
+    }
+    if (line == 0 && reading.cut) {
+        return bk_fail(error, BECKON_BAD_CONFIG, "%s:%d: the line is longer than %d bytes; shorten it",
+                       path, reading.lines, LINE_BYTES - 1);
+    }
     if (line == 0) {
         return BECKON_OK;
     }

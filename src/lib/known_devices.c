@@ -80,8 +80,10 @@ static enum beckon_status load(const char *dir, uint8_t **buf, size_t *n, struct
     }
     free(*buf);
     *buf = NULL;
-    return bk_fail(error, BECKON_BAD_CONFIG, "%s/%s cannot be read (%s)", dir, file_known,
-                   bk_err_text(err));
+    return bk_fail(error, BECKON_BAD_CONFIG,
+                   err == BK_E_NOSPACE ? "%s/%s is larger than 64 KiB; remove devices from it"
+                                       : "%s/%s cannot be read; check its owner and mode",
+                   dir, file_known);
 }
 
 enum beckon_status bk_known_find(const char *dir, uint64_t equipment_id, bool *found,
@@ -123,7 +125,11 @@ static enum beckon_status append(const char *dir, uint8_t *buf, size_t n, uint64
     bk_write_u8(&w, ' ');
     bk_write_bytes(&w, bk_slice_text(text));
     bk_write_u8(&w, '\n');
-    if (w.err != BK_OK || bk_file_write(dir, file_known, bk_writer_bytes(&w)) != BK_OK) {
+    if (w.err != BK_OK) {
+        return bk_fail(error, BECKON_BAD_CONFIG, "%s/%s is full (64 KiB); remove devices from it", dir,
+                       file_known);
+    }
+    if (bk_file_write(dir, file_known, bk_writer_bytes(&w)) != BK_OK) {
         return bk_fail(error, BECKON_FAILED, "%s/%s cannot be written; check owner and space", dir,
                        file_known);
     }

@@ -32,12 +32,30 @@ void bk_outgoing_settle(struct bk_outgoing *c)
     }
 }
 
+/* What carrying out has brought about by itself, and the end of a turn. `c` may be gone afterwards. */
+static void finish_turn(struct bk_outgoing *c, const struct bk_now *now)
+{
+    for (size_t i = 0; i < c->n_later && !c->over; i++) {
+        struct bk_requester_event next = c->later[i];
+
+        bk_requester_input(c->core, now, &next, &c->out);
+        carry_out(c);
+    }
+    c->n_later = 0;
+    bk_wipe(c->password, sizeof c->password);
+    c->busy = false;
+    bk_outgoing_settle(c);
+}
+
 /* Hands an event to the core and carries out what it wants; what that brings about by itself waits its
  * turn. `c` may be gone afterwards. */
 void bk_outgoing_tell(struct bk_outgoing *c, const struct bk_requester_event *event)
 {
     struct bk_now now = bk_now_sample();
 
+    if (c->busy && c->over) {
+        return; /* the end is being told: connections may still say something before they are freed */
+    }
     if (c->busy) {
         assert(c->n_later < BK_OUTGOING_LATER_MAX);
         c->later[c->n_later++] = *event;
@@ -48,16 +66,7 @@ void bk_outgoing_tell(struct bk_outgoing *c, const struct bk_requester_event *ev
         bk_requester_input(c->core, &now, event, &c->out);
         carry_out(c);
     }
-    for (size_t i = 0; i < c->n_later && !c->over; i++) {
-        struct bk_requester_event next = c->later[i];
-
-        bk_requester_input(c->core, &now, &next, &c->out);
-        carry_out(c);
-    }
-    c->n_later = 0;
-    bk_wipe(c->password, sizeof c->password);
-    c->busy = false;
-    bk_outgoing_settle(c);
+    finish_turn(c, &now);
 }
 
 void bk_outgoing_tell_type(struct bk_outgoing *c, enum bk_requester_event_type type)
@@ -173,11 +182,15 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
     if (c->over) {
         return;
     }
+    if (!c->begun) {
+        c->begun = true;
+        bk_outgoing_tell_type(c, BK_REQUESTER_START);
+        return;
+    }
     c->busy = true;
     bk_requester_timer(c->core, &now, &c->out);
     carry_out(c);
-    c->busy = false;
-    bk_outgoing_settle(c);
+    finish_turn(c, &now);
 }
 
 /* ---- beginning and end ---- */
@@ -257,7 +270,7 @@ enum beckon_status bk_outgoing_new(struct beckon_client *client, const char *dev
         return status;
     }
     *out = c;
-    bk_outgoing_tell_type(c, BK_REQUESTER_START);
+    event_active(c->timer, EV_TIMEOUT, 0); /* START from the loop: it may fail at once */
     return BECKON_OK;
 }
 

@@ -43,7 +43,7 @@ void bk_outgoing_ask_password(struct bk_outgoing *c)
     n = options->password == NULL
             ? -1
             : options->password(options->ctx, device, c->password, sizeof c->password);
-    if (n < 0 || (size_t)n > sizeof c->password) {
+    if (n <= 0 || (size_t)n > sizeof c->password) {
         bk_outgoing_fail(c, BECKON_REFUSED, "a password is needed; give --password-file or BECKON_PASSWORD");
         return;
     }

@@ -49,6 +49,7 @@ struct bk_outgoing {
     uint64_t last_session;
     struct bk_outgoing_waiting waiting[BK_OUTGOING_SESSIONS_MAX];
     struct bk_h2 *session;
+    bool begun;                 /* the core has had its START */
     bool busy;                  /* `out` is being carried out */
     size_t n_later;
     struct bk_requester_event later[BK_OUTGOING_LATER_MAX];

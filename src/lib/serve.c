@@ -12,22 +12,42 @@ enum {
 };
 
 /* A stream whose service is being connected to. */
-struct joining {
+struct bk_serve_joining {
     struct bk_serve *serve;
     struct bk_h2_stream *stream;
     struct bk_target *target;
     const struct bk_service *service;
+    struct bk_serve_joining *next, **link; /* of bk_serve.joining */
 };
+
+static void joining_add(struct bk_serve_joining *j)
+{
+    j->link = &j->serve->joining;
+    j->next = *j->link;
+    *j->link = j;
+    if (j->next != NULL) {
+        j->next->link = &j->next;
+    }
+}
+
+static void joining_free(struct bk_serve_joining *j)
+{
+    *j->link = j->next;
+    if (j->next != NULL) {
+        j->next->link = j->link;
+    }
+    free(j);
+}
 
 static void on_target(void *ctx, int fd, int why)
 {
-    struct joining *j = ctx;
+    struct bk_serve_joining *j = ctx;
     struct bk_h2_stream *stream = j->stream;
     struct bk_serve *serve = j->serve;
     const struct bk_service *service = j->service;
 
     bk_h2_stream_set_owner(stream, NULL);
-    free(j);
+    joining_free(j);
     if (fd < 0) {
         bk_log(serve->log, serve->ctx, 0, "service %s: %s", service->name, strerror(why));
         bk_h2_refuse(stream, STATUS_NO_ANSWER);
@@ -53,7 +73,7 @@ static const struct bk_service *named(const struct bk_agent_config *config, cons
 void bk_serve_request(struct bk_serve *serve, struct bk_h2_stream *stream, const char *authority)
 {
     const struct bk_service *service = named(serve->config, authority);
-    struct joining *j;
+    struct bk_serve_joining *j;
 
     if (service == NULL) {
         bk_h2_refuse(stream, STATUS_NO_SERVICE);
@@ -64,25 +84,34 @@ void bk_serve_request(struct bk_serve *serve, struct bk_h2_stream *stream, const
         bk_h2_refuse(stream, STATUS_NO_MEMORY);
         return;
     }
-    *j = (struct joining){.serve = serve, .stream = stream, .service = service};
+    *j = (struct bk_serve_joining){.serve = serve, .stream = stream, .service = service};
     if (bk_target_connect(serve->base, serve->resolver, service, on_target, j, &j->target) != BK_OK) {
         free(j);
         bk_h2_refuse(stream, STATUS_NO_MEMORY);
         return;
     }
+    joining_add(j);
     bk_h2_stream_set_owner(stream, j);
 }
 
 void bk_serve_finished(struct bk_serve *serve, struct bk_h2_stream *stream,
                        const struct bk_h2_outcome *outcome)
 {
-    struct joining *j = bk_h2_stream_owner(stream);
+    struct bk_serve_joining *j = bk_h2_stream_owner(stream);
 
     if (j != NULL) { /* the caller left before the service answered */
         bk_target_cancel(j->target);
-        free(j);
+        joining_free(j);
     }
     bk_log(serve->log, serve->ctx, 1, "a stream of %s ended; %llu bytes to it, %llu from it",
            serve->caller, (unsigned long long)outcome->sent_bytes,
            (unsigned long long)outcome->received_bytes);
+}
+
+void bk_serve_cancel(struct bk_serve *serve)
+{
+    while (serve->joining != NULL) {
+        bk_target_cancel(serve->joining->target);
+        joining_free(serve->joining);
+    }
 }

@@ -8,6 +8,9 @@
 #include "lib/target.h"
 #include "net/h2.h"
 
+struct bk_serve_joining;
+
+/* Zero what is not listed by the owner. */
 struct bk_serve {
     struct event_base *base;
     struct bk_resolver *resolver;
@@ -15,11 +18,14 @@ struct bk_serve {
     beckon_log log;
     void *ctx;
     char caller[BK_NAME_MAX_BYTES + 1]; /* for the log */
+    struct bk_serve_joining *joining;   /* streams whose service has not answered yet */
 };
 
 /* For bk_h2_callbacks.request and .finished; both want the bk_serve of the session. */
 void bk_serve_request(struct bk_serve *serve, struct bk_h2_stream *stream, const char *authority);
 void bk_serve_finished(struct bk_serve *serve, struct bk_h2_stream *stream,
                        const struct bk_h2_outcome *outcome);
+/* Before the session is freed with streams on it: forgets those that wait for their service. */
+void bk_serve_cancel(struct bk_serve *serve);
 
 #endif

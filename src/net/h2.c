@@ -311,6 +311,7 @@ BK_NODISCARD enum bk_err bk_h2_new(struct event_base *base, SSL *ssl,
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* in tests it is no TCP */
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
     (void)SSL_set_mode(ssl, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_AUTO_RETRY);
+    (void)SSL_clear_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE); /* a frame goes out whole */
     enum bk_err err = start_events(h);
     err = err == BK_OK ? bk_h2_bio_set(ssl, &h->bio) : err;
     err = err == BK_OK ? bk_h2_make_nghttp2(h) : err;

@@ -65,7 +65,6 @@ static int password_from_file(const char *path, char *out, size_t cap)
     int n;
 
     if (fd < 0) {
-        fprintf(stderr, "%s: %s: %s\n", program, path, strerror(errno));
         return -1;
     }
     n = bk_secret_from_file(fd, out, cap);
@@ -137,7 +136,13 @@ enum beckon_status client_open(struct call_options *options, void (*ready)(void 
         .ctx = options,
     };
     struct beckon_error error;
-    enum beckon_status status = beckon_client_new(&client, out, &error);
+    enum beckon_status status;
+
+    if (options->password_file != NULL && access(options->password_file, R_OK) != 0) {
+        fprintf(stderr, "%s: --password-file %s: %s\n", program, options->password_file, strerror(errno));
+        return BECKON_FAILED;
+    }
+    status = beckon_client_new(&client, out, &error);
 
     if (status != BECKON_OK) {
         bk_report(program, &error);

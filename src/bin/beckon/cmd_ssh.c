@@ -54,10 +54,10 @@ static void put_option(struct text *t, const char *name, const char *value)
     }
 }
 
-/* "BECKON connect --state ... DEVICE ssh" */
+/* "BECKON connect --state ... DEVICE ssh"; ssh itself puts "exec" before it. */
 static bool proxy_command(const struct call_options *options, const char *device, struct text *t)
 {
-    static const char prefix[] = "ProxyCommand=exec ";
+    static const char prefix[] = "ProxyCommand=";
     char self[PATH_BYTES];
     ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
 

@@ -157,6 +157,15 @@ class Namespace:
         """Lines of `ss` for TCP and UDP sockets, listening ones too."""
         return [line for line in self.run(["ss", "-Hnatup", *extra, *filter.split()]).out.splitlines() if line]
 
+    def programs(self):
+        """{pid: name} of what runs in the namespace."""
+        names = {}
+        for pid in map(int, run(["ip", "netns", "pids", self.name]).out.split()):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                with open(f"/proc/{pid}/cmdline", "rb") as f:
+                    names[pid] = os.path.basename(f.read().split(b"\0")[0].decode())
+        return names
+
     # -- links ------------------------------------------------------------------------------------
 
     def bridge(self, name):

@@ -4,9 +4,10 @@ It drops whatever comes unasked from the wide area network, in the input chain t
 router's own stack to answer, its tracking entry would stand in the way of later flows."""
 
 import uuid
+import xml.etree.ElementTree as ElementTree
 
 from .process import wait_until
-from .tables import flush_conntrack
+from .tables import flush_conntrack, nft_rules
 
 TABLE = "router"
 
@@ -48,12 +49,12 @@ _MINIUPNPD = """
 ext_ifname=wan0
 listening_ip=lan0
 http_port=36895
-enable_upnp=yes
-enable_natpmp=yes
+enable_upnp={igd}
+enable_natpmp={natpmp}
 secure_mode=no
 ipv6_disable=yes
 min_lifetime=1
-max_lifetime=86400
+max_lifetime={lease}
 clean_ruleset_interval=0
 uuid={uuid}
 upnp_table_name={table}
@@ -64,6 +65,10 @@ upnp_nat_postrouting_chain=upnp_postrouting
 allow 1024-65535 192.168.1.0/24 1024-65535
 deny 0-65535 0.0.0.0/0 0-65535
 """
+
+_ASK = """<?xml version="1.0"?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"
+s:encodingStyle="http://schemas.xmlsoap.org/soap/encoding/"><s:Body><u:GetGenericPortMappingEntry xmlns:u="{service}">
+<NewPortMappingIndex>{index}</NewPortMappingIndex></u:GetGenericPortMappingEntry></s:Body></s:Envelope>"""
 
 
 class Router:
@@ -94,15 +99,18 @@ class Router:
         self.ns.nft(_RULES.format(table=TABLE, dnat="\n".join(dnat), snat="\n".join(snat),
                                   forward="\n".join(forward)))
 
-    def start_upnp(self):
-        """UPnP-IGD, NAT-PMP and PCP, ready when it returns."""
+    def start_upnp(self, igd=True, natpmp=True, lease=86400):
+        """UPnP-IGD, or NAT-PMP and PCP, or all; ready when it returns. `lease`: NAT-PMP's and PCP's longest, in seconds."""
         assert self.upnp is None
         config = self.workdir / f"{self.ns.label}-miniupnpd.conf"
-        config.write_text(_MINIUPNPD.format(uuid=uuid.uuid4(), table=TABLE))
+        config.write_text(_MINIUPNPD.format(uuid=uuid.uuid4(), table=TABLE, lease=lease,
+                                            igd="yes" if igd else "no", natpmp="yes" if natpmp else "no"))
         self.upnp = self.ns.start(["miniupnpd", "-d", "-f", config,
                                    "-P", self.workdir / f"{self.ns.label}-miniupnpd.pid"])
-        self.ns.wait_listening(36895)
-        self.ns.wait_listening(5351, udp=True)
+        if igd:
+            self.ns.wait_listening(36895)
+        if natpmp:
+            self.ns.wait_listening(5351, udp=True)
 
     def stop_upnp(self):
         """Switched off, and its mappings gone."""
@@ -110,6 +118,28 @@ class Router:
             self.upnp.kill()  # told to end, it may take seconds over it
             self.upnp = None
             self.load()
+
+    def mappings(self):
+        """What miniupnpd has granted: (port outside, address, port inside), from the live rules."""
+        found = []
+        for rule in nft_rules(self.ns, "upnp_prerouting"):
+            port, = [e["match"]["right"] for e in rule["expr"]
+                     if "match" in e and e["match"]["left"].get("payload", {}).get("field") == "dport"]
+            dnat, = [e["dnat"] for e in rule["expr"] if "dnat" in e]
+            found.append((port, dnat["addr"], dnat["port"]))
+        return sorted(found)
+
+    def granted(self):
+        """[(port outside, description, seconds left)], as UPnP-IGD tells it (GetGenericPortMappingEntry)."""
+        service = "urn:schemas-upnp-org:service:WANIPConnection:1"
+        found = []
+        for index in range(len(self.mappings())):
+            answer = self.ns.run(["curl", "-sS", "-H", "Content-Type: text/xml", "-H",
+                                  f'SOAPAction: "{service}#GetGenericPortMappingEntry"', "--data-binary",
+                                  _ASK.format(service=service, index=index), "http://192.168.1.1:36895/ctl/IPConn"]).out
+            tree = {e.tag: e.text for e in ElementTree.fromstring(answer.strip("\0\n ")).iter()}
+            found.append((int(tree["NewExternalPort"]), tree["NewPortMappingDescription"], int(tree["NewLeaseDuration"])))
+        return found
 
     def reboot(self):
         """A power cut: every mapping is gone, and so is what miniupnpd had granted."""

@@ -54,7 +54,6 @@ static struct world {
     void (*serve)(struct bk_h2_stream *s, const char *authority);
 } w;
 
-
 static void too_late(evutil_socket_t fd, short what, void *arg)
 {
     (void)fd;
@@ -109,6 +108,8 @@ static SSL_CTX *make_ctx(const SSL_METHOD *method)
     SSL_CTX_set_min_proto_version(ctx, TLS1_3_VERSION);
     SSL_CTX_set_ciphersuites(ctx, "TLS_AES_128_GCM_SHA256");
     SSL_CTX_set_num_tickets(ctx, 0);
+    SSL_CTX_set_mode(ctx,
+                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_RELEASE_BUFFERS); /* as bk_tls does */
     assert_int_equal(SSL_CTX_use_certificate(ctx, cert), 1);
     assert_int_equal(SSL_CTX_use_PrivateKey(ctx, key), 1);
     X509_free(cert);

@@ -267,7 +267,8 @@ static void garbage_below_tls_ends_the_session(void **state)
 {
     (void)state;
     struct raw peer = raw_peer(&w.s, true, UINT32_MAX);
-    static const char record[] = "\x17\x03\x03\x00\x20" "0123456789abcdef0123456789abcdef";
+    static const char record[] = "\x17\x03\x03\x00\x20"
+                                 "0123456789abcdef0123456789abcdef";
     assert_int_equal(send(peer.fd, record, sizeof record - 1, 0), sizeof record - 1);
     RUN_UNTIL(w.s.ended);
     assert_int_equal(w.s.why, BK_E_MALFORMED);
@@ -289,7 +290,7 @@ struct client {
     struct raw raw;
     nghttp2_session *ng;
     struct event *ev;
-    int status[8];        /* by request, in order */
+    int status[8]; /* by request, in order */
     uint32_t closed[8];
     unsigned n_closed;
 };
@@ -382,8 +383,8 @@ static void connect_is_the_only_method(void **state)
     (void)state;
     struct client c;
     client_start(&c);
-    const nghttp2_nv get[] = {NV(":method", "GET"), NV(":scheme", "https"), NV(":authority", "ssh:1"),
-                              NV(":path", "/")};
+    const nghttp2_nv get[] = {NV(":method", "GET"), NV(":scheme", "https"),
+                              NV(":authority", "ssh:1"), NV(":path", "/")};
     nghttp2_submit_request(c.ng, NULL, get, 4, NULL, NULL);
     char name[2 * BK_H2_AUTHORITY_MAX_BYTES];
     memset(name, 'a', sizeof name - 1);

@@ -1,0 +1,126 @@
+/* Port mapping by NAT-PMP (RFC 6886), with libnatpmp. Waits in short steps, to be stopped in between. */
+#include "net/portmap_internal.h"
+
+#include <poll.h>
+#include <string.h>
+
+enum {
+    WAIT_MS = 3000, /* for one answer; libnatpmp repeats after 250, 500, 1000 ms */
+    UNMAP_MS = 1000,
+    STEP_MS = 50,
+};
+
+static const char *words(int error)
+{
+    switch (error) {
+    case NATPMP_ERR_CANNOTGETGATEWAY:
+        return "no default gateway";
+    case NATPMP_ERR_NOGATEWAYSUPPORT:
+    case NATPMP_ERR_RECVFROM:
+        return "the router does not speak it";
+    case NATPMP_TRYAGAIN:
+        return "no answer from the router";
+    case NATPMP_ERR_NOTAUTHORIZED:
+        return "the router does not allow mappings";
+    case NATPMP_ERR_NETWORKFAILURE:
+        return "router has no public address";
+    case NATPMP_ERR_OUTOFRESOURCES:
+        return "the router has no mapping to give";
+    case NATPMP_ERR_UNSUPPORTEDVERSION:
+    case NATPMP_ERR_UNSUPPORTEDOPCODE:
+        return "the router speaks another version";
+    default:
+        return "no request could be sent to the router";
+    }
+}
+
+/* The answer to the request that was just sent: 0, or libnatpmp's error. */
+static int await(struct portmap_job *job, natpmpresp_t *answer, uint64_t wait_ms, bool stoppable)
+{
+    bk_time until = bk_time_add(bk_portmap_clock(), wait_ms * BK_MS);
+    for (;;) {
+        int err = readnatpmpresponseorretry(&job->natpmp, answer);
+        if (err != NATPMP_TRYAGAIN) {
+            return err;
+        }
+        if (bk_portmap_clock() >= until || (stoppable && bk_portmap_stopping(job))) {
+            return NATPMP_TRYAGAIN;
+        }
+        struct pollfd in = {.fd = job->natpmp.s, .events = POLLIN};
+        (void)poll(&in, 1, STEP_MS);
+    }
+}
+
+static bool ask_address(struct portmap_job *job)
+{
+    natpmpresp_t answer;
+    int err = sendpublicaddressrequest(&job->natpmp);
+    err = err < 0 ? err : await(job, &answer, WAIT_MS, true);
+    if (err == 0 && answer.type != NATPMP_RESPTYPE_PUBLICADDRESS) {
+        err = NATPMP_TRYAGAIN;
+    }
+    if (err != 0) {
+        bk_portmap_say(job, words(err));
+        return false;
+    }
+    uint8_t ip[4];
+    memcpy(ip, &answer.pnu.publicaddress.addr, sizeof ip);
+    struct bk_addr addr = bk_addr_v4(ip[0], ip[1], ip[2], ip[3], 0);
+    return bk_portmap_take_address(job, &addr);
+}
+
+static bool find(struct portmap_job *job)
+{
+    in_addr_t gateway = 0;
+    memcpy(&gateway, job->gateway.ip + 12, sizeof gateway);
+    int err = initnatpmp(&job->natpmp, gateway != 0, gateway);
+    if (err != 0) {
+        bk_portmap_say(job, words(err));
+        return false;
+    }
+    job->natpmp_open = true;
+    return ask_address(job);
+}
+
+static bool map(struct portmap_job *job)
+{
+    if (job->held && !ask_address(job)) {
+        return false;
+    }
+    natpmpresp_t answer;
+    job->held = true; /* even if the answer is lost */
+    int err = sendnewportmappingrequest(&job->natpmp, NATPMP_PROTOCOL_TCP, job->local_port,
+                                        job->external_port, job->lease_wish_s);
+    err = err < 0 ? err : await(job, &answer, WAIT_MS, true);
+    if (err == 0 && (answer.type != NATPMP_RESPTYPE_TCPPORTMAPPING ||
+                     answer.pnu.newportmapping.privateport != job->local_port ||
+                     answer.pnu.newportmapping.mappedpublicport == 0)) {
+        err = NATPMP_TRYAGAIN;
+    }
+    if (err != 0) {
+        bk_portmap_say(job, words(err));
+        return false;
+    }
+    job->external_port = answer.pnu.newportmapping.mappedpublicport;
+    job->external.port = job->external_port;
+    job->lease_s = answer.pnu.newportmapping.lifetime;
+    return true;
+}
+
+static void unmap(struct portmap_job *job)
+{
+    natpmpresp_t answer;
+    if (sendnewportmappingrequest(&job->natpmp, NATPMP_PROTOCOL_TCP, job->local_port, 0, 0) > 0) {
+        (void)await(job, &answer, UNMAP_MS, false);
+    }
+}
+
+static void leave(struct portmap_job *job)
+{
+    if (job->natpmp_open) {
+        (void)closenatpmp(&job->natpmp);
+        job->natpmp_open = false;
+    }
+}
+
+const struct portmap_protocol bk_portmap_natpmp = {"NAT-PMP", find, map, unmap, leave};
