@@ -65,7 +65,7 @@ static void child_end(struct child *child)
     how = bk_child_reap(child->pid);
     if (how == BK_CHILD_NOT_STARTED) {
         bk_log(a->log, a->ctx, 0, "%s cannot be started; install the package again", a->call_program);
-    } else if (how < 0) {
+    } else if (how < 0 && how != -SIGTERM && how != -SIGINT && how != -SIGHUP) {
         bk_log(a->log, a->ctx, 0, "a call's process was ended by signal %d", -how);
     }
     *child = (struct child){0};

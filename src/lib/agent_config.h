@@ -25,7 +25,7 @@ enum bk_target_kind {
 struct bk_service {
     char name[BK_NAME_MAX_BYTES + 1];
     enum bk_target_kind kind;
-    char host[BK_TARGET_MAX_BYTES]; /* TCP: address literal; Unix: path */
+    char host[BK_TARGET_MAX_BYTES]; /* TCP: address literal or name; Unix: path */
     uint16_t port;
 };
 

@@ -92,22 +92,12 @@ static enum bk_err save(const char *dir, const struct bk_token *token, const str
 enum beckon_status beckon_agent_join(const char *state_dir, const char *token,
                                      struct beckon_error *error)
 {
-    struct bk_enrolment enrolment = {.device = true};
+    struct bk_enrolment enrolment;
     struct bk_enrolled enrolled;
     struct bk_box_pair pair;
-    enum beckon_status status = bk_token_check(token, BK_ROLE_DEVICE, &enrolment.token, error);
+    enum beckon_status status = bk_join_begin(state_dir, token, BK_ROLE_DEVICE, file_config, file_key,
+                                              &enrolment, error);
 
-    if (status != BECKON_OK) {
-        return status;
-    }
-    if (bk_file_exists(state_dir, file_config)) {
-        return bk_fail(error, BECKON_FAILED,
-                       "%s is joined already; give another --state, or remove it first", state_dir);
-    }
-    if (bk_seal_init() != BK_OK) {
-        return bk_fail(error, BECKON_FAILED, "libsodium cannot be used on this machine");
-    }
-    status = bk_join_key(state_dir, file_key, &enrolment.key, error);
     if (status != BECKON_OK) {
         return status;
     }

@@ -54,7 +54,8 @@ enum beckon_status bk_token_check(const char *text, enum bk_role role, struct bk
     return BECKON_OK;
 }
 
-enum beckon_status bk_join_key(const char *dir, const char *name, EVP_PKEY **out,
+/* The key in DIR/NAME, made if there is none. */
+static enum beckon_status join_key(const char *dir, const char *name, EVP_PKEY **out,
                                struct beckon_error *error)
 {
     char path[BK_PATH_BYTES];
@@ -78,6 +79,27 @@ enum beckon_status bk_join_key(const char *dir, const char *name, EVP_PKEY **out
                        bk_err_text(err));
     }
     return BECKON_OK;
+}
+
+enum beckon_status bk_join_begin(const char *dir, const char *token, enum bk_role role,
+                                 const char *marker, const char *key_name, struct bk_enrolment *out,
+                                 struct beckon_error *error)
+{
+    enum beckon_status status;
+
+    *out = (struct bk_enrolment){.device = role == BK_ROLE_DEVICE};
+    if (bk_seal_init() != BK_OK) {
+        return bk_fail(error, BECKON_FAILED, "libsodium cannot be used on this machine");
+    }
+    status = bk_token_check(token, role, &out->token, error);
+    if (status != BECKON_OK) {
+        return status;
+    }
+    if (bk_file_exists(dir, marker)) {
+        return bk_fail(error, BECKON_FAILED,
+                       "%s is joined already; give another --state, or remove it first", dir);
+    }
+    return join_key(dir, key_name, &out->key, error);
 }
 
 static void finish(struct exchange *x, enum beckon_status status)

@@ -35,9 +35,12 @@ enum beckon_status bk_enrol_run(const struct bk_enrolment *enrolment, struct bk_
                                 struct beckon_error *error);
 void bk_enrolled_fini(struct bk_enrolled *enrolled);
 
-/* The key in DIR/NAME, made and saved there if there is none: a join that was cut off may be repeated
- * with the same token because its key is the same. */
-enum beckon_status bk_join_key(const char *dir, const char *name, EVP_PKEY **out,
-                               struct beckon_error *error);
+/* What both kinds of joining begin with: the token is for that role, the directory is not joined yet
+ * (`marker` is the file that would say so), and our key is in DIR/`key_name`: made and saved if there is
+ * none, so that a join that was cut off may be repeated with the same token. `out->key` is the caller's to
+ * free. BAD_TOKEN, FAILED. */
+enum beckon_status bk_join_begin(const char *dir, const char *token, enum bk_role role,
+                                 const char *marker, const char *key_name, struct bk_enrolment *out,
+                                 struct beckon_error *error);
 
 #endif

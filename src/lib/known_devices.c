@@ -162,6 +162,9 @@ enum beckon_status beckon_client_pin(const char *state_dir, const char *text,
 {
     struct bk_uri uri;
 
+    if (bk_seal_init() != BK_OK) {
+        return bk_fail(error, BECKON_FAILED, "libsodium cannot be used on this machine");
+    }
     if (bk_uri_read(bk_slice_text(text), &uri) != BK_OK) {
         return bk_fail(error, BECKON_USAGE,
                        "\"%.80s\" is no beckon:// URI; take the line that \"beckon-agent uri\" printed",

@@ -9,15 +9,23 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "lib/loop.h"
 #include "net/sockaddr.h"
+
+enum {
+    ADDRS_MAX = 4, /* of a name: "localhost" has two, and the service may listen on one */
+};
 
 struct bk_target {
     struct event_base *base;
     bk_target_fn done;
     void *ctx;
     struct bk_resolve *question;
+    struct bk_addr addrs[ADDRS_MAX]; /* tried in turn */
+    size_t n_addrs, next_addr;
     int fd;
     struct event *event;
+    bk_time deadline;
     int failed;             /* errno that on_ready reports; 0: ask the socket */
 };
 
@@ -35,6 +43,8 @@ static void release(struct bk_target *t)
     free(t);
 }
 
+static bool try_next(struct bk_target *t);
+
 /* Connected, refused, timed out, or `failed` was set before: the one place that tells. */
 static void on_ready(evutil_socket_t unused, short what, void *ctx)
 {
@@ -51,6 +61,9 @@ static void on_ready(evutil_socket_t unused, short what, void *ctx)
     } else if (t->failed == 0) {
         (void)getsockopt(fd, SOL_SOCKET, SO_ERROR, &t->failed, &n);
     }
+    if (t->failed != 0 && t->failed != ETIMEDOUT && try_next(t)) {
+        return;
+    }
     why = t->failed;
     if (why == 0) {
         t->fd = -1;
@@ -61,15 +74,14 @@ static void on_ready(evutil_socket_t unused, short what, void *ctx)
 
 static enum bk_err await(struct bk_target *t)
 {
-    struct timeval limit = {.tv_sec = BK_TARGET_MS / 1000};
     bool failed = t->failed != 0;
+    uint64_t left = failed ? 0 : bk_time_left(bk_now_sample().mono, t->deadline);
+    struct timeval limit = {.tv_sec = (time_t)(left / BK_SECOND),
+                            .tv_usec = (suseconds_t)(left % BK_SECOND / 1000)};
 
     t->event = event_new(t->base, failed ? -1 : t->fd, failed ? 0 : EV_WRITE, on_ready, t);
     if (t->event == NULL) {
         return BK_E_NOMEM;
-    }
-    if (failed) {
-        limit = (struct timeval){0};
     }
     return event_add(t->event, &limit) == 0 ? BK_OK : BK_E_NOMEM;
 }
@@ -99,26 +111,49 @@ static void begin_unix(struct bk_target *t, const char *path)
     begin(t, (const struct sockaddr *)&un, sizeof un);
 }
 
-static void on_resolved(void *ctx, enum bk_err err, const struct bk_addr *addrs, size_t n,
-                        const char *text)
+/* Begins with the next address; false when there is none. */
+static bool try_next(struct bk_target *t)
 {
-    struct bk_target *t = ctx;
+    const struct bk_addr *addr = &t->addrs[t->next_addr];
     struct sockaddr_storage sa;
     socklen_t len;
 
-    (void)text;
-    t->question = NULL;
-    if (err != BK_OK || n == 0) {
-        t->failed = EHOSTUNREACH;
-    } else if (bk_sockaddr_write(&addrs[0], bk_sockaddr_family(&addrs[0]), &sa, &len) != BK_OK) {
+    if (t->next_addr == t->n_addrs) {
+        return false;
+    }
+    t->next_addr++;
+    if (t->event != NULL) {
+        event_free(t->event);
+        t->event = NULL;
+    }
+    if (t->fd >= 0) {
+        close(t->fd);
+        t->fd = -1;
+    }
+    t->failed = 0;
+    if (bk_sockaddr_write(addr, bk_sockaddr_family(addr), &sa, &len) != BK_OK) {
         t->failed = EAFNOSUPPORT;
     } else {
         begin(t, (const struct sockaddr *)&sa, len);
     }
     if (await(t) != BK_OK) {
         t->failed = ENOMEM;
-        on_ready(-1, 0, t);
+        return false;
     }
+    return true;
+}
+
+static void on_resolved(void *ctx, enum bk_err err, const struct bk_addr *addrs, size_t n,
+                        const char *text)
+{
+    struct bk_target *t = ctx;
+
+    (void)text;
+    t->question = NULL;
+    t->n_addrs = err != BK_OK ? 0 : n < ADDRS_MAX ? n : ADDRS_MAX;
+    memcpy(t->addrs, addrs, t->n_addrs * sizeof addrs[0]);
+    t->failed = EHOSTUNREACH; /* unless an address says otherwise */
+    on_ready(-1, 0, t);
 }
 
 enum bk_err bk_target_connect(struct event_base *base, struct bk_resolver *resolver,
@@ -132,6 +167,7 @@ enum bk_err bk_target_connect(struct event_base *base, struct bk_resolver *resol
         return BK_E_NOMEM;
     }
     *t = (struct bk_target){.base = base, .done = done, .ctx = ctx, .fd = -1};
+    t->deadline = bk_time_add(bk_now_sample().mono, BK_TARGET_MS * BK_MS);
     if (service->kind == BK_TARGET_UNIX) {
         begin_unix(t, service->host);
         err = await(t);

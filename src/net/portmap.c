@@ -374,19 +374,35 @@ BK_NODISCARD enum bk_err bk_portmap_new(struct event_base *base,
     return BK_OK;
 }
 
+/* True: the job's thread has nothing left to do but to return. */
+static bool await_over(struct portmap_shared *sh, size_t i, bk_time until)
+{
+    struct timespec ts = {.tv_sec = (time_t)(until / BK_SECOND),
+                          .tv_nsec = (long)(until % BK_SECOND)};
+    pthread_mutex_lock(&sh->lock);
+    for (int err = 0; !sh->reports[i].over && err != ETIMEDOUT;) {
+        err = pthread_cond_timedwait(&sh->changed, &sh->lock, &ts);
+    }
+    bool over = sh->reports[i].over;
+    pthread_mutex_unlock(&sh->lock);
+    return over;
+}
+
 void bk_portmap_free(struct bk_portmap *p)
 {
     if (p == NULL) {
         return;
     }
     stop_all(p);
-    struct timespec until;
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += BK_PORTMAP_FREE_MS / 1000;
+    bk_time until = bk_time_add(bk_portmap_clock(), BK_PORTMAP_FREE_MS * BK_MS);
     for (size_t i = 0; i < JOBS; i++) {
-        /* A thread that is stuck in a slow router's answer takes its mapping back by itself later. */
-        if (p->running[i] &&
-            pthread_clockjoin_np(p->threads[i], NULL, CLOCK_MONOTONIC, &until) != 0) {
+        if (!p->running[i]) {
+            continue;
+        }
+        if (await_over(p->shared, i, until)) {
+            pthread_join(p->threads[i], NULL);
+        } else {
+            /* Stuck in a slow router's answer: it takes its mapping back by itself later. */
             pthread_detach(p->threads[i]);
         }
     }

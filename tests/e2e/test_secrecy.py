@@ -23,6 +23,7 @@ import pytest
 
 from lab import REQUESTER, ROUTER_A, Beckon, Nginx, Sshd, stun, wait_until
 from lab.beckon import REPOSITORY
+from lab.pcap import streams
 
 CALLBACK = ("--listen", ":1600", "--advertise", f"{ROUTER_A}:5000")
 HUGE_BYTES = 1 << 34  # a sanitizer's shadow memory: sixteen terabytes, nothing of the program's in it
@@ -65,33 +66,6 @@ def _exactly(file, n):
             break
         data += piece
     return data
-
-
-def packets(path):
-    """The IPv4 packets of a capture of Ethernet frames."""
-    data = path.read_bytes()
-    assert data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1")
-    at = 24
-    while len(data) - at >= 16:
-        length = struct.unpack_from("<I", data, at + 8)[0]
-        frame = data[at + 16:at + 16 + length]
-        at += 16 + length
-        if frame[12:14] == b"\x08\x00":
-            yield frame[14:]
-
-
-def streams(path):
-    """What each TCP connection of a capture carried, each way, in order."""
-    pieces = collections.defaultdict(dict)
-    for ip in packets(path):
-        if ip[9] != 6:
-            continue
-        tcp = ip[(ip[0] & 15) * 4:struct.unpack_from("!H", ip, 2)[0]]
-        payload = tcp[(tcp[12] >> 4) * 4:]
-        sequence = struct.unpack_from("!I", tcp, 4)[0]
-        if payload and len(payload) > len(pieces[ip[12:20] + tcp[:4]].get(sequence, b"")):
-            pieces[ip[12:20] + tcp[:4]][sequence] = payload
-    return [b"".join(data for _, data in sorted(found.items())) for found in pieces.values()]
 
 
 def places(needles, haystacks):
