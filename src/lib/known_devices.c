@@ -6,6 +6,7 @@
 #include "lib/client_state.h"
 #include "lib/fail.h"
 #include "lib/files.h"
+#include "seal/seal.h"
 
 static const char file_known[] = "known_devices";
 
