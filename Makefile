@@ -15,7 +15,7 @@ all:
 demo:
 	@tools/install-packages build demo
 	@cmake --preset dev --log-level=WARNING >/dev/null
-	@cmake --build build/dev
+	@cmake --build build/dev --target programs
 	@BECKON_BIN="$(CURDIR)/build/dev/bin" $(PYTHON) tools/demo
 
 test:

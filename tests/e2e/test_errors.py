@@ -75,7 +75,7 @@ def nothing_left_behind(world):
                             if n in ours], 5, "no call runs any more")
     wait_until(lambda: not [s for s in world.net.requester.sockets() if "TIME-WAIT" not in s], 5,
                "the requester holds no socket")
-    wait_until(lambda: not [s for s in world.net.device.sockets("-t") if "TIME-WAIT" not in s], 5,
+    wait_until(lambda: not [s for s in world.net.device.sockets() if s.startswith("tcp") and "TIME-WAIT" not in s], 5,
                "the device holds no connection")
     assert not nft_rules(world.net.router_a.ns, "upnp_prerouting")
     after = sorted(os.listdir(world.alice.state)), sorted(os.listdir(world.device.state))

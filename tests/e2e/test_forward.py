@@ -167,7 +167,7 @@ def test_service_that_is_down_harms_no_other(forward, services):
         beside.sendall(b"before")
         assert beside.recv(10) == b"before"
         since = forward.process.position()
-        with forward.connect("nobody") as s, pytest.raises(ConnectionResetError):
+        with pytest.raises(ConnectionResetError), forward.connect("nobody") as s:
             s.recv(1)
         forward.process.wait_line("nobody", since=since)
         beside.sendall(b"after")

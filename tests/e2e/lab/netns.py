@@ -162,8 +162,7 @@ class Namespace:
         names = {}
         for pid in map(int, run(["ip", "netns", "pids", self.name]).out.split()):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-                with open(f"/proc/{pid}/cmdline", "rb") as f:
-                    names[pid] = os.path.basename(f.read().split(b"\0")[0].decode())
+                names[pid] = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
         return names
 
     # -- links ------------------------------------------------------------------------------------

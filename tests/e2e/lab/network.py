@@ -105,6 +105,18 @@ class ReferenceNetwork:
         ns.route("default", "192.168.1.1")
         return ns
 
+    def public_host(self, label, address):
+        """A machine with a public address of its own, on the wan."""
+        ns = self._namespace(label)
+        gateway = str(ipaddress.ip_network(f"{address}/24", strict=False)[1])
+        link = f"to-{label}"
+        veth(ns, "eth0", self.wan, link)
+        ns.address("eth0", f"{address}/24")
+        self.wan.address(link, f"{gateway}/24")
+        ns.route("default", gateway)
+        wait_until(lambda: ns.reachable(SERVER), 10, f"{label} reaches the server")
+        return ns
+
     def assert_sealed(self):
         for ns in self.namespaces:
             ns.assert_sealed(self.namespaces)

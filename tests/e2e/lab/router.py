@@ -54,7 +54,7 @@ enable_natpmp={natpmp}
 secure_mode=no
 ipv6_disable=yes
 min_lifetime=1
-max_lifetime={lease}
+max_lifetime=86400
 clean_ruleset_interval=0
 uuid={uuid}
 upnp_table_name={table}
@@ -99,11 +99,11 @@ class Router:
         self.ns.nft(_RULES.format(table=TABLE, dnat="\n".join(dnat), snat="\n".join(snat),
                                   forward="\n".join(forward)))
 
-    def start_upnp(self, igd=True, natpmp=True, lease=86400):
-        """UPnP-IGD, or NAT-PMP and PCP, or all; ready when it returns. `lease`: NAT-PMP's and PCP's longest, in seconds."""
+    def start_upnp(self, igd=True, natpmp=True):
+        """UPnP-IGD, or NAT-PMP and PCP, or all; ready when it returns."""
         assert self.upnp is None
         config = self.workdir / f"{self.ns.label}-miniupnpd.conf"
-        config.write_text(_MINIUPNPD.format(uuid=uuid.uuid4(), table=TABLE, lease=lease,
+        config.write_text(_MINIUPNPD.format(uuid=uuid.uuid4(), table=TABLE,
                                             igd="yes" if igd else "no", natpmp="yes" if natpmp else "no"))
         self.upnp = self.ns.start(["miniupnpd", "-d", "-f", config,
                                    "-P", self.workdir / f"{self.ns.label}-miniupnpd.pid"])

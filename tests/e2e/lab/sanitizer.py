@@ -12,7 +12,7 @@ import signal
 _REPORT = re.compile(
     r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer|UndefinedBehaviorSanitizer|runtime error:"
     r"|Assertion .*failed|\*\*\* (stack smashing|buffer overflow) detected"
-    r"|^(free|malloc|realloc|corrupted|double free|munmap_chunk)\b.*: (invalid|corrupt|aborting)")
+    r"|^(free|malloc|realloc|munmap_chunk)\(\): |^(double free or corruption|corrupted (size|double-linked))")
 _FATAL = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP}
 
 found = []
