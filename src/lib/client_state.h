@@ -21,12 +21,21 @@ enum beckon_status bk_client_state_read(const char *dir, struct bk_client_state 
                                         struct beckon_error *error);
 void bk_client_state_fini(struct bk_client_state *state);
 
-/* known_devices: one line a device, "EQUIPMENT-ID FINGERPRINT". BAD_CONFIG for a malformed file. */
+/* known_devices: one line a device, "EQUIPMENT-ID FINGERPRINT", and one a name by which a device was called,
+ * "NAME EQUIPMENT-ID": whose name it is the server says, and it could say another's the next time.
+ * BAD_CONFIG for a malformed file. */
 enum beckon_status bk_known_find(const char *dir, uint64_t equipment_id, bool *found,
                                  uint8_t pin[BK_PIN_BYTES], struct beckon_error *error);
 /* Adds a device; KEY_CHANGED if another fingerprint stands there. Written whole or not at all. */
 enum beckon_status bk_known_add(const char *dir, uint64_t equipment_id,
                                 const uint8_t pin[BK_PIN_BYTES], struct beckon_error *error);
+
+/* 0 for a name that is not there. */
+enum beckon_status bk_known_name(const char *dir, const char *name, uint64_t *equipment_id,
+                                 struct beckon_error *error);
+/* Adds a valid name that is not there. */
+enum beckon_status bk_known_add_name(const char *dir, const char *name, uint64_t equipment_id,
+                                     struct beckon_error *error);
 
 /* The advice that goes with BECKON_KEY_CHANGED. */
 enum beckon_status bk_key_changed(const char *dir, uint64_t equipment_id, struct beckon_error *error);

@@ -1,4 +1,5 @@
-/* Pins of devices (see client_state.h): trust at first contact, or taken from a beckon:// URI. */
+/* Pins and names of devices (see client_state.h): trust at first contact, or a pin taken from a beckon://
+ * URI. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -26,40 +27,74 @@ static bool next_line(struct bk_slice *text, struct bk_slice *line)
     return true;
 }
 
-/* "2133 FINGERPRINT" */
-static bool parse_line(struct bk_slice line, uint64_t *id, uint8_t pin[BK_PIN_BYTES])
+/* Takes the word before the only space of a line off its front. */
+static bool split(struct bk_slice line, struct bk_slice *first, struct bk_slice *second)
 {
     const uint8_t *space = memchr(line.p, ' ', line.n);
-    size_t n;
 
     if (space == NULL) {
         return false;
     }
-    n = (size_t)(space - line.p);
-    return bk_equipment_id_parse(bk_slice(line.p, n), id) == BK_OK &&
-           bk_pin_parse(bk_slice(space + 1, line.n - n - 1), pin) == BK_OK;
+    first->p = line.p;
+    first->n = (size_t)(space - line.p);
+    second->p = space + 1;
+    second->n = line.n - first->n - 1;
+    return true;
 }
 
-static enum beckon_status find_in(const char *dir, struct bk_slice text, uint64_t equipment_id,
-                                  bool *found, uint8_t pin[BK_PIN_BYTES], struct beckon_error *error)
+/* What is looked for, and what was found. */
+struct search {
+    uint64_t equipment_id; /* of a pin, or 0 */
+    struct bk_slice name;  /* of a device, or empty */
+    bool found;
+    uint8_t pin[BK_PIN_BYTES];
+    uint64_t named_id;
+};
+
+/* "2133 FINGERPRINT" or "lamp 2133"; of several that fit the first counts. */
+static bool take_line(struct bk_slice line, struct search *s)
 {
-    struct bk_slice line;
-    uint8_t seen[BK_PIN_BYTES];
+    struct bk_slice first, second;
+    uint8_t pin[BK_PIN_BYTES];
     uint64_t id;
 
-    *found = false;
+    if (!split(line, &first, &second)) {
+        return false;
+    }
+    if (bk_name_valid(first)) {
+        if (bk_equipment_id_parse(second, &id) != BK_OK) {
+            return false;
+        }
+        if (!s->found && bk_slice_equal(first, s->name)) {
+            s->named_id = id;
+            s->found = true;
+        }
+        return true;
+    }
+    if (bk_equipment_id_parse(first, &id) != BK_OK || bk_pin_parse(second, pin) != BK_OK) {
+        return false;
+    }
+    if (!s->found && id == s->equipment_id) {
+        memcpy(s->pin, pin, BK_PIN_BYTES);
+        s->found = true;
+    }
+    return true;
+}
+
+static enum beckon_status search(const char *dir, struct bk_slice text, struct search *s,
+                                 struct beckon_error *error)
+{
+    struct bk_slice line;
+
+    s->found = false;
     for (unsigned number = 1; next_line(&text, &line); number++) {
         if (line.n == 0 || line.p[0] == '#') {
             continue;
         }
-        if (!parse_line(line, &id, seen)) {
+        if (!take_line(line, s)) {
             return bk_fail(error, BECKON_BAD_CONFIG,
-                           "%s/%s:%u: not \"ID FINGERPRINT\"; correct or remove that line", dir,
-                           file_known, number);
-        }
-        if (id == equipment_id && !*found) {
-            memcpy(pin, seen, BK_PIN_BYTES);
-            *found = true;
+                           "%s/%s:%u: not \"ID FINGERPRINT\" or \"NAME ID\"; correct or remove that line",
+                           dir, file_known, number);
         }
     }
     return BECKON_OK;
@@ -87,17 +122,38 @@ static enum beckon_status load(const char *dir, uint8_t **buf, size_t *n, struct
                    dir, file_known);
 }
 
-enum beckon_status bk_known_find(const char *dir, uint64_t equipment_id, bool *found,
-                                 uint8_t pin[BK_PIN_BYTES], struct beckon_error *error)
+/* `search` in the file as it stands. */
+static enum beckon_status search_file(const char *dir, struct search *s, struct beckon_error *error)
 {
     uint8_t *buf;
     size_t n;
     enum beckon_status status = load(dir, &buf, &n, error);
 
     if (status == BECKON_OK) {
-        status = find_in(dir, bk_slice(buf, n), equipment_id, found, pin, error);
+        status = search(dir, bk_slice(buf, n), s, error);
     }
     free(buf);
+    return status;
+}
+
+enum beckon_status bk_known_find(const char *dir, uint64_t equipment_id, bool *found,
+                                 uint8_t pin[BK_PIN_BYTES], struct beckon_error *error)
+{
+    struct search s = {.equipment_id = equipment_id};
+    enum beckon_status status = search_file(dir, &s, error);
+
+    *found = status == BECKON_OK && s.found;
+    memcpy(pin, s.pin, BK_PIN_BYTES);
+    return status;
+}
+
+enum beckon_status bk_known_name(const char *dir, const char *name, uint64_t *equipment_id,
+                                 struct beckon_error *error)
+{
+    struct search s = {.name = bk_slice_text(name)};
+    enum beckon_status status = search_file(dir, &s, error);
+
+    *equipment_id = status == BECKON_OK && s.found ? s.named_id : 0;
     return status;
 }
 
@@ -110,21 +166,18 @@ enum beckon_status bk_key_changed(const char *dir, uint64_t equipment_id, struct
 }
 
 /* The file with one more line. */
-static enum beckon_status append(const char *dir, uint8_t *buf, size_t n, uint64_t equipment_id,
-                                 const uint8_t pin[BK_PIN_BYTES], struct beckon_error *error)
+static enum beckon_status append(const char *dir, uint8_t *buf, size_t n, const char *first,
+                                 const char *second, struct beckon_error *error)
 {
     struct bk_writer w = bk_writer(buf, BK_FILE_MAX_BYTES);
-    char id[21], text[BK_PIN_TEXT_BYTES];
 
     w.len = n;
     if (n > 0 && buf[n - 1] != '\n') {
         bk_write_u8(&w, '\n');
     }
-    bk_number_format(equipment_id, id);
-    bk_pin_format(pin, text);
-    bk_write_bytes(&w, bk_slice_text(id));
+    bk_write_bytes(&w, bk_slice_text(first));
     bk_write_u8(&w, ' ');
-    bk_write_bytes(&w, bk_slice_text(text));
+    bk_write_bytes(&w, bk_slice_text(second));
     bk_write_u8(&w, '\n');
     if (w.err != BK_OK) {
         return bk_fail(error, BECKON_BAD_CONFIG, "%s/%s is full (64 KiB); remove devices from it", dir,
@@ -140,19 +193,37 @@ static enum beckon_status append(const char *dir, uint8_t *buf, size_t n, uint64
 enum beckon_status bk_known_add(const char *dir, uint64_t equipment_id,
                                 const uint8_t pin[BK_PIN_BYTES], struct beckon_error *error)
 {
-    uint8_t known[BK_PIN_BYTES];
+    struct search s = {.equipment_id = equipment_id};
+    char id[21], text[BK_PIN_TEXT_BYTES];
     uint8_t *buf;
-    bool found;
     size_t n;
     enum beckon_status status = load(dir, &buf, &n, error);
 
     if (status == BECKON_OK) {
-        status = find_in(dir, bk_slice(buf, n), equipment_id, &found, known, error);
+        status = search(dir, bk_slice(buf, n), &s, error);
     }
-    if (status == BECKON_OK && !found) {
-        status = append(dir, buf, n, equipment_id, pin, error);
-    } else if (status == BECKON_OK && memcmp(known, pin, BK_PIN_BYTES) != 0) {
+    if (status == BECKON_OK && !s.found) {
+        bk_number_format(equipment_id, id);
+        bk_pin_format(pin, text);
+        status = append(dir, buf, n, id, text, error);
+    } else if (status == BECKON_OK && memcmp(s.pin, pin, BK_PIN_BYTES) != 0) {
         status = bk_key_changed(dir, equipment_id, error);
+    }
+    free(buf);
+    return status;
+}
+
+enum beckon_status bk_known_add_name(const char *dir, const char *name, uint64_t equipment_id,
+                                     struct beckon_error *error)
+{
+    char id[21];
+    uint8_t *buf;
+    size_t n;
+    enum beckon_status status = load(dir, &buf, &n, error);
+
+    bk_number_format(equipment_id, id);
+    if (status == BECKON_OK) {
+        status = append(dir, buf, n, name, id, error);
     }
     free(buf);
     return status;

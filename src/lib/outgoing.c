@@ -195,29 +195,42 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
 
 /* ---- beginning and end ---- */
 
-/* The device as given on a command line, its pin if we have one, and fresh keys for this call. */
-static enum beckon_status configure(struct bk_outgoing *c, const char *device, const char *service,
-                                    struct bk_requester_config *config, struct beckon_error *error)
+/* The device as given on a command line, and its pin if we have one. A name that was used before stands for
+ * the ID that it stood for then, whatever the server would say now. */
+static enum beckon_status name_device(struct bk_outgoing *c, const char *device,
+                                      struct bk_requester_config *config, struct beckon_error *error)
 {
     struct bk_slice text = bk_slice_text(device);
-    struct bk_now now = bk_now_sample();
-    uint8_t raw[BK_X509_KEY_BYTES];
-    enum beckon_status status = BECKON_OK;
+    const char *dir = c->client->state_dir;
+    enum beckon_status status;
 
-    config->rng = bk_random_system();
-    config->certs = bk_certs_of(c->client->state.ca);
-    if (bk_equipment_id_parse(text, &config->equipment_id) == BK_OK) {
-        c->equipment_id = config->equipment_id;
-        status = bk_known_find(c->client->state_dir, config->equipment_id, &config->have_pin,
-                               config->pin, error);
-    } else {
+    if (bk_equipment_id_parse(text, &config->equipment_id) != BK_OK) {
         config->equipment_id = 0;
         if (!bk_name_valid(text) ||
             !bk_slice_to_text(text, config->device_name, sizeof config->device_name)) {
-            status = bk_fail(error, BECKON_USAGE, "\"%.80s\" is neither an equipment ID nor a name",
-                             device);
+            return bk_fail(error, BECKON_USAGE, "\"%.80s\" is neither an equipment ID nor a name",
+                           device);
+        }
+        status = bk_known_name(dir, device, &config->equipment_id, error);
+        if (status != BECKON_OK || config->equipment_id == 0) {
+            memcpy(c->name, config->device_name, sizeof c->name);
+            return status;
         }
     }
+    c->equipment_id = config->equipment_id;
+    return bk_known_find(dir, config->equipment_id, &config->have_pin, config->pin, error);
+}
+
+/* The device and the service, and fresh keys for this call. */
+static enum beckon_status configure(struct bk_outgoing *c, const char *device, const char *service,
+                                    struct bk_requester_config *config, struct beckon_error *error)
+{
+    struct bk_now now = bk_now_sample();
+    uint8_t raw[BK_X509_KEY_BYTES];
+    enum beckon_status status = name_device(c, device, config, error);
+
+    config->rng = bk_random_system();
+    config->certs = bk_certs_of(c->client->state.ca);
     if (status != BECKON_OK) {
         return status;
     }

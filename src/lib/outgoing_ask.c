@@ -1,12 +1,42 @@
 /* What an outgoing call asks its user: whether a device's key is the right one, and the password. */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/number.h"
 #include "lib/outgoing_private.h"
 
-void bk_outgoing_ask_pin(struct bk_outgoing *c, uint64_t equipment_id, const uint8_t pin[BK_PIN_BYTES])
+/* True if the user says that this is the device meant: by --accept-new beforehand, or when asked. */
+static bool confirmed(const struct bk_outgoing *c, const char *device, const char *pin)
 {
     const struct beckon_client_options *options = &c->client->options;
+    char shown[BK_NAME_MAX_BYTES + 32];
+
+    if (options->accept_new) {
+        return true;
+    }
+    if (c->name[0] == '\0') {
+        (void)snprintf(shown, sizeof shown, "%s", device);
+    } else {
+        (void)snprintf(shown, sizeof shown, "%s (%s)", c->name, device);
+    }
+    return options->confirm != NULL && options->confirm(options->ctx, shown, pin) != 0;
+}
+
+/* Keeps what was confirmed, so that it is not asked again. */
+static enum beckon_status keep(struct bk_outgoing *c, uint64_t equipment_id,
+                               const uint8_t pin[BK_PIN_BYTES], struct beckon_error *error)
+{
+    const char *dir = c->client->state_dir;
+    enum beckon_status status = bk_known_add(dir, equipment_id, pin, error);
+
+    if (status == BECKON_OK && c->name[0] != '\0') {
+        status = bk_known_add_name(dir, c->name, equipment_id, error);
+    }
+    return status;
+}
+
+void bk_outgoing_ask_pin(struct bk_outgoing *c, uint64_t equipment_id, const uint8_t pin[BK_PIN_BYTES])
+{
     char text[BK_PIN_TEXT_BYTES], device[21];
     uint8_t known[BK_PIN_BYTES];
     struct beckon_error error;
@@ -19,12 +49,16 @@ void bk_outgoing_ask_pin(struct bk_outgoing *c, uint64_t equipment_id, const uin
     } else if (found && memcmp(known, pin, BK_PIN_BYTES) != 0) { /* called by name: only now we know */
         (void)bk_key_changed(c->client->state_dir, equipment_id, &error);
         bk_outgoing_fail(c, error.status, error.text);
-    } else if (found) {
-        bk_outgoing_tell_type(c, BK_REQUESTER_PIN_ACCEPTED);
-    } else if (!options->accept_new &&
-               (options->confirm == NULL || options->confirm(options->ctx, device, text) == 0)) {
+    } else if (!confirmed(c, device, text)) {
+        if (found) { /* it is the name that is new */
+            (void)bk_fail(&error, BECKON_KEY_CHANGED,
+                          "only the server says that %s is device %s; call it by that ID if it is, or give "
+                          "--accept-new",
+                          c->name, device);
+            bk_outgoing_fail(c, error.status, error.text);
+        }
         bk_outgoing_tell_type(c, BK_REQUESTER_PIN_REFUSED);
-    } else if (bk_known_add(c->client->state_dir, equipment_id, pin, &error) != BECKON_OK) {
+    } else if (keep(c, equipment_id, pin, &error) != BECKON_OK) {
         bk_outgoing_fail(c, error.status, error.text);
     } else {
         BK_OUTGOING_LOG(c, 1, "pinned device %s with key %s", device, text);

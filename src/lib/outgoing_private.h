@@ -14,7 +14,10 @@
 enum {
     BK_OUTGOING_LATER_MAX = 8,
     BK_OUTGOING_SESSIONS_MAX = BK_CANDIDATES_MAX,
-    BK_OUTGOING_CONNECTIONS_MAX = 32, /* taken on the callback address at one time, handshakes included */
+    BK_OUTGOING_CONNECTIONS_MAX = 128, /* taken on the callback address at one time, handshakes included */
+    /* The device may come on all candidates at once; more of one address are strangers, who must not fill it. */
+    BK_OUTGOING_PER_ADDRESS_MAX = BK_CANDIDATES_MAX,
+    BK_OUTGOING_STRANGERS_TOLD_MAX = 20, /* in the log, of those who knock at the callback address */
 };
 
 /* A connection on which the device proved itself; the core has not chosen yet. */
@@ -41,12 +44,16 @@ struct bk_outgoing {
     struct bk_tls *listener_tls;
     struct bk_addr listening;
     struct bk_candidates *candidates;
+    struct bk_candidate told[BK_CANDIDATES_MAX]; /* what the device is told of them */
+    size_t n_told;
     char no_candidate[256];     /* why there is none */
     char server_text[BK_TLS_TEXT_BYTES + 64]; /* why the server could not be asked */
     bool expecting;             /* EXPECT was asked for: `device_pin` may come in */
     uint8_t device_pin[BK_PIN_BYTES];
     uint64_t equipment_id;
+    char name[BK_NAME_MAX_BYTES + 1]; /* called by it, and whose it is only the server says; else empty */
     uint64_t last_session;
+    uint32_t strangers;         /* told of in the log */
     struct bk_outgoing_waiting waiting[BK_OUTGOING_SESSIONS_MAX];
     struct bk_h2 *session;
     bool begun;                 /* the core has had its START */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "lib/outgoing_private.h"
+#include "net/sockaddr.h"
 
 static bool choose(void *ctx, const char *server_name, struct bk_tls_call *out)
 {
@@ -52,6 +53,10 @@ static void on_refused(void *ctx, const struct bk_addr *from, const struct bk_co
     struct bk_outgoing *c = ctx;
     char text[BK_ADDR_TEXT_BYTES];
 
+    if (c->strangers == BK_OUTGOING_STRANGERS_TOLD_MAX) {
+        return;
+    }
+    c->strangers++;
     bk_addr_format(from, text);
     BK_OUTGOING_LOG(c, 1, "a connection from %s is not the device: %s", text, why->text);
 }
@@ -63,7 +68,8 @@ static void on_candidates(void *ctx, const struct bk_candidate *list, size_t n, 
         .type = BK_REQUESTER_CANDIDATES, .candidates = list, .n_candidates = n};
     char line[80];
 
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && i < BK_CANDIDATES_MAX; i++) {
+        c->told[c->n_told++] = list[i];
         bk_candidate_format(&list[i], line, sizeof line);
         BK_OUTGOING_LOG(c, 1, "candidate: %s", line);
     }
@@ -78,7 +84,7 @@ enum beckon_status bk_outgoing_listen(struct bk_outgoing *c, struct beckon_error
         .refused = on_refused,
         .max_total = BK_OUTGOING_CONNECTIONS_MAX,
         .max_handshakes = BK_OUTGOING_CONNECTIONS_MAX,
-        .max_per_address = BK_OUTGOING_CONNECTIONS_MAX,
+        .max_per_address = BK_OUTGOING_PER_ADDRESS_MAX,
     };
     char text[BK_ADDR_TEXT_BYTES];
 
@@ -161,6 +167,37 @@ static void on_session_ended(void *ctx, enum bk_err why, const char *text)
     bk_outgoing_settle(c);
 }
 
+/* Is this the candidate by which a connection came whose end here is `local`? An address of our own shows; the
+ * rest came through the mapping. */
+static bool came_by(const struct bk_outgoing *c, const struct bk_candidate *candidate,
+                    const struct bk_addr *local)
+{
+    bool host = false;
+
+    for (size_t i = 0; i < c->n_told; i++) {
+        host = host || (c->told[i].kind == BK_CANDIDATE_HOST &&
+                        bk_addr_same_ip(&c->told[i].addr, local));
+    }
+    return candidate->kind == BK_CANDIDATE_HOST ? bk_addr_same_ip(&candidate->addr, local) : !host;
+}
+
+/* Notes which candidate won, and says so of each. */
+static void tell_path(struct bk_outgoing *c, const struct bk_addr *local, const struct bk_addr *from)
+{
+    char remote[BK_ADDR_TEXT_BYTES], line[sizeof c->phases.path];
+
+    bk_addr_format(from, remote);
+    for (size_t i = 0; i < c->n_told; i++) {
+        bk_candidate_format(&c->told[i], line, sizeof line);
+        if (c->phases.path[0] == '\0' && came_by(c, &c->told[i], local)) {
+            memcpy(c->phases.path, line, sizeof line);
+            BK_OUTGOING_LOG(c, 1, "path: %s; the device dialled it from %s", line, remote);
+        } else {
+            BK_OUTGOING_LOG(c, 1, "not %s: another was up first", line);
+        }
+    }
+}
+
 void bk_outgoing_use_session(struct bk_outgoing *c, uint64_t id)
 {
     struct bk_outgoing_waiting *w = waiting_find(c, id);
@@ -171,18 +208,19 @@ void bk_outgoing_use_session(struct bk_outgoing *c, uint64_t id)
                .ended = on_session_ended},
         .ctx = c,
     };
+    struct bk_addr local;
     SSL *ssl;
 
     assert(w != NULL);
     ssl = w->ssl;
     w->ssl = NULL;
+    local = bk_sockaddr_local(SSL_get_fd(ssl));
     if (bk_h2_new(c->client->base, ssl, &config, &c->session) != BK_OK) {
         c->session = NULL;
         bk_outgoing_fail(c, BECKON_FAILED, "no memory for the session");
         return;
     }
-    bk_addr_format(&w->from, c->phases.path);
-    BK_OUTGOING_LOG(c, 1, "the session with the device stands; it dialled from %s", c->phases.path);
+    tell_path(c, &local, &w->from);
     c->on.up(c->on.ctx, c->session);
 }
 

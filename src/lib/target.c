@@ -151,7 +151,9 @@ static void on_resolved(void *ctx, enum bk_err err, const struct bk_addr *addrs,
     (void)text;
     t->question = NULL;
     t->n_addrs = err != BK_OK ? 0 : n < ADDRS_MAX ? n : ADDRS_MAX;
-    memcpy(t->addrs, addrs, t->n_addrs * sizeof addrs[0]);
+    for (size_t i = 0; i < t->n_addrs; i++) {
+        t->addrs[i] = addrs[i];
+    }
     t->failed = EHOSTUNREACH; /* unless an address says otherwise */
     on_ready(-1, 0, t);
 }

@@ -47,8 +47,8 @@ static void destroy(struct bk_conn *c)
         close(c->fd);
     if (c->hooks.gone != NULL)
         c->hooks.gone(c->hooks.ctx);
-    free(c->in.p);
-    free(c->out.p);
+    bk_conn_forget(&c->in);
+    bk_conn_forget(&c->out);
     free(c->dials);
     free(c->addrs);
     free(c);

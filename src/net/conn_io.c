@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 
 #include "net/sockaddr.h"
@@ -70,17 +71,24 @@ static bool make_room(struct bk_conn_bytes *b, size_t more, size_t max)
     return true;
 }
 
+/* What was sent and heard may be secret: join tokens, registration keys. */
+void bk_conn_forget(struct bk_conn_bytes *b)
+{
+    if (b->p != NULL)
+        OPENSSL_cleanse(b->p, b->cap);
+    free(b->p);
+    b->p = NULL;
+    b->cap = 0;
+}
+
 static void take_bytes(struct bk_conn_bytes *b, size_t n)
 {
     b->at += n;
     if (b->at < b->n)
         return;
     b->at = b->n = 0;
-    if (b->cap > KEEP_BUFFER_BYTES) {
-        free(b->p);
-        b->p = NULL;
-        b->cap = 0;
-    }
+    if (b->cap > KEEP_BUFFER_BYTES)
+        bk_conn_forget(b);
 }
 
 enum bk_err bk_conn_append(struct bk_conn_bytes *b, struct bk_slice bytes, size_t max)

@@ -105,5 +105,6 @@ void bk_conn_on_io(evutil_socket_t fd, short what, void *ctx);
 void bk_conn_want(struct bk_conn *c, short what);
 void bk_conn_linger(struct bk_conn *c);
 BK_NODISCARD enum bk_err bk_conn_append(struct bk_conn_bytes *b, struct bk_slice bytes, size_t max);
+void bk_conn_forget(struct bk_conn_bytes *b); /* frees, leaving nothing to read */
 
 #endif

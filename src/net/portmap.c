@@ -374,13 +374,14 @@ BK_NODISCARD enum bk_err bk_portmap_new(struct event_base *base,
     return BK_OK;
 }
 
-/* True: the job's thread has nothing left to do but to return. */
+/* True: the job's thread has nothing left to do but to return. One that still looks for a router holds no
+ * mapping, and gets none any more, so that nobody need wait for it. */
 static bool await_over(struct portmap_shared *sh, size_t i, bk_time until)
 {
     struct timespec ts = {.tv_sec = (time_t)(until / BK_SECOND),
                           .tv_nsec = (long)(until % BK_SECOND)};
     pthread_mutex_lock(&sh->lock);
-    for (int err = 0; !sh->reports[i].over && err != ETIMEDOUT;) {
+    for (int err = 0; !sh->reports[i].over && sh->holder == (int)i && err != ETIMEDOUT;) {
         err = pthread_cond_timedwait(&sh->changed, &sh->lock, &ts);
     }
     bool over = sh->reports[i].over;
@@ -402,7 +403,7 @@ void bk_portmap_free(struct bk_portmap *p)
         if (await_over(p->shared, i, until)) {
             pthread_join(p->threads[i], NULL);
         } else {
-            /* Stuck in a slow router's answer: it takes its mapping back by itself later. */
+            /* Still looking, or stuck in a slow router's answer: a mapping it takes back by itself. */
             pthread_detach(p->threads[i]);
         }
     }

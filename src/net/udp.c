@@ -2,6 +2,7 @@
 #include "net/udp.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,9 +14,15 @@ enum {
     SMALL_BATCH = 4,
 };
 
+/* Room for the one control message that we use: the local address of a datagram. */
+struct control {
+    _Alignas(size_t) uint8_t bytes[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+};
+
 struct slot {
     struct sockaddr_storage addr;
     struct iovec iov;
+    struct control control;
     uint8_t bytes[BK_UDP_MAX_BYTES];
 };
 
@@ -25,8 +32,12 @@ struct bk_udp {
     struct event *readable;
     struct bk_udp_callbacks on;
     unsigned batch;
-    bool in_batch; /* handing out datagrams: answers are gathered */
-    bool freed;    /* within `received`: go as soon as it returns */
+    bool in_batch;                 /* handing out datagrams: answers are gathered */
+    bool freed;                    /* within `received`: go as soon as it returns */
+    bool wildcard;                 /* bound to no address: each datagram tells where it came to */
+    unsigned way;                  /* of the datagram being handed out */
+    unsigned n_ways;               /* 1 at least: number 0 stands for the kernel's choice */
+    uint8_t ways[BK_UDP_WAYS][16]; /* local addresses, as struct bk_addr has them */
     unsigned n_out;
     struct slot *in, *out;                /* `batch` each */
     struct mmsghdr *in_heads, *out_heads; /* likewise */
@@ -60,20 +71,125 @@ static void flush(struct bk_udp *udp)
     udp->n_out = 0;
 }
 
+/* ---- Local addresses ---- */
+
+static bool hear_local_address(int fd, int family)
+{
+    static const int on = 1;
+    return family == AF_INET6 ? setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on) == 0
+                              : setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on) == 0;
+}
+
+/* Where a datagram came to; false if that is not told. */
+static bool came_to(struct msghdr *head, uint8_t ip[16])
+{
+    const struct cmsghdr *c = CMSG_FIRSTHDR(head);
+    if (c == NULL)
+        return false;
+    if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+        struct in6_pktinfo info;
+        memcpy(&info, CMSG_DATA(c), sizeof info);
+        memcpy(ip, &info.ipi6_addr, 16);
+        return true;
+    }
+    if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+        struct in_pktinfo info;
+        struct bk_addr a = bk_addr_v4(0, 0, 0, 0, 0);
+        memcpy(&info, CMSG_DATA(c), sizeof info);
+        memcpy(a.ip + 12, &info.ipi_spec_dst, 4);
+        memcpy(ip, a.ip, 16);
+        return true;
+    }
+    return false;
+}
+
+/* The number of a local address, a new one if need be. Only addresses of this host can be seen here. */
+static unsigned way_of(struct bk_udp *udp, struct msghdr *head)
+{
+    struct bk_addr a = {.port = 0};
+    if (!udp->wildcard || !came_to(head, a.ip))
+        return 0;
+    enum bk_addr_scope scope = bk_addr_scope(&a);
+    if (scope == BK_SCOPE_MULTICAST || scope == BK_SCOPE_LINK_LOCAL)
+        return 0; /* nothing can leave from the one, and from the other not without its interface */
+    for (unsigned i = 1; i < udp->n_ways; i++)
+        if (memcmp(udp->ways[i], a.ip, sizeof a.ip) == 0)
+            return i;
+    if (udp->n_ways == BK_UDP_WAYS)
+        return 0;
+    memcpy(udp->ways[udp->n_ways], a.ip, sizeof a.ip);
+    return udp->n_ways++;
+}
+
+/* Makes a datagram leave from the address of that way. */
+static void leave_by(const struct bk_udp *udp, unsigned way, struct msghdr *head,
+                     struct control *control)
+{
+    head->msg_control = NULL;
+    head->msg_controllen = 0;
+    if (way == 0 || way >= udp->n_ways)
+        return;
+    memset(control, 0, sizeof *control);
+    head->msg_control = control->bytes;
+    head->msg_controllen = sizeof control->bytes;
+    struct cmsghdr *c = CMSG_FIRSTHDR(head);
+    if (udp->family == AF_INET6) {
+        struct in6_pktinfo info = {.ipi6_ifindex = 0};
+        memcpy(&info.ipi6_addr, udp->ways[way], 16);
+        c->cmsg_level = IPPROTO_IPV6;
+        c->cmsg_type = IPV6_PKTINFO;
+        c->cmsg_len = CMSG_LEN(sizeof info);
+        memcpy(CMSG_DATA(c), &info, sizeof info);
+        head->msg_controllen = CMSG_SPACE(sizeof info);
+    } else {
+        struct in_pktinfo info = {.ipi_ifindex = 0};
+        memcpy(&info.ipi_spec_dst, udp->ways[way] + 12, 4);
+        c->cmsg_level = IPPROTO_IP;
+        c->cmsg_type = IP_PKTINFO;
+        c->cmsg_len = CMSG_LEN(sizeof info);
+        memcpy(CMSG_DATA(c), &info, sizeof info);
+        head->msg_controllen = CMSG_SPACE(sizeof info);
+    }
+}
+
+unsigned bk_udp_way(const struct bk_udp *udp)
+{
+    return udp->way;
+}
+
+/* ---- Sending ---- */
+
+static bool send_now(const struct bk_udp *udp, unsigned way, struct sockaddr_storage *to,
+                     socklen_t len, struct bk_slice bytes)
+{
+    uint8_t copy[BK_UDP_MAX_BYTES]; /* an iovec takes no const */
+    struct iovec iov = {.iov_base = copy, .iov_len = bytes.n};
+    struct msghdr head = {.msg_name = to, .msg_namelen = len, .msg_iov = &iov, .msg_iovlen = 1};
+    struct control control;
+    memcpy(copy, bytes.p, bytes.n);
+    leave_by(udp, way, &head, &control);
+    ssize_t n;
+    do
+        n = sendmsg(udp->fd, &head, MSG_DONTWAIT);
+    while (n < 0 && errno == EINTR);
+    return n >= 0;
+}
+
 bool bk_udp_send(struct bk_udp *udp, const struct bk_addr *to, struct bk_slice bytes)
+{
+    return bk_udp_send_by(udp, 0, to, bytes);
+}
+
+bool bk_udp_send_by(struct bk_udp *udp, unsigned way, const struct bk_addr *to,
+                    struct bk_slice bytes)
 {
     struct sockaddr_storage ss;
     socklen_t len = 0;
     if (udp->freed || bytes.n > BK_UDP_MAX_BYTES ||
         bk_sockaddr_write(to, udp->family, &ss, &len) != BK_OK)
         return false;
-    if (!udp->in_batch) {
-        ssize_t n;
-        do
-            n = sendto(udp->fd, bytes.p, bytes.n, MSG_DONTWAIT, (struct sockaddr *)&ss, len);
-        while (n < 0 && errno == EINTR);
-        return n >= 0;
-    }
+    if (!udp->in_batch)
+        return send_now(udp, way, &ss, len, bytes);
     if (udp->n_out == udp->batch)
         flush(udp);
     struct slot *slot = &udp->out[udp->n_out];
@@ -81,6 +197,7 @@ bool bk_udp_send(struct bk_udp *udp, const struct bk_addr *to, struct bk_slice b
     slot->iov.iov_len = bytes.n;
     slot->addr = ss;
     udp->out_heads[udp->n_out].msg_hdr.msg_namelen = len;
+    leave_by(udp, way, &udp->out_heads[udp->n_out].msg_hdr, &slot->control);
     udp->n_out++;
     return true;
 }
@@ -103,10 +220,11 @@ static void hand_out(struct bk_udp *udp, unsigned n)
     udp->in_batch = true;
     for (unsigned i = 0; i < n && !udp->freed; i++) {
         struct bk_addr from;
-        const struct mmsghdr *head = &udp->in_heads[i];
+        struct mmsghdr *head = &udp->in_heads[i];
         if ((head->msg_hdr.msg_flags & MSG_TRUNC) != 0 ||
             bk_sockaddr_read((const struct sockaddr *)&udp->in[i].addr, &from) != BK_OK)
             continue;
+        udp->way = way_of(udp, &head->msg_hdr);
         udp->on.received(udp->on.ctx, &from, bk_slice(udp->in[i].bytes, head->msg_len));
     }
     if (!udp->freed && udp->on.batch_end != NULL)
@@ -120,8 +238,12 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
     (void)what;
     struct bk_udp *udp = ctx;
     /* One batch a turn: timers and other sockets come in between. */
-    for (unsigned i = 0; i < udp->batch; i++)
-        udp->in_heads[i].msg_hdr.msg_namelen = sizeof udp->in[i].addr;
+    for (unsigned i = 0; i < udp->batch; i++) {
+        struct msghdr *head = &udp->in_heads[i].msg_hdr;
+        head->msg_namelen = sizeof udp->in[i].addr;
+        head->msg_control = udp->wildcard ? udp->in[i].control.bytes : NULL;
+        head->msg_controllen = udp->wildcard ? sizeof udp->in[i].control.bytes : 0;
+    }
     int n = recvmmsg(fd, udp->in_heads, udp->batch, MSG_DONTWAIT, NULL);
     if (n > 0)
         hand_out(udp, (unsigned)n);
@@ -138,6 +260,7 @@ enum bk_err bk_udp_new(struct event_base *base, const struct bk_addr *bind_to, b
         return BK_E_NOMEM;
     udp->fd = -1;
     udp->on = *on;
+    udp->n_ways = 1;
     udp->batch = small ? SMALL_BATCH : BK_UDP_BATCH;
     udp->in = calloc(udp->batch, sizeof *udp->in);
     udp->out = calloc(udp->batch, sizeof *udp->out);
@@ -151,6 +274,8 @@ enum bk_err bk_udp_new(struct event_base *base, const struct bk_addr *bind_to, b
     err = bk_socket_bind(SOCK_DGRAM, bind_to, reuse_port, &udp->fd, &udp->family);
     if (err != BK_OK)
         goto fail;
+    if (!small && bk_addr_scope(bind_to) == BK_SCOPE_UNSPECIFIED)
+        udp->wildcard = hear_local_address(udp->fd, udp->family);
     if (!small) {
         static const int buffer = BK_UDP_BUFFER_BYTES;
         (void)setsockopt(udp->fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);

@@ -11,6 +11,7 @@
 enum {
     BK_UDP_BATCH = 32,
     BK_UDP_MAX_BYTES = 1500,               /* longer datagrams are dropped, in and out */
+    BK_UDP_WAYS = 32,                      /* local addresses of one socket that are told apart */
     BK_UDP_BUFFER_BYTES = 4 * 1024 * 1024, /* SO_RCVBUF asked for; the kernel may give less */
 };
 
@@ -33,6 +34,13 @@ void bk_udp_free(struct bk_udp *udp);
 /* Sends, or queues until the batch ends; the bytes are copied. False: it could not be sent (no route, say);
  * no reason to give up. */
 bool bk_udp_send(struct bk_udp *udp, const struct bk_addr *to, struct bk_slice bytes);
+
+/* A socket bound to "::" (unless `small`) hears on all addresses of the host. The way is the number of the one
+ * that the datagram being handed out came to, below BK_UDP_WAYS; 0 if the socket has only one, or too many
+ * were seen. What is sent by a way leaves from that address; by 0 the kernel chooses. */
+unsigned bk_udp_way(const struct bk_udp *udp);
+bool bk_udp_send_by(struct bk_udp *udp, unsigned way, const struct bk_addr *to,
+                    struct bk_slice bytes);
 
 struct bk_addr bk_udp_local(const struct bk_udp *udp);
 

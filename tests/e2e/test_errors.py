@@ -1,6 +1,7 @@
 """What goes wrong says so: one line of plain words, its own exit status, within ten seconds, and
 nothing is left behind."""
 
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -13,13 +14,13 @@ import types
 import pytest
 
 from lab import Beckon, REQUESTER, ROUTER_A, SERVER, nft_rules, wait_until
-from lab.beckon import PASSWORD, REPOSITORY
 from lab.process import run
 
 LIMIT_S = 10
 
 FAILED, USAGE, UNKNOWN_DEVICE, OFFLINE, REFUSED, NO_PATH, NO_MAPPING, SERVER_DOWN = range(1, 9)
 BAD_TOKEN, USED_TOKEN, KEY_CHANGED, BAD_CONFIG, REVOKED, NO_SERVICE, NOT_JOINED = range(9, 16)
+INTERRUPTED = 17
 
 MAPPED = ("--listen", "0.0.0.0:1600", "--advertise", f"{ROUTER_A}:5000")
 UNMAPPED = ("--listen", "0.0.0.0:1600", "--advertise", f"{ROUTER_A}:5999")
@@ -90,6 +91,12 @@ def ping(party, device, options=MAPPED, **kw):
     return party.run("ping", *options, device, "-c", "1", check=False, **kw)
 
 
+def together(calls):
+    """What these give, when they are made side by side."""
+    with concurrent.futures.ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result() for future in [pool.submit(call) for call in calls]]
+
+
 # -- who is called --------------------------------------------------------------------------------
 
 
@@ -106,7 +113,7 @@ def test_wrong_password(world):
 
 def test_no_password_to_be_had(world):
     failed(ping(world.alice, 2133, password="", options=(*MAPPED, "--password-file", "/nonexistent/file")),
-           REFUSED, "/nonexistent/file")
+           FAILED, "/nonexistent/file")
     failed(ping(world.alice, 2133, password=""), REFUSED, "--password-file")
 
 
@@ -117,18 +124,17 @@ def test_an_ungranted_device_looks_like_one_that_does_not_exist(world):
     assert failed(ping(world.alice, "no-such-name"), UNKNOWN_DEVICE) == ungranted
 
 
-def test_offline_device_that_was_never_registered(world):
+def test_offline_devices(world):
+    """One that was never registered, and one that is but does not hear; told alike."""
     world.beckon.enrol_device(2141, port=2141)
     world.server.grant("alice", 2141)
-    failed(ping(world.alice, 2141, options=(*MAPPED, "--accept-new")), OFFLINE, "offline")
-
-
-def test_offline_device_that_is_registered_but_unreachable(world):
+    new = ("--listen", "0.0.0.0:1601", "--advertise", f"{ROUTER_A}:5001", "--accept-new")
     world.net.block('oifname "to-b" meta l4proto udp')
     try:
-        failed(ping(world.alice, 2133), OFFLINE, "offline")
+        never, deaf = together([lambda: ping(world.alice, 2141, new), lambda: ping(world.alice, 2133)])
     finally:
         world.net.block_clear()
+    assert failed(never, OFFLINE, "offline") == failed(deaf, OFFLINE, "offline")
     assert ping(world.alice, 2133).status == 0
 
 
@@ -190,17 +196,56 @@ def test_unreachable_callback_address(world):
     failed(ping(world.alice, 2133, options=UNMAPPED), NO_PATH, "callback address")
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:5000", f"{SERVER}:1201", "192.168.1.1:5000", "10.1.2.3:5000"])
-def test_callback_address_that_the_device_does_not_dial(world, address):
+def test_callback_addresses_that_the_device_does_not_dial(world):
     """Refused by its policy: not told from one that does not answer, and no SYN is sent."""
-    with world.net.capture(world.net.device, "any", "tcp[tcpflags] & tcp-syn != 0 and dst port 5000") as capture:
-        failed(ping(world.alice, 2133, options=("--listen", "0.0.0.0:1600", "--advertise", address)),
-               NO_PATH, "callback address")
+    addresses = ["127.0.0.1:5000", f"{SERVER}:1201", "192.168.1.1:5000", "192.168.1.3:5000", "10.1.2.3:5000",
+                 "169.254.1.1:5000", f"{ROUTER_A}:1023"]
+    with world.net.capture(world.net.device, "any",
+                           "tcp[tcpflags] & tcp-syn != 0 and dst port (5000 or 1201 or 1023)") as capture:
+        calls = [lambda n=n, a=a: ping(world.alice, 2133, ("--listen", f"0.0.0.0:{1600 + n}", "--advertise", a))
+                 for n, a in enumerate(addresses)]
+        lines = {failed(done, NO_PATH, "callback address") for done in together(calls)}
+    assert len(lines) == 1
     assert not capture.fields(["frame.number"])
 
 
 def test_no_port_mapping_to_be_had(world):
     failed(ping(world.alice, 2133, options=()), NO_MAPPING, "--listen", "--advertise")
+
+
+@pytest.fixture
+def upnp(world):
+    world.net.router_a.start_upnp()
+    yield world.net.router_a
+    mappings_gone(world)
+    world.net.router_a.stop_upnp()
+
+
+def mappings_gone(world):
+    wait_until(lambda: not nft_rules(world.net.router_a.ns, "upnp_prerouting"), 3, "the mapping has been taken back")
+
+
+def test_failed_call_takes_its_mapping_back(world, upnp):
+    assert ping(world.alice, 2133, ()).status == 0
+    mappings_gone(world)
+    failed(ping(world.alice, 2133, (), password="wrong"), REFUSED, "password")
+    mappings_gone(world)
+    failed(connect(world.alice, 2133, "dead", ()), NO_SERVICE, "dead")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_interrupted_call_takes_its_mapping_back(world, upnp, number):
+    world.net.block('oifname "to-b" meta l4proto udp')  # so that it lasts
+    try:
+        process = world.alice.start("ping", "-v", 2133, "-c", "1")
+        process.wait_line("request is out")
+        assert nft_rules(upnp.ns, "upnp_prerouting")
+        since = process.position()
+        process.send_signal(number)
+        assert process.wait(3) == INTERRUPTED
+        assert process.lines[since:] == []  # who sent the signal knows
+    finally:
+        world.net.block_clear()
 
 
 def test_listening_port_taken(world):
@@ -233,12 +278,18 @@ def test_server_that_does_not_run(world):
     failed(ping(dave, 2133), SERVER_DOWN, SERVER)
 
 
-def test_server_out_of_reach(world):
+def test_server_out_of_reach(world, tmp_path):
+    """Nothing comes back at all. A token that was tried in vain is as good as before."""
+    tokens = {command: new_token(world, command, 2165) for command in JOINERS}
+    joins = [lambda c=command: join(world, c, tmp_path / c, tokens[c]) for command in JOINERS]
     world.net.block("tcp dport 1201")
     try:
-        failed(ping(world.alice, 2133), SERVER_DOWN, SERVER)
+        for done in together([lambda: ping(world.alice, 2133), *joins]):
+            failed(done, SERVER_DOWN, SERVER)
     finally:
         world.net.block_clear()
+    for attempt in joins:
+        assert attempt().status == 0
 
 
 def test_server_name_that_does_not_resolve(world):
@@ -278,7 +329,7 @@ def test_token_for_another_server_than_the_one_that_answers(world, impostor):
         ports(impostor, udp_port=2200, request_port=2201, agent_port=2300)
         impostor.start()
         state = world.beckon.workdir / f"{command}-fooled"
-        failed(join(world, command, state, token), SERVER_DOWN, "certificate")
+        failed(join(world, command, state, token), SERVER_DOWN, "pinned")
         shutil.rmtree(impostor.state.with_suffix(".away"))
 
 
@@ -335,17 +386,6 @@ def test_token_of_the_other_role(world, command, tmp_path):
     other = "beckon" if command == "beckon-agent" else "beckon-agent"
     failed(join(world, command, tmp_path / "s", new_token(world, other, 2164)), BAD_TOKEN, f'"{other} join"')
     assert not (tmp_path / "s").exists()
-
-
-def test_join_without_a_server(world, command, tmp_path):
-    token = new_token(world, command, 2165)
-    world.net.block("tcp dport 1201")
-    try:
-        failed(join(world, command, tmp_path / "s", token), SERVER_DOWN, SERVER)
-    finally:
-        world.net.block_clear()
-    # And the token is as good as before.
-    assert join(world, command, tmp_path / "s", token).status == 0
 
 
 def test_joined_already(world, command, tmp_path):

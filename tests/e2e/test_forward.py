@@ -9,7 +9,7 @@ import types
 
 import pytest
 
-from lab import ROUTER_A, ROUTER_B, conntrack, wait_until
+from lab import REQUESTER, ROUTER_A, ROUTER_B, conntrack, wait_until
 from lab.peers import (Service, ask_blob, blob, cut, digest, echo, expected, greet, in_parallel, line, receive, reset,
                        send)
 from lab.services import PAGE
@@ -228,8 +228,36 @@ def test_next_connection_calls_again_when_the_agent_is_restarted(fixed_world, fo
     assert fixed_world.device.stop() == 0
     assert calls(fixed_world) == []
     forward.process.wait_line("calls again", since=since)
-    fixed_world.device.start()
+    try:
+        with pytest.raises(ConnectionResetError):  # offline: this connection's misfortune, not the forward's end
+            use(forward)
+        forward.process.wait_line("offline", since=since)
+    finally:
+        fixed_world.device.start()
     assert use(forward)
+    drain(services.echo)
+
+
+def test_connections_that_come_before_the_call_stands_wait_for_it(fixed_world, services):
+    """And the device's log says who called, what for, and how it went."""
+    since = fixed_world.device.process.position()
+    process = fixed_world.alice.forward(2133, "8200:echo", options=("--listen", ":1601", "--advertise", f"{ROUTER_A}:5001"))
+
+    def one():
+        with fixed_world.net.requester.connect("127.0.0.1", 8200, timeout=20) as s:
+            s.sendall(b"early")
+            return s.recv(10)
+
+    router = fixed_world.net.router_a
+    router.inbound_maps.append(("tcp", 5001, REQUESTER, 1601))
+    try:
+        router.load()
+        assert in_parallel([one] * 50) == [b"early"] * 50
+        assert process.stop(signal.SIGINT) == 0
+        fixed_world.device.process.wait_line("audit call user=alice service=echo result=served", since=since)
+    finally:
+        router.inbound_maps.pop()
+        router.load()
     drain(services.echo)
 
 

@@ -8,7 +8,6 @@ import collections
 import contextlib
 import os
 import random
-import re
 import secrets
 import socket
 import ssl
@@ -19,8 +18,7 @@ import types
 
 import pytest
 
-from lab import DEVICE, REQUESTER, ROUTER_A, ROUTER_B, SERVER, sanitizer, stun, wait_until
-from lab import flood, pcap
+from lab import DEVICE, REQUESTER, ROUTER_A, ROUTER_B, SERVER, flood, pcap, stun, wait_until
 from lab.services import PAGE
 
 SEEDS = (1, 20211124, int(os.environ.get("BECKON_SEED") or secrets.randbits(32)))
@@ -31,6 +29,7 @@ CALLBACK = ("--listen", ":1600", "--advertise", f"{ROUTER_A}:5000")
 MANY = "198.51.100.{}"    # addresses of the attacker's own
 UDP = (SERVER, 1200)
 BINDING_MORE_BYTES = 24
+MEMORY_BYTES = 4 << 20
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,11 +56,20 @@ def field(world):
     assert hellos and messages
     row, = [d for d in world.server.devices() if d["id"] == 2133]
     pid = world.server.process.pid
-    return types.SimpleNamespace(
+    made = types.SimpleNamespace(
         world=world, net=net, insider=insider, server_pid=pid, device_pid=world.device.process.pid,
         mapped=(row["address"], row["port"]), hellos=[h[:5 + struct.unpack_from("!H", h, 3)[0]] for h in hellos],
         up=[d.data for d in messages if d.dport == 1200], down=[d.data for d in messages if d.sport == 1200],
         sanitized=sum(end - start for start, end in mappings(pid)) > 1 << 40)
+    # What many connections at one time take, the allocator keeps for the next ones: that is no growth.
+    idle = descriptors(pid)
+    for port in (1201, 1300):
+        crowd = Slow(made, SERVER, port)
+        crowd.begin()
+        for s in crowd.sockets:
+            s.close()
+    wait_until(lambda: descriptors(pid) == idle, 10, "the crowd has left")
+    return made
 
 
 def call(world):
@@ -93,7 +101,7 @@ def rows(world):
 
 
 @contextlib.contextmanager
-def nothing_kept(field, growth=4 << 20):
+def nothing_kept(field, growth=MEMORY_BYTES):
     """Table, descriptors, memory, logs and processes are afterwards as they were before."""
     world, pids = field.world, (field.server_pid, field.device_pid)
     wait_until(lambda: not children(field.net.device, field.device_pid), 15, "no call is up")
@@ -101,7 +109,7 @@ def nothing_kept(field, growth=4 << 20):
     logged = [p.process.position() for p in (world.server, world.device)]
     yield
     wait_until(lambda: not children(field.net.device, field.device_pid), 15, "all calls ended")
-    wait_until(lambda: [descriptors(pid) for pid in pids] == before[1], 15, lambda: None)
+    wait_until(lambda: [descriptors(pid) for pid in pids] == before[1], 25, "no connection is left")
     assert world.server.process.running() and world.device.process.running()
     assert rows(world) == before[0]
     # A sanitizer keeps what was freed for a while.
@@ -197,24 +205,30 @@ def send_all(ns, pid, port, destination, generated):
     assert queue.dropped() == lost, "not all was read"
 
 
-def answers(path, own):
-    """Every datagram from `own` (address, port) beside the request it answers, found by source and transaction
-    ID: [(bytes asked, bytes answered, method, kind)]. What has no request stands with None."""
+def answers(capture, own):
+    """Every datagram from `own` (address, port) beside the request it answers, found by source, method and
+    transaction ID: [(bytes asked, bytes answered, method, kind)]. What has no request stands with None. Of
+    several under one ID the largest counts, once."""
+    assert capture.stop().lost() == 0
     own = socket.inet_aton(own[0]), own[1]
-    asked, found = collections.defaultdict(collections.deque), []
-    for d in pcap.datagrams(path):
-        if (d.dst, d.dport) == own and len(d.data) >= 20:
-            asked[d.src, d.sport, d.data[8:20]].append(len(d.data))
+    asked, found = collections.defaultdict(list), []
+    for d in pcap.datagrams(capture.path):
+        if (d.dst, d.dport) == own:
+            with contextlib.suppress(stun.Malformed):
+                message = stun.Message(d.data)
+                if message.kind == "request":
+                    asked[d.src, d.sport, message.method, message.txid].append(len(d.data))
         elif (d.src, d.sport) == own:
             message = stun.Message(d.data)
-            waiting = asked[d.dst, d.dport, message.txid]
-            found.append((waiting.popleft() if waiting else None, len(d.data), message.method, message.kind))
+            waiting = asked[d.dst, d.dport, message.method, message.txid]
+            waiting.sort()
+            found.append((waiting.pop() if waiting else None, len(d.data), message.method, message.kind))
     return found
 
 
 def test_datagrams_against_the_server(field):
     """No state, no crash, no larger answer; and calls meanwhile."""
-    capture = field.net.capture(field.net.server, "eth0", "udp port 1200")
+    capture = field.net.capture(field.net.server, "eth0", "udp port 1200", snap=2048)
     with nothing_kept(field):
         def work():
             for seed in SEEDS:
@@ -222,8 +236,7 @@ def test_datagrams_against_the_server(field):
 
         with in_background(work) as running:
             assert calls_go_on(field, running) >= 2
-    capture.stop()
-    found = answers(capture.path, UDP)
+    found = answers(capture, UDP)
     unasked = {(method, kind) for asked, _, method, kind in found if asked is None}
     assert unasked <= {("NOTIFY", "request")}  # the calls'
     replies = [(asked, size, method) for asked, size, method, _ in found if asked is not None]
@@ -250,22 +263,18 @@ def test_oversized_datagrams(field):
 
 def test_datagrams_against_the_device(field):
     """As the server, through the router's open mapping: nothing is believed, nothing is dialled."""
-    device = field.net.capture(field.net.device, "eth0", "udp port 2000")
+    device = field.net.capture(field.net.device, "eth0", "udp port 2000", snap=2048)
     dialled = field.net.capture(field.net.wan, "to-b", "tcp[tcpflags] == tcp-syn")
     with nothing_kept(field):
         for seed in SEEDS:
             send_all(field.net.wan, field.device_pid, 2000, field.mapped, against_device(field, seed, DEVICE_DATAGRAMS))
         # Duplicates of a NOTIFY that had its time are answered, and start nothing.
         assert not children(field.net.device, field.device_pid)
-    for capture in (device, dialled):
-        capture.stop()
-    assert dialled.fields(["frame.number"]) == []
-    found = answers(device.path, (DEVICE, 2000))
+    found = answers(device, (DEVICE, 2000))
+    assert dialled.stop().fields(["frame.number"]) == []
     assert {(method, kind) for asked, _, method, kind in found if asked is None} <= {("REGISTER", "request")}
-    replies = [(asked, size, method, kind) for asked, size, method, kind in found if asked is not None]
-    assert {(method, kind) for *_, method, kind in replies} <= {("NOTIFY", "success"), ("REGISTER", "request")}
-    for asked, size, method, kind in replies:
-        assert size <= asked or (method, kind) == ("REGISTER", "request")
+    replies = [(asked, size, kind) for asked, size, method, kind in found if method == "NOTIFY"]
+    assert replies and all(kind == "success" and size <= asked for asked, size, kind in replies), replies
     call(field.world)
 
 
@@ -316,7 +325,8 @@ def frames(rng, seeds):
     for _ in range(rng.randint(1, 4)):
         data += flood.spoil(rng, seeds) if rng.random() < 0.7 else flood.looks_right(rng)
         if rng.random() < 0.1:
-            data += struct.pack("!HHI", 0x00C4, rng.choice((0xFFFC, 0x4000, 7)), stun.COOKIE) + rng.randbytes(rng.randrange(40000))
+            data += struct.pack("!HHI", 0x00C4, rng.choice((0xFFFC, 0x4000, 7)), stun.COOKIE)
+            data += rng.randbytes(rng.randrange(40000))
     return data
 
 
@@ -380,8 +390,10 @@ def lookup_and_connect(device):
     who = stun.put("EQUIPMENT-ID", device.to_bytes(8, "big"))
     call_id = stun.put("CALL-ID", b"sixteen bytes...")
     return [stun.build("LOOKUP", "request", who, b"lookup......", fingerprint=False),
-            stun.build("CONNECT", "request", who + call_id + stun.put("BOX", b"sealed" * 40), b"connect.....", fingerprint=False),
-            stun.build("RESULT", "indication", call_id + stun.put("BOX", b"sealed" * 20), b"result......", fingerprint=False),
+            stun.build("CONNECT", "request", who + call_id + stun.put("BOX", b"sealed" * 40), b"connect.....",
+                       fingerprint=False),
+            stun.build("RESULT", "indication", call_id + stun.put("BOX", b"sealed" * 20), b"result......",
+                       fingerprint=False),
             stun.build("ENROL", "request", stun.put("TOKEN", b"t" * 16) + stun.put("CERTIFICATE-REQUEST", b"\x30\x03\2\1\0"),
                        b"enrol.......", fingerprint=False)]
 
@@ -400,7 +412,8 @@ def test_streams_against_the_server(field, port):
     # Not the called device's ID: those requests would reach it, see below.
     seeds = lookup_and_connect(2134)
     slow = Slow(field, SERVER, port)
-    with nothing_kept(field):
+    # Some 1,800 connections: were the memory of each kept, it would be twice that.
+    with nothing_kept(field, 3 * MEMORY_BYTES):
         slow.begin()
 
         def work():
@@ -430,7 +443,7 @@ class Slow:
             s = self.net.wan._bound(socket.SOCK_STREAM, self.source, 0, 20.0)
             s.connect(self.to)
             with contextlib.suppress(OSError):
-                s.sendall((b"", b"\x16", self.hello[:100], self.hello[:-1], self.hello)[n % 5])
+                s.sendall((b"", b"\x16", self.hello[:100], self.hello[:-1])[n % 4])
             self.sockets.append(s)
 
     def all_ended(self):
@@ -488,16 +501,18 @@ def test_streams_against_the_callback_port(field):
         rng, end, sent = random.Random(SEEDS[-1]), time.monotonic() + 1.5, 0
         slow.begin()
         while time.monotonic() < end:
-            one_stream(field, rng, rng.choice(contexts) if sent % 4 == 0 else None, ROUTER_A, 5000, [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] + field.up)
+            context = rng.choice(contexts) if sent % 4 == 0 else None
+            one_stream(field, rng, context, ROUTER_A, 5000, field.up)
             sent += 1
     finally:
         field.net.block_clear()
-    process.wait_line("the session with the device stands", 10)
+    process.wait_line("the device is connected", 10)
     process.stdin.write(b"GET / HTTP/1.0\r\n\r\n")
     process.stdin.close()
     assert process.wait(10) == 0
     assert PAGE.strip() in process.output()
     assert sent >= 20
+    assert len(process.output().splitlines()) < 100
     for s in slow.sockets:
         s.close()
 
@@ -506,27 +521,3 @@ def test_streams_against_the_callback_port(field):
 
 def test_there_were_enough():
     assert len(SEEDS) * (SERVER_DATAGRAMS + DEVICE_DATAGRAMS + 2 * STREAMS) >= 100000
-
-
-@pytest.mark.parametrize("line", (
-    "==12345==ERROR: AddressSanitizer: heap-use-after-free on address 0x60b0000000f0",
-    "==12345==ERROR: LeakSanitizer: detected memory leaks",
-    "src/wire/stun.c:12:3: runtime error: shift exponent 32 is too large for 32-bit type",
-    "WARNING: ThreadSanitizer: data race (pid=1)",
-    "beckond: src/core/server/pool.c:21: bk_pool_give: Assertion `id != 0' failed.",
-    "*** stack smashing detected ***: terminated",
-    "double free or corruption (out)",
-    "free(): invalid pointer"))
-def test_reports_are_noticed(line):
-    assert sanitizer.is_report(line)
-    assert not sanitizer.is_report("audit call device=2133 user=alice from=4.17.168.2:1500 result=delivered ms=38")
-
-
-def test_crashes_are_noticed(net):
-    """Also of a program that a test no longer looks at; then taken from the list again."""
-    before = list(sanitizer.found)
-    with net.wan.start(["sh", "-c", "echo 'x.c:1: y: Assertion `z' failed.' >&2; kill -ABRT $$"]) as process:
-        process.wait()
-    assert net.wan.run(["sh", "-c", "kill -SEGV $$"], check=False).status == -11
-    found, sanitizer.found[:] = sanitizer.found[len(before):], before
-    assert len(found) == 3 and re.search("Assertion", found[0]) and "SIGABRT" in found[1] and "SIGSEGV" in found[2]

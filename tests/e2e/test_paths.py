@@ -2,12 +2,13 @@
 public address; and that nothing of a call is left, however it ends."""
 
 import contextlib
+import json
 import signal
 import types
 
 import pytest
 
-from lab import DEVICE, REQUESTER, ROUTER_A, conntrack, nft_rules, wait_until
+from lab import DEVICE, REQUESTER, ROUTER_A, ROUTER_B, conntrack, nft_rules, wait_until
 from lab.peers import Service, blob, echo, receive
 from lab.services import PAGE
 
@@ -85,6 +86,7 @@ def test_the_router_grants_a_mapping(world, protocols, description):
         process.wait_line("^ready$", 20)
         assert router.mappings() == [(1700, REQUESTER, 1700)]
         assert f"candidate: mapped {ROUTER_A}:1700" in process.output()
+        assert f"path: mapped {ROUTER_A}:1700; the device dialled it from {ROUTER_B}" in process.output()
         assert callback_flows(world, 1700) == [(DEVICE, ROUTER_A, 1700)]
         if protocols["igd"]:
             (port, said, left), = router.granted()
@@ -152,6 +154,15 @@ def test_mapping_ends_with_a_call_that_fails(world, upnp):
     everything_is_gone(world)
 
 
+def test_several_calls_at_once(world, upnp):
+    """Each has a listener, a mapping and a process of its own on the device; none takes another's call."""
+    processes = [world.alice.start("ping", "-c", 1, "--json", 2133) for _ in range(8)]
+    assert [p.wait(30) for p in processes] == [0] * 8
+    paths = {json.loads(p.output())["path"] for p in processes}
+    assert len(paths) == 8
+    everything_is_gone(world)
+
+
 def test_mapping_made_by_hand(world, upnp):
     """--listen and --advertise say all: the router is not asked, though it would grant."""
     router = world.net.router_a
@@ -177,6 +188,7 @@ def test_own_public_address(world):
     process = carol.forward(2133, "8001:web", options=("-v", "--listen", ":1700"))
     process.wait_line("^ready$", 15)
     assert f"candidate: host {ROAMER}:1700" in process.output()
+    assert f"path: host {ROAMER}:1700; the device dialled it from {ROUTER_B}" in process.output()
     assert callback_flows(world, 1700) == [(DEVICE, ROAMER, 1700)]
     assert page_through(ns, 8001)
     assert process.stop(signal.SIGINT) == 0

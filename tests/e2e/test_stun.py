@@ -68,8 +68,11 @@ def test_fingerprint_and_short_integrity(datagrams, method):
 
 
 def test_register_goes_up_and_notify_comes_down_the_same_way(datagrams):
-    up = {(r["ip.src"], r["udp.srcport"]) for r in datagrams if (r["message"].method, r["message"].kind) == ("REGISTER", "request")}
-    down = {(r["ip.dst"], r["udp.dstport"]) for r in datagrams if (r["message"].method, r["message"].kind) == ("NOTIFY", "request")}
+    def requests(method):
+        return [r for r in datagrams if (r["message"].method, r["message"].kind) == (method, "request")]
+
+    up = {(r["ip.src"], r["udp.srcport"]) for r in requests("REGISTER")}
+    down = {(r["ip.dst"], r["udp.dstport"]) for r in requests("NOTIFY")}
     assert up == down == {(ROUTER_B, "2000")}
 
 

@@ -4,9 +4,11 @@
 #include <string.h>
 
 #include "command.h"
+#include "bin/common/descriptors.h"
 
 int main(int argc, char **argv)
 {
+    bk_descriptors_fill();
     signal(SIGPIPE, SIG_IGN); /* a connection that breaks is told by errno */
     if (argc >= 2 && strcmp(argv[1], "join") == 0) {
         return cmd_join(argc - 1, argv + 1);

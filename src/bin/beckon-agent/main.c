@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "command.h"
+#include "bin/common/descriptors.h"
 
 static const char help[] =
     "usage: beckon-agent COMMAND --state DIR ...\n"
@@ -34,6 +35,7 @@ static int hand_over(char **argv)
 
 int main(int argc, char **argv)
 {
+    bk_descriptors_fill();
     if (argc < 2) {
         return bk_usage("beckon-agent", "a command is missing");
     }

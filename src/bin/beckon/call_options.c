@@ -158,8 +158,8 @@ int client_close(struct beckon_client *client, enum beckon_status status,
     /* A second signal during the clean-up must not touch the client any more. */
     bk_signals_ignore();
     beckon_client_free(client);
-    if (status == BECKON_INTERRUPTED && interrupt_is_ok) {
-        return BECKON_OK;
+    if (status == BECKON_INTERRUPTED) { /* who sent the signal knows; ssh ends its proxies so */
+        return interrupt_is_ok ? BECKON_OK : BECKON_INTERRUPTED;
     }
     return status == BECKON_OK ? BECKON_OK : bk_report(program, error);
 }

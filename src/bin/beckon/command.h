@@ -42,8 +42,8 @@ bool default_state(char out[PATH_BYTES]);
 enum beckon_status client_open(struct call_options *options, void (*ready)(void *ctx),
                                struct beckon_client **out);
 
-/* Frees the client and reports what `status` and `error` say; interrupted by a signal counts as success
- * when `interrupt_is_ok`. Returns the exit status. */
+/* Frees the client and reports what `status` and `error` say; having been interrupted by a signal is not
+ * worth a line, and counts as success when `interrupt_is_ok`. Returns the exit status. */
 int client_close(struct beckon_client *client, enum beckon_status status,
                  const struct beckon_error *error, bool interrupt_is_ok);
 

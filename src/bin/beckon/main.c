@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "command.h"
+#include "bin/common/descriptors.h"
 
 static const struct command commands[] = {
     {"join", "[--state DIR] TOKEN|-", "become a user of the server that a token names", cmd_join},
@@ -44,6 +45,7 @@ static void help(void)
 
 int main(int argc, char **argv)
 {
+    bk_descriptors_fill();
     signal(SIGPIPE, SIG_IGN); /* a connection or pipe that breaks is told by errno */
     if (argc < 2) {
         return bk_usage("beckon", "a command is missing");

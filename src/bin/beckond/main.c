@@ -6,6 +6,7 @@
 
 #include "bin/beckond/cmd.h"
 #include "bin/beckond/say.h"
+#include "bin/common/descriptors.h"
 #include "seal/seal.h"
 
 static const struct bk_command *const commands[] = {
@@ -60,6 +61,7 @@ static int run(const struct bk_command *command, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+    bk_descriptors_fill();
     (void)umask(077); /* every file of ours holds, or leads to, keys */
     (void)signal(SIGPIPE, SIG_IGN);
     if (argc < 2) {

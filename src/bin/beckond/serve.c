@@ -40,10 +40,19 @@ static bool needs_restart(const struct bk_config *a, const struct bk_config *b)
 
 static void reload_config(struct bk_serve *s)
 {
+    const char *file = s->config_file;
+    char path[BK_STATE_PATH_BYTES];
+    char why[BK_CONFIG_WHY_BYTES];
     struct bk_config fresh;
 
-    if (bk_cmd_config(s->dir, s->config_file, &fresh) != BECKON_OK) {
-        bk_say("the configuration stays as it was; correct the file and send SIGHUP again");
+    if (file == NULL) {
+        if (bk_state_path(s->dir, BK_STATE_CONFIG, path) != BK_OK) {
+            return; /* it was short enough at the start */
+        }
+        file = path;
+    }
+    if (bk_config_load(file, &fresh, why) != BK_OK) {
+        bk_say("%s; the old configuration stays in force", why);
         return;
     }
     if (needs_restart(&s->config, &fresh)) {

@@ -70,6 +70,17 @@ static void send_message(struct bk_serve *s, const struct bk_server_action *acti
     }
 }
 
+/* From the socket and address that the peer's datagrams come to: its NAT knows no other. */
+static void send_datagram(struct bk_serve *s, const struct bk_server_action *action)
+{
+    unsigned socket = action->datagram.local / BK_UDP_WAYS;
+
+    if (socket < BK_CONFIG_LISTEN_MAX && s->udp[socket] != NULL) {
+        (void)bk_udp_send_by(s->udp[socket], action->datagram.local % BK_UDP_WAYS,
+                             &action->datagram.to, action->datagram.bytes);
+    }
+}
+
 static void carry_out(struct bk_serve *s)
 {
     for (size_t i = 0; i < s->out.n; i++) {
@@ -79,9 +90,7 @@ static void carry_out(struct bk_serve *s)
 
         switch (a->type) {
         case BK_SERVER_SEND_DATAGRAM:
-            if (a->datagram.local < BK_CONFIG_LISTEN_MAX && s->udp[a->datagram.local] != NULL) {
-                (void)bk_udp_send(s->udp[a->datagram.local], &a->datagram.to, a->datagram.bytes);
-            }
+            send_datagram(s, a);
             break;
         case BK_SERVER_SEND_MESSAGE:
             send_message(s, a);

@@ -205,7 +205,8 @@ static void on_datagram(void *ctx, const struct bk_addr *from, struct bk_slice b
     struct bk_serve_local *local = ctx;
     struct bk_server_event event = {.type = BK_SERVER_DATAGRAM};
 
-    event.datagram.local = local->local;
+    event.datagram.local =
+        (uint8_t)(local->socket * BK_UDP_WAYS + bk_udp_way(local->serve->udp[local->socket]));
     event.datagram.from = *from;
     event.datagram.bytes = bytes;
     bk_serve_feed(local->serve, &event);
@@ -315,7 +316,7 @@ enum beckon_status bk_serve_open_sockets(struct bk_serve *s)
         struct bk_addr addr = s->config.listen[i];
         struct bk_udp_callbacks on = {.ctx = &s->locals[i], .received = on_datagram};
         addr.port = s->config.udp_port;
-        s->locals[i] = (struct bk_serve_local){.serve = s, .local = (uint8_t)i};
+        s->locals[i] = (struct bk_serve_local){.serve = s, .socket = (uint8_t)i};
         enum bk_err err = bk_udp_new(s->base, &addr, false, false, &on, &s->udp[i]);
         if (err != BK_OK) {
             return cannot_bind(&addr, "UDP", err);

@@ -27,6 +27,9 @@ enum {
     BK_SERVE_LISTENERS = 2,
 };
 
+_Static_assert(BK_CONFIG_LISTEN_MAX *BK_UDP_WAYS <= UINT8_MAX + 1,
+               "the core's number of a local address");
+
 struct bk_serve;
 
 /* An open connection. Its number is the core's name for it: never used twice. */
@@ -75,7 +78,7 @@ struct bk_serve {
     struct bk_udp *udp[BK_CONFIG_LISTEN_MAX];
     struct bk_serve_local {
         struct bk_serve *serve;
-        uint8_t local;
+        uint8_t socket; /* the core's "local" is socket * BK_UDP_WAYS + way */
     } locals[BK_CONFIG_LISTEN_MAX];
     struct bk_tls *tls[BK_SERVE_LISTENERS];
     struct bk_listener *listeners[BK_SERVE_LISTENERS];

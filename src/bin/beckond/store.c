@@ -39,9 +39,11 @@ static enum bk_err connect_db(const char *path, struct bk_store **out, char why[
     (void)sqlite3_busy_timeout(s->db, BUSY_TIMEOUT_MS);
     if (bk_sql_exec(s, "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;"
                        "PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;") != BK_OK) {
+        int code = sqlite3_errcode(s->db);
+        bool damaged = code == SQLITE_NOTADB || code == SQLITE_CORRUPT;
         say_why(why, s->why);
         bk_store_close(s);
-        return BK_E_MALFORMED;
+        return damaged ? BK_E_MALFORMED : BK_E_IO;
     }
     *out = s;
     return BK_OK;

@@ -19,15 +19,32 @@ void bk_admission_init(struct bk_admission *a, const struct bk_now *now)
     a->started = now->mono;
 }
 
-static bool fresh_time(const struct bk_admission *a, const struct bk_now *now, uint64_t clock_s,
-                       uint64_t unix_s)
+/* The time by which freshness is judged; 0: none is known. It never falls back behind its own course: the
+ * host's clock may be set back and a server that is asked for the time may lie, and what was admitted and
+ * forgotten would pass for fresh once more. */
+static uint64_t clock_s(struct bk_admission *a, uint64_t said_s, uint64_t up_s)
+{
+    if (said_s > up_s && said_s - up_s > a->began_unix_s) {
+        a->began_unix_s = said_s - up_s;
+    }
+    return a->began_unix_s == 0 ? 0 : a->began_unix_s + up_s;
+}
+
+static bool fresh(struct bk_admission *a, const struct bk_now *now,
+                  const struct bk_registration *registration,
+                  const struct bk_admission_facts *facts)
 {
     uint64_t up_s = (now->mono - a->started) / BK_SECOND;
-    if (clock_s == 0 || clock_s < up_s) {
-        return false;
+    uint64_t time_s = clock_s(a, bk_registration_unix_s(registration, now), up_s);
+    uint64_t ahead = facts->unix_s > time_s ? facts->unix_s - time_s : 0;
+    uint64_t behind = facts->unix_s < time_s ? time_s - facts->unix_s : 0;
+    if (time_s != 0 && ahead > BK_FRESH_S) {
+        return false; /* whatever its tag: it would be fresh later, when its call ID is forgotten */
     }
-    uint64_t apart = unix_s > clock_s ? unix_s - clock_s : clock_s - unix_s;
-    return apart <= BK_FRESH_S && unix_s > clock_s - up_s + BK_FRESH_S;
+    if (time_s != 0 && behind <= BK_FRESH_S && facts->unix_s > a->began_unix_s + BK_FRESH_S) {
+        return true;
+    }
+    return facts->has_tag && bk_registration_sent_lately(registration, now, &facts->tag);
 }
 
 static uint64_t back_off(uint32_t wrong)
@@ -49,9 +66,7 @@ enum bk_admission_verdict bk_admission_check(struct bk_admission *a, const struc
             return BK_ADMISSION_REPEATED;
         }
     }
-    uint64_t clock_s = bk_registration_unix_s(registration, now);
-    if (!fresh_time(a, now, clock_s, facts->unix_s) &&
-        !(facts->has_tag && bk_registration_sent_lately(registration, now, &facts->tag))) {
+    if (!fresh(a, now, registration, facts)) {
         return BK_ADMISSION_STALE;
     }
     if (now->mono < a->closed_until) {

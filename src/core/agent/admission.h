@@ -24,6 +24,7 @@ enum bk_admission_verdict {
 
 struct bk_admission {
     bk_time started;
+    uint64_t began_unix_s; /* the same by the agent's clock, as soon as it knows one; never falls */
     struct {
         uint8_t call_id[BK_CALL_ID_BYTES];
         bk_time until; /* 0: free */
@@ -43,7 +44,8 @@ void bk_admission_init(struct bk_admission *a, const struct bk_now *now);
 
 /* Remembers the call ID when it admits. Fresh is: a time within BK_FRESH_S of the agent's idea of now
  * (bk_registration_unix_s) and more than BK_FRESH_S after the agent's start (up to then it could have been
- * admitted before the start, by an agent whose memory is gone); or a tag sent lately. */
+ * admitted before the start, by an agent whose memory is gone); or a tag sent lately, unless the time
+ * beside it lies further ahead than that. */
 enum bk_admission_verdict bk_admission_check(struct bk_admission *a, const struct bk_now *now,
                                              const struct bk_registration *registration,
                                              const struct bk_admission_facts *facts);

@@ -225,13 +225,9 @@ static void admission(struct bk_call *c, const struct bk_call_event *event, stru
     }
 }
 
-/* A request that names no service only measures the path. */
 /* A call without a service measures the path: there is nothing to look for. */
 static bool has_service(const struct bk_call *c)
 {
-    if (c->request.service.n == 0) {
-        return true;
-    }
     if (c->request.service.n == 0) {
         return true;
     }

@@ -364,7 +364,7 @@ void bk_registration_timer(struct bk_registration *r, const struct bk_now *now,
     }
     if (r->attempt >= UNANSWERED_MAX) {
         r->state = BK_REGISTRATION_TRYING;
-        if (r->told_up) {
+        if (r->told_up || r->attempt == UNANSWERED_MAX) { /* once, also where it never stood */
             r->told_up = false;
             add(out, BK_REGISTRATION_LOST);
         }

@@ -91,8 +91,8 @@ static void request_answered(struct bk_requester *r, const struct bk_now *now,
     bk_requester_phase(out, BK_PHASE_DELIVERED);
 }
 
-static void stale(struct bk_requester *r, const struct bk_now *now, const struct bk_tag *tag,
-                  struct bk_requester_out *out)
+static void stale(struct bk_requester *r, const struct bk_now *now,
+                  const struct bk_call_result *said, struct bk_requester_out *out)
 {
     if (r->accepted) {
         return; /* an old result that the server says again */
@@ -104,7 +104,8 @@ static void stale(struct bk_requester *r, const struct bk_now *now, const struct
     /* A stale call is not remembered by the device: the same call ID may be used once more. */
     r->retried = true;
     r->has_tag = true;
-    r->tag = *tag;
+    r->tag = said->tag;
+    r->device_unix_s = said->unix_s;
     if (r->delivered) {
         bk_requester_send_request(r, now, out);
     } else {
@@ -149,7 +150,7 @@ static void result(struct bk_requester *r, const struct bk_now *now, const struc
         accepted(r, now, out);
         break;
     case BK_CALL_STALE:
-        stale(r, now, &said.tag, out);
+        stale(r, now, &said, out);
         break;
     case BK_CALL_REFUSED:
         bk_requester_fail(r, BK_FAIL_PASSWORD, out);

@@ -82,7 +82,8 @@ static enum bk_err write_request(struct bk_requester *r, const struct bk_now *no
 {
     struct bk_call_request request = {
         .equipment_id = r->equipment_id,
-        .unix_s = now->unix_s,
+        /* Once more after "stale": by the clock of the device, which is the one that counts. */
+        .unix_s = r->device_unix_s != 0 ? r->device_unix_s : now->unix_s,
         .has_tag = r->has_tag,
         .tag = r->tag,
         .service = bk_slice_text(r->config.service),

@@ -48,6 +48,7 @@ struct bk_requester {
     bool delivered, accepted;
     bool retry; /* stale: to be sent once more when the first is answered */
     bool retried;
+    uint64_t device_unix_s; /* the device's clock, as STALE gave it; 0: it has none */
 };
 
 struct bk_requester_action *bk_requester_add(struct bk_requester_out *out,

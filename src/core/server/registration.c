@@ -58,7 +58,9 @@ static enum bk_err apply(struct bk_server *s, const struct bk_now *now, const st
                          const struct bk_register *r, uint8_t epoch, bool by_nonce)
 {
     struct bk_row *row = bk_table_find(&s->table, r->equipment_id);
-    bool news = !row || !same_address(row, d) || row->tag_random != r->tag.random;
+    /* An expired row counts as none: a call may be waiting for it to come back to life. */
+    bool news = !bk_server_live_row(s, r->equipment_id) || !same_address(row, d) ||
+                row->tag_random != r->tag.random;
     if (!row) {
         enum bk_err err = bk_table_insert(&s->table, r->equipment_id, &row);
         if (err != BK_OK) {

@@ -16,14 +16,16 @@ TLS_PORTS = (1201, 1300)
 
 
 class Capture:
-    """Captures on one interface from construction to stop(). The file can be read while it grows."""
+    """Captures on one interface from construction to stop(). The file can be read while it grows.
 
-    def __init__(self, ns, interface, path, filter=""):
+    `snap` cuts packets to so many bytes: of short ones, many more then find room until they are written."""
+
+    def __init__(self, ns, interface, path, filter="", snap=0):
         self.path = path
         self.interface = interface
         self.label = ns.label
-        self._process = ns.start(["tcpdump", "-Z", "root", "-n", "-s", "0", "-U", "--immediate-mode", "-i", interface,
-                                  "-w", path, *filter.split()])
+        self._process = ns.start(["tcpdump", "-Z", "root", "-n", "-s", str(snap), "-B", "32768", "-U", "--immediate-mode",
+                                  "-i", interface, "-w", path, *filter.split()])
         self._process.wait_line(r"listening on", 10)
         self._stopped = False
 
@@ -32,6 +34,10 @@ class Capture:
             self._stopped = True
             self._process.stop(signal.SIGINT)
         return self
+
+    def lost(self):
+        """How many packets a stopped capture has missed."""
+        return int(self._process.wait_line("dropped by kernel").split()[0])
 
     def __enter__(self):
         return self

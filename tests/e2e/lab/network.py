@@ -143,7 +143,7 @@ class ReferenceNetwork:
     def block_clear(self, name="block"):
         self.wan.nft(f"table inet {name} {{}}; delete table inet {name}")
 
-    def capture(self, ns, interface, filter=""):
+    def capture(self, ns, interface, filter="", snap=0):
         """A running capture, ended with the network at the latest."""
         path = self.workdir / f"{ns.label}-{interface}-{len(list(self.workdir.glob('*.pcap')))}.pcap"
-        return self._stack.enter_context(Capture(ns, interface, path, filter))
+        return self._stack.enter_context(Capture(ns, interface, path, filter, snap))

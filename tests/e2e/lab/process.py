@@ -45,7 +45,7 @@ class Process:
         self.argv = [str(a) for a in argv]
         self.name = name or os.path.basename(self.argv[0])
         self.lines = []
-        self._stopped = False
+        self._stopped = self._judged = False
         self._log = open(log, "a", encoding="utf-8") if log else None
         self._open = 2
         self._changed = threading.Condition()
@@ -125,7 +125,9 @@ class Process:
 
     def _collect(self):
         """Takes in the last words. A child that outlives the program may hold its output open."""
-        sanitizer.look_at_status(self.name, self.popen.returncode)
+        if not self._judged:
+            self._judged = True
+            sanitizer.look_at_status(self.name, self.popen.returncode)
         deadline = time.monotonic() + 1
         for reader in self._readers:
             reader.join(max(0, deadline - time.monotonic()))

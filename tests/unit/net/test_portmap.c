@@ -520,6 +520,16 @@ static void free_at_once_and_from_inside(void **state)
     assert_int_equal(router.held, 0);
 }
 
+static void a_search_is_not_waited_for(void **state)
+{
+    (void)state;
+    router.silent = true;
+    double began = seconds();
+    start(NATPMP, 0);
+    free_map();
+    assert_true(seconds() - began < BK_PORTMAP_FREE_MS / 2000.0);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -540,6 +550,7 @@ int main(void)
         T(a_lease_is_renewed_and_changes_are_told),
         T(nothing_asked_is_answered_too),
         T(free_at_once_and_from_inside),
+        T(a_search_is_not_waited_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,6 +23,7 @@ struct side {
     size_t last_n;
     uint8_t last[BK_UDP_MAX_BYTES];
     bool echo, free_at_once;
+    unsigned way;
 };
 
 struct world {
@@ -53,8 +54,9 @@ static void on_received(void *ctx, const struct bk_addr *from, struct bk_slice b
     s->from = *from;
     s->last_n = bytes.n;
     memcpy(s->last, bytes.p, bytes.n);
+    s->way = bk_udp_way(s->udp);
     if (s->echo)
-        assert_true(bk_udp_send(s->udp, from, bytes));
+        assert_true(bk_udp_send_by(s->udp, s->way, from, bytes));
     if (s->free_at_once) {
         bk_udp_free(s->udp);
         s->udp = NULL;
@@ -201,6 +203,36 @@ static void test_taken_port(void **state)
     assert_null(udp);
 }
 
+/* A host with several addresses answers from the one that was asked, now and later. */
+static void test_leaves_from_where_it_came_to(void **state)
+{
+    struct world *w = *state;
+    static const uint8_t zeros[16];
+    for (int only4 = 0; only4 < 2; only4++) {
+        struct side s = {.echo = true};
+        struct bk_addr any = bk_addr_v4(0, 0, 0, 0, 0);
+        unsigned ways[3];
+        if (!only4)
+            memcpy(any.ip, zeros, sizeof zeros);
+        open_side(w, &s, &any, false);
+        for (uint8_t i = 0; i < 3; i++) {
+            struct bk_addr to = bk_addr_v4(127, 0, 1, (uint8_t)(1 + i % 2), s.addr.port);
+            unsigned n = w->b.n;
+            assert_true(bk_udp_send(w->b.udp, &to, bk_slice("x", 1)));
+            WAIT_FOR(w, w->b.n == n + 1);
+            assert_true(bk_addr_equal(&w->b.from, &to));
+            ways[i] = s.way;
+            assert_true(bk_udp_send_by(s.udp, s.way, &w->b.addr, bk_slice("later", 5)));
+            WAIT_FOR(w, w->b.n == n + 2);
+            assert_true(bk_addr_equal(&w->b.from, &to));
+        }
+        assert_true(ways[0] > 0 && ways[0] < BK_UDP_WAYS);
+        assert_int_not_equal(ways[0], ways[1]);
+        assert_int_equal(ways[0], ways[2]);
+        bk_udp_free(s.udp);
+    }
+}
+
 static void test_sockaddr(void **state)
 {
     (void)state;
@@ -228,10 +260,15 @@ static void test_sockaddr(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        CASE(test_there_and_back), CASE(test_batches),
-        CASE(test_sizes),          CASE(test_nobody_there),
-        CASE(test_free_within),    CASE(test_both_families),
-        CASE(test_taken_port),     cmocka_unit_test(test_sockaddr),
+        CASE(test_there_and_back),
+        CASE(test_batches),
+        CASE(test_sizes),
+        CASE(test_nobody_there),
+        CASE(test_free_within),
+        CASE(test_both_families),
+        CASE(test_taken_port),
+        CASE(test_leaves_from_where_it_came_to),
+        cmocka_unit_test(test_sockaddr),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -117,6 +117,37 @@ static void a_call_id_is_remembered_while_it_could_be_fresh(void **state)
     assert_int_equal(check(&b, &facts), BK_ADMISSION_STALE);
 }
 
+/* A recorded request is said again when the clock stands where it stood: set back, or held still by a
+ * server that a device without a clock of its own must believe. */
+static void a_clock_that_falls_back_makes_nothing_fresh_again(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b);
+    uint64_t t = b.now.unix_s;
+    struct bk_admission_facts facts = at_time(&b, t);
+    assert_int_equal(check(&b, &facts), BK_ADMITTED);
+    fake_pass(&b.now, 300 * BK_SECOND);
+    assert_int_equal(check_time(&b, t + 300), BK_ADMITTED);
+    b.now.unix_s = t;
+    assert_int_equal(check(&b, &facts), BK_ADMISSION_STALE);
+    assert_int_equal(check_time(&b, t + 300), BK_ADMITTED);
+}
+
+static void a_time_that_lies_ahead_is_stale_whatever_the_tag(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b);
+    uint64_t t = b.now.unix_s;
+    struct bk_admission_facts facts = at_time(&b, t + 121);
+    facts.has_tag = true;
+    facts.tag = b.r.tag;
+    assert_int_equal(check(&b, &facts), BK_ADMISSION_STALE);
+    facts.unix_s = t - 86400; /* one that lies behind comes never back */
+    assert_int_equal(check(&b, &facts), BK_ADMITTED);
+}
+
 static void a_full_memory_means_busy_until_it_ages(void **state)
 {
     (void)state;
@@ -183,6 +214,8 @@ int main(void)
         cmocka_unit_test(what_the_agent_before_a_restart_could_admit_is_stale),
         cmocka_unit_test(a_tag_sent_lately_is_fresh_without_a_clock),
         cmocka_unit_test(a_call_id_is_remembered_while_it_could_be_fresh),
+        cmocka_unit_test(a_clock_that_falls_back_makes_nothing_fresh_again),
+        cmocka_unit_test(a_time_that_lies_ahead_is_stale_whatever_the_tag),
         cmocka_unit_test(a_full_memory_means_busy_until_it_ages),
         cmocka_unit_test(guesses_are_slowed_down_doubling_to_a_minute),
         cmocka_unit_test(a_refused_call_may_come_again),

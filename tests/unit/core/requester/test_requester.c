@@ -540,6 +540,7 @@ static void stale_is_sealed_once_more_with_the_devices_tag(void **state)
         assert_true(b->request.has_tag);
         assert_int_equal(b->request.tag.random, 77);
         assert_int_equal(b->request.tag.counter, 78);
+        assert_int_equal(b->request.unix_s, 4711); /* the device's clock, not ours */
         deliver(b);
         if (early) {
             result(b, BK_CALL_STALE, 0);

@@ -494,6 +494,23 @@ static void a_store_that_does_not_answer_costs_the_caller_the_delivery_time(void
     lab_free(c.l);
 }
 
+static void a_row_that_comes_back_to_life_is_notified(void **state)
+{
+    (void)state;
+    struct call_lab c = call_lab_new();
+    lab_pass(c.l, 89000);
+    ring(&c, 1);
+    lab_pass(c.l, 3000); /* the row has expired, the call still waits */
+    c.d.tag.counter++;
+    device_register(c.l, &c.d); /* as before: same address, same run */
+    assert_int_equal(lab_count(c.l, BK_SERVER_SEND_DATAGRAM), 2);
+    struct bk_stun m;
+    assert_int_equal(
+        bk_stun_read(lab_must(c.l, BK_SERVER_SEND_DATAGRAM, 1)->datagram.bytes, &m), BK_OK);
+    assert_int_equal(m.method, BK_METHOD_NOTIFY);
+    lab_free(c.l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -514,6 +531,7 @@ int main(void)
         cmocka_unit_test(after_an_answer_the_same_stream_may_send_the_call_again),
         cmocka_unit_test(too_many_calls_are_refused_and_all_of_them_end),
         cmocka_unit_test(a_store_that_does_not_answer_costs_the_caller_the_delivery_time),
+        cmocka_unit_test(a_row_that_comes_back_to_life_is_notified),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,129 @@
+/* The option reader, and secrets from descriptors. */
+#include "lib/place.h"
+
+#include "common/args.h"
+
+static const char *state_dir, *listen_on;
+static bool verbose;
+static const struct bk_option options[] = {
+    {"--state", &state_dir, NULL},
+    {"--listen", &listen_on, NULL},
+    {"-v", NULL, &verbose},
+};
+
+/* Splits at single spaces and reads; what is left comes back joined by "|". */
+static bool read_line(const char *line, char rest[256])
+{
+    static char words[256];
+    char *argv[32] = {words};
+    int argc = 0, n_rest = -1;
+    bool right;
+
+    (void)snprintf(words, sizeof words, "%s", line);
+    for (char *word = strtok_r(words, " ", &argv[31]); word != NULL;
+         word = strtok_r(NULL, " ", &argv[31])) {
+        argv[argc++] = word;
+    }
+    argv[31] = NULL;
+    state_dir = listen_on = NULL;
+    verbose = false;
+    right = bk_options_read("test", argc, argv, options, COUNT(options), &n_rest);
+    rest[0] = '\0';
+    for (int i = 0; right && i < n_rest; i++) {
+        (void)strncat(rest, argv[1 + i], 200 - strlen(rest));
+        (void)strncat(rest, "|", 200 - strlen(rest));
+    }
+    return right;
+}
+
+static void test_order(void **state)
+{
+    char rest[256];
+
+    (void)state;
+    assert_true(read_line("p", rest));
+    assert_string_equal(rest, "");
+    assert_true(read_line("p a --state /s b -v c", rest));
+    assert_string_equal(rest, "a|b|c|");
+    assert_string_equal(state_dir, "/s");
+    assert_true(verbose);
+    assert_null(listen_on);
+    assert_true(
+        read_line("p --state /1 --state /2 -", rest)); /* the last one counts; "-" is a word */
+    assert_string_equal(rest, "-|");
+    assert_string_equal(state_dir, "/2");
+    assert_true(read_line("p --listen -v a", rest)); /* a value may look like an option */
+    assert_string_equal(listen_on, "-v");
+    assert_false(verbose);
+}
+
+static void test_dashes(void **state)
+{
+    char rest[256];
+
+    (void)state;
+    assert_true(read_line("p a -- -v --state -- b", rest));
+    assert_string_equal(rest, "a|-v|--state|--|b|");
+    assert_false(verbose);
+    assert_true(read_line("p --", rest));
+    assert_string_equal(rest, "");
+}
+
+static void test_mistakes(void **state)
+{
+    static const char *const lines[] = {"p --state", "p a --listen", "p --stat /s", "p --state=/s",
+                                        "p -x",      "p -vv",        "p ---"};
+    char rest[256];
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(lines); i++) {
+        assert_false(read_line(lines[i], rest));
+    }
+}
+
+static void test_secrets(void **state)
+{
+    static const struct {
+        const char *text;
+        int n;
+    } cases[] = {{"word\nnext\n", 4}, {"word", 4},     {"\n", 0},          {"", -1},
+                 {"12345678\n", 8},   {"12345678", 8}, {"123456789\n", -1}};
+    char out[8];
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        int fds[2];
+        size_t n = strlen(cases[i].text);
+
+        assert_int_equal(pipe2(fds, O_CLOEXEC), 0);
+        assert_int_equal(write(fds[1], cases[i].text, n), n);
+        close(fds[1]);
+        assert_int_equal(bk_secret_from_file(fds[0], out, sizeof out), cases[i].n);
+        if (cases[i].n > 0) {
+            assert_memory_equal(out, cases[i].text, (size_t)cases[i].n);
+        }
+        close(fds[0]);
+    }
+    assert_int_equal(bk_secret_from_file(-1, out, sizeof out), -1);
+}
+
+static void test_token(void **state)
+{
+    char out[8];
+
+    (void)state;
+    assert_true(bk_token_argument("test", "1234567", out, sizeof out));
+    assert_string_equal(out, "1234567");
+    assert_false(bk_token_argument("test", "12345678", out, sizeof out));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_order),    cmocka_unit_test(test_dashes),
+        cmocka_unit_test(test_mistakes), cmocka_unit_test(test_secrets),
+        cmocka_unit_test(test_token),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,262 @@
+/* The ENROL exchange against a server that answers as told: whatever comes behind the answer does not count. */
+#include "net/pki.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "lib/enrolment.h"
+#include "net/listener.h"
+#include "seal/seal.h"
+#include "wire/alpn.h"
+#include "wire/enrol.h"
+
+enum mode {
+    ANSWER,              /* and stay */
+    ANSWER_TWICE,        /* in one go, and close */
+    ANSWER_OTHER_KEY,    /* a certificate for a key that nobody asked for */
+    ANSWER_OTHER_DEVICE, /* certificate and equipment ID differ */
+    REFUSE_UNKNOWN,
+    REFUSE_USED,
+    SAY_NOTHING, /* and close */
+};
+
+static struct server {
+    struct pki pki;
+    struct holder own;
+    enum mode mode;
+} s;
+
+static EVP_PKEY *device_key;
+static struct bk_enrolment enrolment;
+
+static struct bk_slice answer_of(const struct bk_stun *m, const struct bk_enrol *ask, uint8_t *buf,
+                                 size_t cap)
+{
+    static uint8_t der[BK_X509_DER_MAX_BYTES], ca_der[BK_X509_DER_MAX_BYTES];
+    struct bk_x509_order order = {.uri = "beckon:device:2133",
+                                  .for_client = true,
+                                  .not_before_s = unix_now() - 60,
+                                  .not_after_s = unix_now() + 3600};
+    uint8_t key[BK_KEY_BYTES] = {1, 2, 3};
+    struct bk_enrol_answer answer = {.equipment_id = s.mode == ANSWER_OTHER_DEVICE ? 2134 : 2133,
+                                     .generation = 4,
+                                     .epoch = 5,
+                                     .registration_key = BK_SLICE_OF(key)};
+    struct bk_slice out = BK_SLICE_EMPTY;
+    size_t n, ca_n;
+    X509 *cert;
+
+    if (s.mode == ANSWER_OTHER_KEY) {
+        struct holder other = holder_new(&s.pki, order.uri, false, -60, 3600);
+
+        cert = other.cert;
+        EVP_PKEY_free(other.key);
+    } else {
+        assert_int_equal(bk_x509_issue(s.pki.ca, s.pki.ca_key, ask->csr, &order, &cert), BK_OK);
+    }
+    assert_int_equal(bk_x509_to_der(cert, der, sizeof der, &n), BK_OK);
+    assert_int_equal(bk_x509_to_der(s.pki.ca, ca_der, sizeof ca_der, &ca_n), BK_OK);
+    X509_free(cert);
+    answer.certificate = bk_slice(der, n);
+    answer.ca_certificate = bk_slice(ca_der, ca_n);
+    assert_int_equal(bk_enrol_answer_write(buf, cap, m->txid, &answer, &out), BK_OK);
+    return out;
+}
+
+static void on_message(void *ctx, struct bk_conn *conn, struct bk_slice frame)
+{
+    static uint8_t buf[8192], twice[16384];
+    struct bk_stun m;
+    struct bk_enrol ask;
+    struct bk_slice out = BK_SLICE_EMPTY;
+    bool refused = s.mode == REFUSE_UNKNOWN || s.mode == REFUSE_USED;
+
+    (void)ctx;
+    assert_int_equal(bk_stun_read(frame, &m), BK_OK);
+    assert_int_equal(bk_enrol_read(&m, &ask), BK_OK);
+    assert_true(bk_slice_equal(ask.token, BK_SLICE_OF(enrolment.token.secret)));
+    if (refused) {
+        assert_int_equal(
+            bk_error_write(buf, sizeof buf, BK_METHOD_ENROL, m.txid,
+                           s.mode == REFUSE_USED ? BK_CODE_TOKEN_USED : BK_CODE_FORBIDDEN, "no",
+                           &out),
+            BK_OK);
+    } else if (s.mode != SAY_NOTHING) {
+        out = answer_of(&m, &ask, buf, sizeof buf);
+    }
+    if (out.n > 0 && s.mode == ANSWER_TWICE) {
+        memcpy(twice, out.p, out.n);
+        memcpy(twice + out.n, out.p, out.n);
+        out = bk_slice(twice, 2 * out.n);
+    }
+    if (out.n > 0) {
+        assert_int_equal(bk_conn_send(conn, out), BK_OK);
+    }
+    if (s.mode == SAY_NOTHING || s.mode == ANSWER_TWICE || refused) {
+        bk_conn_close(conn);
+    }
+}
+
+static void on_open(void *ctx, struct bk_conn *conn, const struct bk_tls_peer *peer)
+{
+    (void)ctx;
+    (void)conn;
+    assert_false(peer->certified);
+}
+
+static void on_closed(void *ctx, struct bk_conn *conn, const struct bk_conn_closed *why)
+{
+    (void)ctx;
+    (void)why;
+    bk_conn_free(conn);
+}
+
+/* The server, in a process of its own until it is killed; tells its port through `tell`. */
+static void serve(int tell)
+{
+    static const char *const alpns[] = {BK_ALPN_JOIN};
+    struct bk_tls_server tls = {
+        .cert = s.own.cert, .key = s.own.key, .ca = s.pki.ca, .alpns = alpns, .n_alpns = 1};
+    struct bk_listener_config config = {
+        .conn = {.frame = bk_stun_frame,
+                 .on = {.open = on_open, .message = on_message, .closed = on_closed}}};
+    struct event_base *base = event_base_new();
+    struct bk_listener *listener;
+    struct bk_addr loopback = bk_addr_v4(127, 0, 0, 1, 0), at;
+
+    signal(SIGPIPE, SIG_IGN);
+    if (bk_tls_new_server(&tls, &config.conn.tls) != BK_OK ||
+        bk_listener_new(base, &config, &listener) != BK_OK ||
+        bk_listener_add(listener, &loopback, &at) != BK_OK ||
+        write(tell, &at.port, sizeof at.port) != sizeof at.port) {
+        _exit(1);
+    }
+    event_base_dispatch(base);
+    _exit(0);
+}
+
+static enum beckon_status enrol(enum mode mode, struct bk_enrolled *out, struct beckon_error *error)
+{
+    enum beckon_status status;
+    int fds[2];
+    pid_t pid;
+
+    s.mode = mode;
+    assert_int_equal(pipe(fds), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        serve(fds[1]);
+    }
+    assert_int_equal(read(fds[0], &enrolment.token.port, sizeof enrolment.token.port), 2);
+    close(fds[0]);
+    close(fds[1]);
+    status = bk_enrol_run(&enrolment, out, error);
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    return status;
+}
+
+static void test_accepted(void **state)
+{
+    static const enum mode modes[] = {ANSWER, ANSWER_TWICE};
+    const uint8_t key[BK_KEY_BYTES] = {1, 2, 3};
+    struct bk_enrolled got;
+    struct beckon_error error;
+
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(enrol(modes[i], &got, &error), BECKON_OK);
+        assert_int_equal(got.equipment_id, 2133);
+        assert_int_equal(got.generation, 4);
+        assert_int_equal(got.epoch, 5);
+        assert_memory_equal(got.registration_key, key, sizeof key);
+        assert_int_equal(X509_cmp(got.ca, s.pki.ca), 0);
+        bk_enrolled_fini(&got);
+    }
+}
+
+static void test_refused(void **state)
+{
+    static const struct {
+        enum mode mode;
+        enum beckon_status status;
+        const char *what;
+    } cases[] = {
+        {REFUSE_UNKNOWN, BECKON_BAD_TOKEN, "does not know this token"},
+        {REFUSE_USED, BECKON_USED_TOKEN, "used already"},
+        {SAY_NOTHING, BECKON_SERVER_DOWN, "server 127.0.0.1 port "},
+        {ANSWER_OTHER_KEY, BECKON_FAILED, "does not fit our request"},
+        {ANSWER_OTHER_DEVICE, BECKON_FAILED, "does not fit our request"},
+    };
+    struct bk_enrolled got;
+    struct beckon_error error;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        assert_int_equal(enrol(cases[i].mode, &got, &error), cases[i].status);
+        assert_int_equal(error.status, cases[i].status);
+        assert_non_null(strstr(error.text, cases[i].what));
+        assert_null(got.cert);
+        assert_null(got.ca);
+    }
+}
+
+/* A server with another CA than the token pins, and none at all. */
+static void test_wrong_server(void **state)
+{
+    struct bk_enrolled got;
+    struct beckon_error error;
+
+    (void)state;
+    enrolment.token.ca_pin[0] ^= 1;
+    assert_int_equal(enrol(ANSWER, &got, &error), BECKON_SERVER_DOWN);
+    assert_non_null(strstr(error.text, "; check"));
+    enrolment.token.ca_pin[0] ^= 1;
+    assert_int_equal(bk_enrol_run(&enrolment, &got, &error), BECKON_SERVER_DOWN); /* it is gone */
+    assert_non_null(strstr(error.text, "; check"));
+}
+
+static int group(void **state)
+{
+    uint8_t raw[BK_X509_KEY_BYTES];
+
+    (void)state;
+    signal(SIGPIPE, SIG_IGN);
+    if (bk_seal_init() != BK_OK) {
+        return -1;
+    }
+    s.pki = pki_new();
+    s.own = holder_new(&s.pki, "beckon:server", true, -60, 3600);
+    assert_int_equal(bk_x509_key_make(&device_key), BK_OK);
+    enrolment = (struct bk_enrolment){
+        .key = device_key,
+        .device = true,
+        .token = {.role = BK_ROLE_DEVICE, .secret = {9, 8, 7}, .host = "127.0.0.1"}};
+    assert_int_equal(bk_x509_raw_key(s.pki.ca, raw), BK_OK);
+    bk_x509_pin(raw, enrolment.token.ca_pin);
+    return 0;
+}
+
+static int group_end(void **state)
+{
+    (void)state;
+    EVP_PKEY_free(device_key);
+    holder_free(&s.own);
+    pki_free(&s.pki);
+    return 0;
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_accepted),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_wrong_server),
+    };
+
+    return cmocka_run_group_tests(tests, group, group_end);
+}
