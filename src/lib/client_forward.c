@@ -17,6 +17,7 @@ enum {
     FORWARDS_MAX = 64,
     PENDING_MAX = 256, /* connections that wait for the call */
     BACKLOG = 128,
+    ACCEPT_PAUSE_MS = 200,
 };
 
 struct forwarding;
@@ -41,6 +42,7 @@ struct forwarding {
     struct local locals[FORWARDS_MAX];
     struct bk_outgoing *call;       /* NULL: none */
     struct event *clear;            /* frees a call that is over, from the loop's top */
+    struct event *resume;           /* accepts again after descriptors ran out */
     bool was_up;
     size_t n_pending;
     struct pending pending[PENDING_MAX];
@@ -163,6 +165,29 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
     }
 }
 
+/* No descriptor is free: to try again at once would only burn the processor. */
+static void on_accept_error(struct evconnlistener *listener, void *ctx)
+{
+    struct local *local = ctx;
+    struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
+
+    bk_log(local->owner->client->options.log, local->owner->client->options.ctx, 0,
+           "a connection could not be accepted: %s; raise the limit of open files", strerror(errno));
+    (void)evconnlistener_disable(listener);
+    evtimer_add(local->owner->resume, &pause);
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *ctx)
+{
+    struct forwarding *f = ctx;
+
+    (void)fd;
+    (void)what;
+    for (size_t i = 0; i < f->n_locals; i++) {
+        (void)evconnlistener_enable(f->locals[i].listener);
+    }
+}
+
 static enum beckon_status listen_on(struct forwarding *f, const char *text, struct beckon_error *error)
 {
     struct local *local = &f->locals[f->n_locals];
@@ -185,6 +210,7 @@ static enum beckon_status listen_on(struct forwarding *f, const char *text, stru
         return bk_fail(error, BECKON_FAILED, "cannot listen on %.80s: %s; choose another port", text,
                        strerror(why));
     }
+    evconnlistener_set_error_cb(local->listener, on_accept_error);
     f->n_locals++;
     return BECKON_OK;
 }
@@ -199,7 +225,8 @@ static enum beckon_status begin(struct forwarding *f, const char *const *specs, 
                        FORWARDS_MAX);
     }
     f->clear = evtimer_new(f->client->base, on_clear, f);
-    if (f->clear == NULL) {
+    f->resume = evtimer_new(f->client->base, on_resume, f);
+    if (f->clear == NULL || f->resume == NULL) {
         return bk_fail(error, BECKON_FAILED, "no memory");
     }
     for (size_t i = 0; i < n_specs && status == BECKON_OK; i++) {
@@ -236,6 +263,9 @@ enum beckon_status beckon_client_forward(struct beckon_client *client, const cha
     }
     if (f->clear != NULL) {
         event_free(f->clear);
+    }
+    if (f->resume != NULL) {
+        event_free(f->resume);
     }
     free(f);
     return status;
