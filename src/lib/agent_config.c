@@ -100,6 +100,9 @@ static const char *take_agent_key(struct bk_agent_config *config, const char *ke
     if (strcmp(key, "server_udp_port") == 0) {
         return port_read(value, &config->server_udp_port) ? NULL : "not a port";
     }
+    if (strcmp(key, "server_request_port") == 0) {
+        return port_read(value, &config->server_request_port) ? NULL : "not a port";
+    }
     if (strcmp(key, "server_agent_port") == 0) {
         return port_read(value, &config->server_agent_port) ? NULL : "not a port";
     }
@@ -145,6 +148,7 @@ enum beckon_status bk_agent_config_read(const char *state_dir, const char *file,
     *out = (struct bk_agent_config){
         .port = BK_AGENT_PORT_DEFAULT,
         .server_udp_port = BK_SERVER_UDP_PORT,
+        .server_request_port = BK_SERVER_REQUEST_PORT,
         .server_agent_port = BK_SERVER_AGENT_PORT,
     };
     if (file == NULL) {

@@ -34,6 +34,7 @@ struct bk_agent_config {
     char server[BK_HOST_MAX_BYTES + 1];
     uint16_t port;              /* local UDP port */
     uint16_t server_udp_port;
+    uint16_t server_request_port;   /* never dialled: only to know it */
     uint16_t server_agent_port;
     uint32_t keepalive_s;
     size_t n_services;

@@ -40,7 +40,8 @@ static enum bk_err box_key_make(EVP_PKEY *key, struct bk_box_pair *pair,
     return BK_OK;
 }
 
-static enum bk_err config_write(const char *dir, const struct bk_token *token, uint64_t id)
+static enum bk_err config_write(const char *dir, const char *server,
+                                const struct bk_enrolled *enrolled)
 {
     char text[CONFIG_TEXT_BYTES];
     int n = snprintf(text, sizeof text,
@@ -48,11 +49,16 @@ static enum bk_err config_write(const char *dir, const struct bk_token *token, u
                      "[agent]\n"
                      "id = %llu\n"
                      "server = %s\n"
+                     "server_udp_port = %u\n"
+                     "server_request_port = %u\n"
+                     "server_agent_port = %u\n"
                      "\n"
                      "; What callers may reach, one section each:\n"
                      "[service ssh]\n"
                      "target = tcp:127.0.0.1:22\n",
-                     (unsigned long long)id, token->host);
+                     (unsigned long long)enrolled->equipment_id, server,
+                     (unsigned)enrolled->ports.udp, (unsigned)enrolled->ports.request,
+                     (unsigned)enrolled->ports.agent);
 
     if (n < 0 || (size_t)n >= sizeof text) {
         return BK_E_NOSPACE;
@@ -86,7 +92,7 @@ static enum bk_err save(const char *dir, const struct bk_token *token, const str
     if (err == BK_OK) {
         err = save_cert(dir, file_ca, enrolled->ca);
     }
-    return err == BK_OK ? config_write(dir, token, enrolled->equipment_id) : err;
+    return err == BK_OK ? config_write(dir, token->host, enrolled) : err;
 }
 
 enum beckon_status beckon_agent_join(const char *state_dir, const char *token,

@@ -14,7 +14,7 @@ static void own(struct bk_policy *policy, const struct bk_addr *addr)
 void bk_call_part_policy(const struct bk_call_part *p, const struct bk_addr *observed,
                         struct bk_policy *policy)
 {
-    const uint16_t ports[] = {p->config.server_udp_port, BK_SERVER_REQUEST_PORT,
+    const uint16_t ports[] = {p->config.server_udp_port, p->config.server_request_port,
                               p->config.server_agent_port};
     struct bk_host_addr addrs[BK_POLICY_ADDRS_MAX];
     struct bk_addr gateways[4];

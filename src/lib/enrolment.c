@@ -166,6 +166,7 @@ static void accepted(struct exchange *x, const struct bk_stun *m)
     x->out->equipment_id = answer.equipment_id;
     x->out->generation = answer.generation;
     x->out->epoch = answer.epoch;
+    x->out->ports = answer.ports;
     if (x->enrolment->device) {
         memcpy(x->out->registration_key, answer.registration_key.p, BK_KEY_BYTES);
     } else {

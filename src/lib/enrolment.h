@@ -7,7 +7,7 @@
 #include "net/x509.h"
 #include "seal/box_key.h"
 #include "seal/text.h"
-#include "wire/attrs.h"
+#include "wire/enrol.h"
 
 struct bk_enrolment {
     struct bk_token token;
@@ -24,6 +24,7 @@ struct bk_enrolled {
     uint32_t generation;
     uint16_t epoch;
     uint8_t registration_key[BK_KEY_BYTES];
+    struct bk_server_ports ports;       /* devices */
 };
 
 /* Reads a token and checks that it is for that role (2 device, 3 user: enum bk_role). BAD_TOKEN. */

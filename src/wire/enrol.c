@@ -40,10 +40,36 @@ BK_NODISCARD enum bk_err bk_enrol_write(uint8_t *buf, size_t cap,
     return bk_stun_end(&s, out);
 }
 
+static enum bk_err read_ports(const struct bk_stun *m, struct bk_server_ports *out)
+{
+    struct bk_slice value;
+    if (bk_attr_need(m, BK_ATTR_SERVER_PORTS, 8, 8, &value) != BK_OK) {
+        return BK_E_MALFORMED;
+    }
+    struct bk_reader r = bk_reader(value);
+    out->udp = bk_read_u16(&r);
+    out->request = bk_read_u16(&r);
+    out->agent = bk_read_u16(&r);
+    bool zero = bk_read_u16(&r) == 0;
+    return zero && out->udp != 0 && out->request != 0 && out->agent != 0 ? BK_OK : BK_E_MALFORMED;
+}
+
+static void put_ports(struct bk_stun_writer *s, const struct bk_server_ports *ports)
+{
+    uint8_t value[8];
+    struct bk_writer w = bk_writer(value, sizeof value);
+    bk_write_u16(&w, ports->udp);
+    bk_write_u16(&w, ports->request);
+    bk_write_u16(&w, ports->agent);
+    bk_write_u16(&w, 0);
+    bk_stun_put(s, BK_ATTR_SERVER_PORTS, bk_writer_bytes(&w));
+}
+
 static enum bk_err read_device_part(const struct bk_stun *m, struct bk_enrol_answer *got)
 {
     if (bk_attr_need_equipment_id(m, &got->equipment_id) != BK_OK ||
-        bk_attr_need_registration(m, &got->generation, &got->epoch) != BK_OK) {
+        bk_attr_need_registration(m, &got->generation, &got->epoch) != BK_OK ||
+        read_ports(m, &got->ports) != BK_OK) {
         return BK_E_MALFORMED;
     }
     return bk_attr_need(m, BK_ATTR_REGISTRATION_KEY, BK_KEY_BYTES, BK_KEY_BYTES,
@@ -56,7 +82,8 @@ static enum bk_err check_user_part(const struct bk_stun *m, const struct bk_enro
     struct bk_slice unused;
     bool device_part = bk_stun_find(m, BK_ATTR_EQUIPMENT_ID, &unused) ||
                        bk_stun_find(m, BK_ATTR_REGISTRATION, &unused) ||
-                       bk_stun_find(m, BK_ATTR_REGISTRATION_KEY, &unused);
+                       bk_stun_find(m, BK_ATTR_REGISTRATION_KEY, &unused) ||
+                       bk_stun_find(m, BK_ATTR_SERVER_PORTS, &unused);
     return bk_name_valid(got->user) && !device_part ? BK_OK : BK_E_MALFORMED;
 }
 
@@ -64,7 +91,8 @@ BK_NODISCARD enum bk_err bk_enrol_answer_read(const struct bk_stun *m, struct bk
 {
     static const uint16_t known[] = {BK_ATTR_CERTIFICATE,      BK_ATTR_CA_CERTIFICATE,
                                      BK_ATTR_EQUIPMENT_ID,     BK_ATTR_REGISTRATION,
-                                     BK_ATTR_REGISTRATION_KEY, BK_ATTR_USER_NAME};
+                                     BK_ATTR_REGISTRATION_KEY, BK_ATTR_USER_NAME,
+                                     BK_ATTR_SERVER_PORTS};
     memset(out, 0, sizeof *out);
     enum bk_err err = bk_message_expect(m, BK_METHOD_ENROL, BK_STUN_SUCCESS, known,
                                         sizeof known / sizeof known[0]);
@@ -94,7 +122,8 @@ BK_NODISCARD enum bk_err bk_enrol_answer_write(uint8_t *buf, size_t cap,
     bool user = in->equipment_id == 0;
     bool fits = user ? bk_name_valid(in->user)
                      : in->user.n == 0 && in->equipment_id <= BK_EQUIPMENT_ID_MAX &&
-                           in->registration_key.n == BK_KEY_BYTES;
+                           in->registration_key.n == BK_KEY_BYTES && in->ports.udp != 0 &&
+                           in->ports.request != 0 && in->ports.agent != 0;
     if (!fits || in->certificate.n == 0 || in->ca_certificate.n == 0) {
         bk_writer_fail(&s.w, BK_E_RANGE);
     }
@@ -106,6 +135,7 @@ BK_NODISCARD enum bk_err bk_enrol_answer_write(uint8_t *buf, size_t cap,
         bk_stun_put_u64(&s, BK_ATTR_EQUIPMENT_ID, in->equipment_id);
         bk_attr_put_registration(&s, in->generation, in->epoch);
         bk_stun_put(&s, BK_ATTR_REGISTRATION_KEY, in->registration_key);
+        put_ports(&s, &in->ports);
     }
     return bk_stun_end(&s, out);
 }

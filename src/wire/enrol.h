@@ -2,7 +2,7 @@
  *
  *   request   TOKEN, CERTIFICATE-REQUEST [, BOX-KEY of a device]
  *   success   CERTIFICATE, CA-CERTIFICATE, and for a device EQUIPMENT-ID, REGISTRATION (generation,
- *             epoch) and REGISTRATION-KEY; for a user USER-NAME
+ *             epoch), REGISTRATION-KEY and SERVER-PORTS; for a user USER-NAME
  *   error     403 (bad or expired token), 409 (used by another key), 400 */
 #ifndef BK_WIRE_ENROL_H
 #define BK_WIRE_ENROL_H
@@ -19,6 +19,11 @@ struct bk_enrol {
     struct bk_slice box_key; /* empty for a user */
 };
 
+/* Where the server listens. */
+struct bk_server_ports {
+    uint16_t udp, request, agent;
+};
+
 struct bk_enrol_answer {
     struct bk_slice certificate;
     struct bk_slice ca_certificate;
@@ -27,6 +32,7 @@ struct bk_enrol_answer {
     uint32_t generation;
     uint16_t epoch;
     struct bk_slice registration_key; /* BK_KEY_BYTES */
+    struct bk_server_ports ports;
 };
 
 BK_NODISCARD enum bk_err bk_enrol_read(const struct bk_stun *m, struct bk_enrol *out);

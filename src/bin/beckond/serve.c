@@ -136,6 +136,9 @@ static enum beckon_status make_core(struct bk_serve *s)
         .max_calls = BK_SERVE_CALLS_MAX,
         .answer_binding = s->config.answer_binding,
         .binding_per_s = s->config.binding_per_second,
+        .ports = {.udp = s->config.udp_port,
+                  .request = s->config.request_port,
+                  .agent = s->config.agent_port},
     };
     struct bk_now now = bk_serve_now();
     enum bk_err err = bk_state_master_load(s->dir, config.master, &config.n_master);

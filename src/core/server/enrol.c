@@ -42,6 +42,7 @@ static void answer(struct bk_server *s, uint32_t stream, const struct bk_server_
         a.epoch = s->config.master[0].epoch;
         bk_server_device_key(s, 0, a.equipment_id, a.generation, key);
         a.registration_key = BK_SLICE_OF(key);
+        a.ports = s->config.ports;
     }
     size_t cap = 0;
     uint8_t *buf = bk_out_space(out, &cap);

@@ -16,6 +16,7 @@
 #include "base/random.h"
 #include "seal/identity.h"
 #include "wire/attrs.h"
+#include "wire/enrol.h"
 
 enum {
     BK_SERVER_EPOCHS_MAX = 4,
@@ -42,6 +43,7 @@ struct bk_server_config {
     uint32_t max_calls; /* calls being introduced at one time */
     bool answer_binding;
     uint32_t binding_per_s; /* per rate key (bk_addr_rate_key) */
+    struct bk_server_ports ports; /* told to devices that join */
 };
 
 enum bk_server_event_type {

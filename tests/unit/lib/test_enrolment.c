@@ -44,7 +44,8 @@ static struct bk_slice answer_of(const struct bk_stun *m, const struct bk_enrol 
     struct bk_enrol_answer answer = {.equipment_id = s.mode == ANSWER_OTHER_DEVICE ? 2134 : 2133,
                                      .generation = 4,
                                      .epoch = 5,
-                                     .registration_key = BK_SLICE_OF(key)};
+                                     .registration_key = BK_SLICE_OF(key),
+                                     .ports = {1200, 1201, 443}};
     struct bk_slice out = BK_SLICE_EMPTY;
     size_t n, ca_n;
     X509 *cert;
@@ -174,6 +175,7 @@ static void test_accepted(void **state)
         assert_int_equal(got.generation, 4);
         assert_int_equal(got.epoch, 5);
         assert_memory_equal(got.registration_key, key, sizeof key);
+        assert_int_equal(got.ports.agent, 443);
         assert_int_equal(X509_cmp(got.ca, s.pki.ca), 0);
         bk_enrolled_fini(&got);
     }

@@ -55,6 +55,7 @@ static const struct bk_enrol_answer *sample(bool device)
         a.generation = UINT32_MAX;
         a.epoch = UINT16_MAX;
         a.registration_key = test_key();
+        a.ports = (struct bk_server_ports){1200, 1201, UINT16_MAX};
     } else {
         a.user = text("alice");
     }
@@ -79,6 +80,8 @@ static void answers(void **state)
                     bk_slice_equal(back.registration_key, in->registration_key));
         assert_true(back.equipment_id == in->equipment_id && back.generation == in->generation &&
                     back.epoch == in->epoch);
+        assert_true(back.ports.udp == in->ports.udp && back.ports.request == in->ports.request &&
+                    back.ports.agent == in->ports.agent);
         refuses_other_lengths(read_answer, out);
         refuses_missing_attributes(read_answer, out, 0);
         judges_unknown_attributes(read_answer, out);
@@ -97,6 +100,9 @@ static void device_and_user_do_not_mix(void **state)
     assert_int_equal(bk_enrol_answer_write(buf, sizeof buf, txid, &mixed, &out), BK_E_RANGE);
     mixed = *sample(true);
     mixed.registration_key = text("short");
+    assert_int_equal(bk_enrol_answer_write(buf, sizeof buf, txid, &mixed, &out), BK_E_RANGE);
+    mixed = *sample(true);
+    mixed.ports.agent = 0;
     assert_int_equal(bk_enrol_answer_write(buf, sizeof buf, txid, &mixed, &out), BK_E_RANGE);
     mixed = *sample(false);
     mixed.user = BK_SLICE_EMPTY;

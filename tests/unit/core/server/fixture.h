@@ -91,6 +91,7 @@ static inline struct lab *lab_new_with(uint64_t max_devices, uint32_t max_stream
         .max_calls = max_calls,
         .answer_binding = true,
         .binding_per_s = 10,
+        .ports = {1200, 1201, 1300},
     };
     l->config.master[0].epoch = EPOCH;
     memset(l->config.master[0].key, 0xA7, BK_KEY_BYTES);

@@ -153,6 +153,7 @@ static void a_device_that_joins_gets_its_key_of_the_current_epoch(void **state)
     assert_int_equal(a.equipment_id, 2133);
     assert_int_equal(a.epoch, EPOCH);
     assert_true(bk_slice_equal(a.registration_key, BK_SLICE_OF(d.key)));
+    assert_true(a.ports.udp == 1200 && a.ports.request == 1201 && a.ports.agent == 1300);
     device_register(l, &d);
     lab_free(l);
 }
