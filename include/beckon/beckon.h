@@ -30,23 +30,23 @@ extern "C" {
 /* Results, and the exit statuses of the programs. */
 enum beckon_status {
     BECKON_OK = 0,
-    BECKON_FAILED = 1,          /* none of the following */
-    BECKON_USAGE = 2,           /* the arguments make no sense */
-    BECKON_UNKNOWN_DEVICE = 3,  /* no such device, or not granted to this user */
-    BECKON_OFFLINE = 4,         /* the device does not answer the server */
-    BECKON_REFUSED = 5,         /* password wrong, or too many wrong ones lately */
-    BECKON_NO_PATH = 6,         /* the device cannot reach the callback address */
-    BECKON_NO_MAPPING = 7,      /* no callback address to be had */
-    BECKON_SERVER_DOWN = 8,     /* the server cannot be reached, or is not ours */
-    BECKON_BAD_TOKEN = 9,       /* join token malformed, unknown or expired */
-    BECKON_USED_TOKEN = 10,     /* join token already used */
-    BECKON_KEY_CHANGED = 11,    /* the device's key is not the pinned one, or not accepted */
-    BECKON_BAD_CONFIG = 12,     /* a configuration or state file is malformed */
-    BECKON_REVOKED = 13,        /* device or user revoked */
-    BECKON_NO_SERVICE = 14,     /* the device offers no such service, or cannot reach it */
-    BECKON_NOT_JOINED = 15,     /* the state directory has no identity yet */
-    BECKON_BUSY = 16,           /* server or device has too much to do now */
-    BECKON_INTERRUPTED = 17,    /* stopped by beckon_client_stop or beckon_agent_stop */
+    BECKON_FAILED = 1,         /* none of the following */
+    BECKON_USAGE = 2,          /* the arguments make no sense */
+    BECKON_UNKNOWN_DEVICE = 3, /* no such device, or not granted to this user */
+    BECKON_OFFLINE = 4,        /* the device does not answer the server */
+    BECKON_REFUSED = 5,        /* password wrong, or too many wrong ones lately */
+    BECKON_NO_PATH = 6,        /* the device cannot reach the callback address */
+    BECKON_NO_MAPPING = 7,     /* no callback address to be had */
+    BECKON_SERVER_DOWN = 8,    /* the server cannot be reached, or is not ours */
+    BECKON_BAD_TOKEN = 9,      /* join token malformed, unknown or expired */
+    BECKON_USED_TOKEN = 10,    /* join token already used */
+    BECKON_KEY_CHANGED = 11,   /* the device's key is not the pinned one, or not accepted */
+    BECKON_BAD_CONFIG = 12,    /* a configuration or state file is malformed */
+    BECKON_REVOKED = 13,       /* device or user revoked */
+    BECKON_NO_SERVICE = 14,    /* the device offers no such service, or cannot reach it */
+    BECKON_NOT_JOINED = 15,    /* the state directory has no identity yet */
+    BECKON_BUSY = 16,          /* server or device has too much to do now */
+    BECKON_INTERRUPTED = 17,   /* stopped by beckon_client_stop or beckon_agent_stop */
 };
 
 enum {
@@ -69,17 +69,18 @@ typedef void (*beckon_log)(void *ctx, int level, const char *line);
 struct beckon_agent;
 
 struct beckon_agent_options {
-    const char *state_dir;      /* from beckon_agent_join */
-    const char *config_file;    /* NULL: state_dir/agent.conf */
-    const char *call_program;   /* executable that calls beckon_agent_serve_call; started per call */
-    beckon_log log;             /* may be NULL */
+    const char *state_dir;    /* from beckon_agent_join */
+    const char *config_file;  /* NULL: state_dir/agent.conf */
+    const char *call_program; /* executable that calls beckon_agent_serve_call; started per call */
+    beckon_log log;           /* may be NULL */
     void (*registered)(void *ctx); /* once, when the first registration stands; may be NULL */
     void *ctx;
 };
 
 /* Reads state and configuration. NOT_JOINED, BAD_CONFIG, FAILED. */
 BECKON_API enum beckon_status beckon_agent_new(const struct beckon_agent_options *options,
-                                               struct beckon_agent **out, struct beckon_error *error);
+                                               struct beckon_agent **out,
+                                               struct beckon_error *error);
 /* Serves until beckon_agent_stop; OK then. Calls that are up end with it. */
 BECKON_API enum beckon_status beckon_agent_run(struct beckon_agent *agent,
                                                struct beckon_error *error);
@@ -112,10 +113,10 @@ BECKON_API enum beckon_status beckon_agent_uri(const char *state_dir, char *out,
 struct beckon_client;
 
 struct beckon_client_options {
-    const char *state_dir;      /* from beckon_client_join */
-    const char *listen;         /* "[ADDR]:PORT" to take the call on; NULL: any port */
-    const char *advertise;      /* "ADDR:PORT" that a mapping made by hand leads from; NULL: find out */
-    int accept_new;             /* pin a device at first contact without asking */
+    const char *state_dir; /* from beckon_client_join */
+    const char *listen;    /* "[ADDR]:PORT" to take the call on; NULL: any port */
+    const char *advertise; /* "ADDR:PORT" that a mapping made by hand leads from; NULL: find out */
+    int accept_new;        /* pin a device at first contact without asking */
     /* Asked for the device's password when it is needed; writes at most `size` bytes and returns how
      * many, or -1 for none. */
     int (*password)(void *ctx, const char *device, char *out, size_t size);
@@ -145,33 +146,33 @@ BECKON_API void beckon_client_free(struct beckon_client *client);
 
 /* Calls a device (ID or name) and joins two descriptors to one of its services until both directions
  * have ended; the descriptors are used and closed. */
-BECKON_API enum beckon_status beckon_client_connect(struct beckon_client *client, const char *device,
-                                                    const char *service, int in_fd, int out_fd,
+BECKON_API enum beckon_status beckon_client_connect(struct beckon_client *client,
+                                                    const char *device, const char *service,
+                                                    int in_fd, int out_fd,
                                                     struct beckon_error *error);
 
 /* Listens on each "[ADDR:]PORT:SERVICE" (ADDR 127.0.0.1 by default) and carries every connection to
  * the service, over one call that is made anew when it was lost, until beckon_client_stop. */
-BECKON_API enum beckon_status beckon_client_forward(struct beckon_client *client, const char *device,
-                                                    const char *const *specs, size_t n_specs,
-                                                    struct beckon_error *error);
+BECKON_API enum beckon_status beckon_client_forward(struct beckon_client *client,
+                                                    const char *device, const char *const *specs,
+                                                    size_t n_specs, struct beckon_error *error);
 
 /* Where the time of a call went, in microseconds since its start; 0: did not happen. */
 struct beckon_phases {
-    uint64_t server_us;     /* TLS with the server stands */
-    uint64_t found_us;      /* the device's certificate and key verified */
-    uint64_t requested_us;  /* the sealed request is out */
-    uint64_t delivered_us;  /* the device has it */
-    uint64_t accepted_us;   /* and accepted the caller */
-    uint64_t up_us;         /* the end-to-end session stands */
-    char path[64];          /* the candidate that won: kind and address */
+    uint64_t server_us;    /* TLS with the server stands */
+    uint64_t found_us;     /* the device's certificate and key verified */
+    uint64_t requested_us; /* the sealed request is out */
+    uint64_t delivered_us; /* the device has it */
+    uint64_t accepted_us;  /* and accepted the caller */
+    uint64_t up_us;        /* the end-to-end session stands */
+    char path[64];         /* the candidate that won: kind and address */
 };
 
 /* Calls a device and measures `count` round trips on the session; `each` is told every one. */
-BECKON_API enum beckon_status beckon_client_ping(struct beckon_client *client, const char *device,
-                                                 unsigned count,
-                                                 void (*each)(void *ctx, unsigned n, uint64_t rtt_us),
-                                                 struct beckon_phases *phases,
-                                                 struct beckon_error *error);
+BECKON_API enum beckon_status
+beckon_client_ping(struct beckon_client *client, const char *device, unsigned count,
+                   void (*each)(void *ctx, unsigned n, uint64_t rtt_us),
+                   struct beckon_phases *phases, struct beckon_error *error);
 
 #ifdef __cplusplus
 }

@@ -24,15 +24,15 @@ enum {
 
 struct child {
     struct beckon_agent *agent;
-    pid_t pid;              /* 0: free */
+    pid_t pid; /* 0: free */
     int channel;
     struct event *event;
-    bool admitted;          /* asked once; a child asks no second time */
+    bool admitted; /* asked once; a child asks no second time */
 };
 
 struct beckon_agent {
     char state_dir[BK_PATH_BYTES];
-    char config_file[BK_PATH_BYTES];    /* empty: the default */
+    char config_file[BK_PATH_BYTES]; /* empty: the default */
     char call_program[BK_PATH_BYTES];
     beckon_log log;
     void (*registered)(void *ctx);
@@ -41,10 +41,10 @@ struct beckon_agent {
     struct bk_registration registration;
     struct bk_admission admission;
     struct bk_addr server, observed;
-    size_t turn;            /* which of the server's addresses is in use */
-    bool unanswered;        /* no registration stood since that one was taken */
+    size_t turn;     /* which of the server's addresses is in use */
+    bool unanswered; /* no registration stood since that one was taken */
     bool was_registered;
-    uint64_t stored_unix_s;     /* what DIR/clock says */
+    uint64_t stored_unix_s; /* what DIR/clock says */
     struct event_base *base;
     struct bk_stop stop;
     struct event *timer;
@@ -64,7 +64,8 @@ static void child_end(struct child *child)
     close(child->channel);
     how = bk_child_reap(child->pid);
     if (how == BK_CHILD_NOT_STARTED) {
-        bk_log(a->log, a->ctx, 0, "%s cannot be started; install the package again", a->call_program);
+        bk_log(a->log, a->ctx, 0, "%s cannot be started; install the package again",
+               a->call_program);
     } else if (how < 0 && how != -SIGTERM && how != -SIGINT && how != -SIGHUP) {
         bk_log(a->log, a->ctx, 0, "a call's process was ended by signal %d", -how);
     }
@@ -238,7 +239,8 @@ static void carry_out(struct beckon_agent *a, const struct bk_registration_out *
 
         switch (action->type) {
         case BK_REGISTRATION_SEND:
-            (void)bk_udp_send(a->udp, &action->addr, action->bytes); /* lost is lost: the core retries */
+            (void)bk_udp_send(a->udp, &action->addr,
+                              action->bytes); /* lost is lost: the core retries */
             break;
         case BK_REGISTRATION_RESOLVE:
             resolve(a);
@@ -299,9 +301,8 @@ static enum beckon_status load(struct beckon_agent *a, struct beckon_error *erro
     struct bk_registration_secret state;
     struct bk_registration_config config = {.rng = bk_random_system(), .mac = bk_mac_sodium()};
     struct bk_now now = bk_now_sample();
-    enum beckon_status status =
-        bk_agent_config_read(a->state_dir, a->config_file[0] != '\0' ? a->config_file : NULL,
-                             &a->config, error);
+    enum beckon_status status = bk_agent_config_read(
+        a->state_dir, a->config_file[0] != '\0' ? a->config_file : NULL, &a->config, error);
 
     if (status == BECKON_OK) {
         status = bk_registration_secret_read(a->state_dir, &state, error);

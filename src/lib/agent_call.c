@@ -119,7 +119,8 @@ static void connect_server(struct bk_call_part *p)
     } else if (bk_now_sample().unix_s == 0) { /* no clock: the time of an authenticated REGISTER */
         bk_tls_set_time(config.tls, p->started_unix_s);
     }
-    if (config.tls == NULL || bk_conn_connect(p->base, &config, &to, 1, NULL, &p->server_conn) != BK_OK) {
+    if (config.tls == NULL ||
+        bk_conn_connect(p->base, &config, &to, 1, NULL, &p->server_conn) != BK_OK) {
         p->server_conn = NULL;
         bk_call_part_tell(p, &failed);
     }
@@ -278,7 +279,8 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
 
 static void begin(struct bk_call_part *p, const struct bk_channel_message *hello)
 {
-    struct bk_call_config config = {.rng = bk_random_system(), .equipment_id = p->config.equipment_id};
+    struct bk_call_config config = {.rng = bk_random_system(),
+                                    .equipment_id = p->config.equipment_id};
     struct bk_call_event start = {.type = BK_CALL_START};
     struct bk_alloc alloc = bk_alloc_libc();
     enum bk_err err;
@@ -323,7 +325,8 @@ static void on_channel(evutil_socket_t fd, short what, void *ctx)
     }
 }
 
-static enum beckon_status load(struct bk_call_part *p, const char *config_file, struct beckon_error *error)
+static enum beckon_status load(struct bk_call_part *p, const char *config_file,
+                               struct beckon_error *error)
 {
     char path[BK_PATH_BYTES];
     enum beckon_status status = bk_agent_config_read(p->state_dir, config_file, &p->config, error);
@@ -337,7 +340,8 @@ static enum beckon_status load(struct bk_call_part *p, const char *config_file, 
     if (bk_file_path(p->state_dir, "device.key", path) != BK_OK ||
         bk_x509_key_load(path, &p->key) != BK_OK ||
         bk_file_path(p->state_dir, "device.crt", path) != BK_OK ||
-        bk_x509_load(path, &p->cert) != BK_OK || bk_file_path(p->state_dir, "ca.crt", path) != BK_OK ||
+        bk_x509_load(path, &p->cert) != BK_OK ||
+        bk_file_path(p->state_dir, "ca.crt", path) != BK_OK ||
         bk_x509_load(path, &p->ca) != BK_OK) {
         return bk_fail(error, BECKON_BAD_CONFIG, "%s cannot be used; join again", path);
     }
@@ -387,8 +391,8 @@ static void fini(struct bk_call_part *p)
     bk_wipe(&p->box, sizeof p->box);
 }
 
-enum beckon_status beckon_agent_serve_call(int channel, const char *state_dir, const char *config_file,
-                                           beckon_log log, void *ctx)
+enum beckon_status beckon_agent_serve_call(int channel, const char *state_dir,
+                                           const char *config_file, beckon_log log, void *ctx)
 {
     struct bk_call_part *p = calloc(1, sizeof *p);
     struct beckon_error error;

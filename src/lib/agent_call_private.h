@@ -35,17 +35,17 @@ struct bk_call_part {
     struct event *timer, *channel_event;
     int channel;
     struct bk_addr server;
-    uint64_t started_unix_s;    /* the agent's idea of now at HELLO; 0: none */
+    uint64_t started_unix_s; /* the agent's idea of now at HELLO; 0: none */
     struct bk_call *core;
     struct bk_conn *server_conn;
     struct bk_call_dial dials[BK_CANDIDATES_MAX];
     struct bk_serve serve;
-    char service[BK_NAME_MAX_BYTES + 1];    /* that the accepted request named; empty: none */
+    char service[BK_NAME_MAX_BYTES + 1]; /* that the accepted request named; empty: none */
     bool ended;
     enum bk_call_end reason;
-    bool busy;                              /* `out` is being carried out */
+    bool busy; /* `out` is being carried out */
     size_t n_later;
-    struct bk_call_event later[BK_CALL_LATER_MAX];  /* what happened meanwhile */
+    struct bk_call_event later[BK_CALL_LATER_MAX]; /* what happened meanwhile */
     struct bk_call_out out;
 };
 

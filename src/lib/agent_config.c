@@ -82,7 +82,8 @@ static struct bk_service *service_named(struct bk_agent_config *config, const ch
     return service;
 }
 
-static const char *take_agent_key(struct bk_agent_config *config, const char *key, const char *value)
+static const char *take_agent_key(struct bk_agent_config *config, const char *key,
+                                  const char *value)
 {
     uint64_t v;
 
@@ -182,18 +183,20 @@ static enum beckon_status read_exactly(const char *dir, const char *name, uint8_
         return BECKON_OK;
     }
     if (err == BK_E_NOTFOUND) {
-        return bk_fail(error, BECKON_NOT_JOINED, "%s/%s is not there; run \"beckon-agent join\" first",
-                       dir, name);
+        return bk_fail(error, BECKON_NOT_JOINED,
+                       "%s/%s is not there; run \"beckon-agent join\" first", dir, name);
     }
     if (err == BK_OK || err == BK_E_NOSPACE) {
-        return bk_fail(error, BECKON_BAD_CONFIG, "%s/%s is damaged; join again with a new token", dir,
-                       name);
+        return bk_fail(error, BECKON_BAD_CONFIG, "%s/%s is damaged; join again with a new token",
+                       dir, name);
     }
-    return bk_fail(error, BECKON_FAILED, "%s/%s cannot be read; check its owner and mode", dir, name);
+    return bk_fail(error, BECKON_FAILED, "%s/%s cannot be read; check its owner and mode", dir,
+                   name);
 }
 
-enum beckon_status bk_registration_secret_read(const char *state_dir, struct bk_registration_secret *out,
-                                              struct beckon_error *error)
+enum beckon_status bk_registration_secret_read(const char *state_dir,
+                                               struct bk_registration_secret *out,
+                                               struct beckon_error *error)
 {
     uint8_t bytes[REGISTRATION_FILE_BYTES];
     enum beckon_status status =
@@ -210,7 +213,8 @@ enum beckon_status bk_registration_secret_read(const char *state_dir, struct bk_
     return BECKON_OK;
 }
 
-enum bk_err bk_registration_secret_write(const char *state_dir, const struct bk_registration_secret *in)
+enum bk_err bk_registration_secret_write(const char *state_dir,
+                                         const struct bk_registration_secret *in)
 {
     uint8_t bytes[REGISTRATION_FILE_BYTES];
     struct bk_writer w = bk_writer(bytes, sizeof bytes);

@@ -10,8 +10,8 @@
 
 enum {
     BK_AGENT_SERVICES_MAX = 64,
-    BK_TARGET_MAX_BYTES = 108,      /* as long as a Unix socket path may be */
-    BK_AGENT_PORT_DEFAULT = 2000,   /* the local UDP port, figure 7A */
+    BK_TARGET_MAX_BYTES = 108,    /* as long as a Unix socket path may be */
+    BK_AGENT_PORT_DEFAULT = 2000, /* the local UDP port, figure 7A */
     BK_SERVER_UDP_PORT = 1200,
     BK_SERVER_REQUEST_PORT = 1201,
     BK_SERVER_AGENT_PORT = 1300,
@@ -32,9 +32,9 @@ struct bk_service {
 struct bk_agent_config {
     uint64_t equipment_id;
     char server[BK_HOST_MAX_BYTES + 1];
-    uint16_t port;              /* local UDP port */
+    uint16_t port; /* local UDP port */
     uint16_t server_udp_port;
-    uint16_t server_request_port;   /* never dialled: only to know it */
+    uint16_t server_request_port; /* never dialled: only to know it */
     uint16_t server_agent_port;
     uint32_t keepalive_s;
     size_t n_services;
@@ -52,10 +52,11 @@ struct bk_registration_secret {
     uint16_t epoch;
     uint8_t key[BK_KEY_BYTES];
 };
-enum beckon_status bk_registration_secret_read(const char *state_dir, struct bk_registration_secret *out,
-                                              struct beckon_error *error);
+enum beckon_status bk_registration_secret_read(const char *state_dir,
+                                               struct bk_registration_secret *out,
+                                               struct beckon_error *error);
 BK_NODISCARD enum bk_err bk_registration_secret_write(const char *state_dir,
-                                                     const struct bk_registration_secret *in);
+                                                      const struct bk_registration_secret *in);
 
 /* DIR/box.key: public key, then secret key. */
 enum beckon_status bk_box_pair_read(const char *state_dir, struct bk_box_pair *out,
@@ -68,6 +69,7 @@ uint64_t bk_stored_time_read(const char *state_dir);
 BK_NODISCARD enum bk_err bk_stored_time_write(const char *state_dir, uint64_t unix_s);
 
 /* The service with that name, or NULL. */
-const struct bk_service *bk_service_find(const struct bk_agent_config *config, struct bk_slice name);
+const struct bk_service *bk_service_find(const struct bk_agent_config *config,
+                                         struct bk_slice name);
 
 #endif

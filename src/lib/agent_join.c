@@ -44,21 +44,21 @@ static enum bk_err config_write(const char *dir, const char *server,
                                 const struct bk_enrolled *enrolled)
 {
     char text[CONFIG_TEXT_BYTES];
-    int n = snprintf(text, sizeof text,
-                     "; beckon-agent: see docs/manual.md for every key\n"
-                     "[agent]\n"
-                     "id = %llu\n"
-                     "server = %s\n"
-                     "server_udp_port = %u\n"
-                     "server_request_port = %u\n"
-                     "server_agent_port = %u\n"
-                     "\n"
-                     "; What callers may reach, one section each:\n"
-                     "[service ssh]\n"
-                     "target = tcp:127.0.0.1:22\n",
-                     (unsigned long long)enrolled->equipment_id, server,
-                     (unsigned)enrolled->ports.udp, (unsigned)enrolled->ports.request,
-                     (unsigned)enrolled->ports.agent);
+    int n =
+        snprintf(text, sizeof text,
+                 "; beckon-agent: see docs/manual.md for every key\n"
+                 "[agent]\n"
+                 "id = %llu\n"
+                 "server = %s\n"
+                 "server_udp_port = %u\n"
+                 "server_request_port = %u\n"
+                 "server_agent_port = %u\n"
+                 "\n"
+                 "; What callers may reach, one section each:\n"
+                 "[service ssh]\n"
+                 "target = tcp:127.0.0.1:22\n",
+                 (unsigned long long)enrolled->equipment_id, server, (unsigned)enrolled->ports.udp,
+                 (unsigned)enrolled->ports.request, (unsigned)enrolled->ports.agent);
 
     if (n < 0 || (size_t)n >= sizeof text) {
         return BK_E_NOSPACE;
@@ -75,10 +75,11 @@ static enum bk_err save_cert(const char *dir, const char *name, X509 *cert)
 }
 
 /* agent.conf comes last: it is what makes a directory "joined". */
-static enum bk_err save(const char *dir, const struct bk_token *token, const struct bk_box_pair *pair,
-                        const struct bk_enrolled *enrolled)
+static enum bk_err save(const char *dir, const struct bk_token *token,
+                        const struct bk_box_pair *pair, const struct bk_enrolled *enrolled)
 {
-    struct bk_registration_secret state = {.generation = enrolled->generation, .epoch = enrolled->epoch};
+    struct bk_registration_secret state = {.generation = enrolled->generation,
+                                           .epoch = enrolled->epoch};
     enum bk_err err = bk_box_pair_write(dir, pair);
 
     memcpy(state.key, enrolled->registration_key, sizeof state.key);
@@ -101,8 +102,8 @@ enum beckon_status beckon_agent_join(const char *state_dir, const char *token,
     struct bk_enrolment enrolment;
     struct bk_enrolled enrolled;
     struct bk_box_pair pair;
-    enum beckon_status status = bk_join_begin(state_dir, token, BK_ROLE_DEVICE, file_config, file_key,
-                                              &enrolment, error);
+    enum beckon_status status =
+        bk_join_begin(state_dir, token, BK_ROLE_DEVICE, file_config, file_key, &enrolment, error);
 
     if (status != BECKON_OK) {
         return status;
@@ -114,9 +115,10 @@ enum beckon_status beckon_agent_join(const char *state_dir, const char *token,
     }
     if (status == BECKON_OK) {
         if (save(state_dir, &enrolment.token, &pair, &enrolled) != BK_OK) {
-            status = bk_fail(error, BECKON_FAILED,
-                             "%s cannot be written (%s); mend that and join again with the same token",
-                             state_dir, strerror(errno));
+            status =
+                bk_fail(error, BECKON_FAILED,
+                        "%s cannot be written (%s); mend that and join again with the same token",
+                        state_dir, strerror(errno));
         }
         bk_enrolled_fini(&enrolled);
     }
@@ -144,7 +146,8 @@ static enum beckon_status own_pin(const char *state_dir, uint8_t pin[BK_PIN_BYTE
     EVP_PKEY_free(key);
     if (err != BK_OK) {
         return bk_fail(error, err == BK_E_NOTFOUND ? BECKON_NOT_JOINED : BECKON_BAD_CONFIG,
-                       "%s/%s cannot be used (%s); join again", state_dir, file_key, bk_err_text(err));
+                       "%s/%s cannot be used (%s); join again", state_dir, file_key,
+                       bk_err_text(err));
     }
     bk_pin_of_key(raw, pin);
     return BECKON_OK;

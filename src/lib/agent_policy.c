@@ -12,7 +12,7 @@ static void own(struct bk_policy *policy, const struct bk_addr *addr)
 }
 
 void bk_call_part_policy(const struct bk_call_part *p, const struct bk_addr *observed,
-                        struct bk_policy *policy)
+                         struct bk_policy *policy)
 {
     const uint16_t ports[] = {p->config.server_udp_port, p->config.server_request_port,
                               p->config.server_agent_port};
@@ -20,7 +20,8 @@ void bk_call_part_policy(const struct bk_call_part *p, const struct bk_addr *obs
     struct bk_addr gateways[4];
     size_t n;
 
-    *policy = (struct bk_policy){.server = p->server, .n_server_ports = sizeof ports / sizeof ports[0]};
+    *policy =
+        (struct bk_policy){.server = p->server, .n_server_ports = sizeof ports / sizeof ports[0]};
     memcpy(policy->server_ports, ports, sizeof ports);
     own(policy, observed);
     if (bk_host_gateways(gateways, sizeof gateways / sizeof gateways[0], &n) == BK_OK) {

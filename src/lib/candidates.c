@@ -78,8 +78,9 @@ static void on_portmap(void *ctx, const struct bk_portmap_result *result)
     tell(c, text);
 }
 
-enum bk_err bk_candidates_new(struct event_base *base, uint16_t port, const struct bk_addr *advertise,
-                              bk_candidates_fn done, void *ctx, struct bk_candidates **out)
+enum bk_err bk_candidates_new(struct event_base *base, uint16_t port,
+                              const struct bk_addr *advertise, bk_candidates_fn done, void *ctx,
+                              struct bk_candidates **out)
 {
     struct bk_candidates *c = calloc(1, sizeof *c);
     struct bk_portmap_options options = {.local_port = port};

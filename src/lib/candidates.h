@@ -10,7 +10,8 @@
 struct bk_candidates;
 
 /* Told once. n = 0: nothing to be had, and `text` says why, for people. */
-typedef void (*bk_candidates_fn)(void *ctx, const struct bk_candidate *list, size_t n, const char *text);
+typedef void (*bk_candidates_fn)(void *ctx, const struct bk_candidate *list, size_t n,
+                                 const char *text);
 
 /* `port`: of our listener; `advertise` (may be NULL): the one candidate, made by hand. The callback comes
  * later, from the loop, within some 5 s. A port mapping is kept and renewed until bk_candidates_free, which

@@ -26,13 +26,13 @@ enum bk_channel_type {
 
 struct bk_channel_message {
     enum bk_channel_type type;
-    struct bk_addr server;              /* HELLO */
-    struct bk_addr observed;            /* HELLO */
-    struct bk_admission_facts facts;    /* ADMIT */
-    enum bk_admission_verdict verdict;  /* VERDICT */
-    struct bk_tag tag;                  /* VERDICT */
-    uint64_t unix_s;                    /* HELLO, VERDICT; 0 if no clock is trusted */
-    bool right;                         /* PASSWORD */
+    struct bk_addr server;             /* HELLO */
+    struct bk_addr observed;           /* HELLO */
+    struct bk_admission_facts facts;   /* ADMIT */
+    enum bk_admission_verdict verdict; /* VERDICT */
+    struct bk_tag tag;                 /* VERDICT */
+    uint64_t unix_s;                   /* HELLO, VERDICT; 0 if no clock is trusted */
+    bool right;                        /* PASSWORD */
 };
 
 /* BK_E_IO, BK_E_CLOSED. The socket's buffer always has room for the few messages of a call. */

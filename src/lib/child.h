@@ -7,8 +7,8 @@
 #include "lib/channel.h"
 
 enum {
-    BK_CHILDREN_MAX = 32,   /* calls at one time; more are not answered for now */
-    BK_CHANNEL_FD = 3,      /* where the call's process finds its end of the channel */
+    BK_CHILDREN_MAX = 32,       /* calls at one time; more are not answered for now */
+    BK_CHANNEL_FD = 3,          /* where the call's process finds its end of the channel */
     BK_CHILD_NOT_STARTED = 127, /* as the shell has it */
 };
 

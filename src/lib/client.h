@@ -12,10 +12,10 @@
 #include "net/resolve.h"
 
 struct beckon_client {
-    struct beckon_client_options options;   /* strings point into the members below */
+    struct beckon_client_options options; /* strings point into the members below */
     char state_dir[BK_PATH_BYTES];
-    struct bk_addr listen;                  /* where calls are taken; "::" and port 0 by default */
-    struct bk_addr advertise;               /* port 0: find out */
+    struct bk_addr listen;    /* where calls are taken; "::" and port 0 by default */
+    struct bk_addr advertise; /* port 0: find out */
     struct bk_client_state state;
     struct event_base *base;
     struct bk_stop stop;

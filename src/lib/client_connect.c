@@ -9,7 +9,7 @@
 struct connecting {
     struct beckon_client *client;
     const char *service;
-    int in_fd, out_fd;          /* -1 once the stream has them */
+    int in_fd, out_fd; /* -1 once the stream has them */
     struct bk_outgoing *call;
     struct beckon_error *error;
     enum beckon_status status;
@@ -82,11 +82,8 @@ enum beckon_status beckon_client_connect(struct beckon_client *client, const cha
                            .out_fd = out_fd,
                            .error = error,
                            .status = BECKON_INTERRUPTED};
-    struct bk_outgoing_callbacks on = {.ctx = &x,
-                                       .up = on_up,
-                                       .over = on_over,
-                                       .answered = on_answered,
-                                       .finished = on_finished};
+    struct bk_outgoing_callbacks on = {
+        .ctx = &x, .up = on_up, .over = on_over, .answered = on_answered, .finished = on_finished};
     enum beckon_status status;
 
     (void)bk_fail(error, BECKON_INTERRUPTED, "interrupted");

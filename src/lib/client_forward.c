@@ -40,9 +40,9 @@ struct forwarding {
     enum beckon_status status;
     size_t n_locals;
     struct local locals[FORWARDS_MAX];
-    struct bk_outgoing *call;       /* NULL: none */
-    struct event *clear;            /* frees a call that is over, from the loop's top */
-    struct event *resume;           /* accepts again after descriptors ran out */
+    struct bk_outgoing *call; /* NULL: none */
+    struct event *clear;      /* frees a call that is over, from the loop's top */
+    struct event *resume;     /* accepts again after descriptors ran out */
     bool was_up;
     size_t n_pending;
     struct pending pending[PENDING_MAX];
@@ -57,7 +57,8 @@ static void reject(int fd)
     close(fd);
 }
 
-static void open_stream(struct forwarding *f, struct bk_h2 *session, int fd, const struct local *local)
+static void open_stream(struct forwarding *f, struct bk_h2 *session, int fd,
+                        const struct local *local)
 {
     char authority[BK_AUTHORITY_BYTES];
     struct bk_h2_stream *stream;
@@ -110,8 +111,8 @@ static void on_over(void *ctx, enum beckon_status status, const char *text)
         event_base_loopbreak(f->client->base);
         return;
     }
-    bk_log(f->client->options.log, f->client->options.ctx, 0,
-           "%s; the next connection calls again", status == BECKON_OK ? "the device ended the call" : text);
+    bk_log(f->client->options.log, f->client->options.ctx, 0, "%s; the next connection calls again",
+           status == BECKON_OK ? "the device ended the call" : text);
     evtimer_add(f->clear, &now);
 }
 
@@ -125,7 +126,8 @@ static void on_clear(evutil_socket_t fd, short what, void *ctx)
     f->call = NULL;
 }
 
-static enum beckon_status call(struct forwarding *f, const char *service, struct beckon_error *error)
+static enum beckon_status call(struct forwarding *f, const char *service,
+                               struct beckon_error *error)
 {
     struct bk_outgoing_callbacks on = {
         .ctx = f, .up = on_up, .over = on_over, .finished = on_finished};
@@ -172,7 +174,8 @@ static void on_accept_error(struct evconnlistener *listener, void *ctx)
     struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
 
     bk_log(local->owner->client->options.log, local->owner->client->options.ctx, 0,
-           "a connection could not be accepted: %s; raise the limit of open files", strerror(errno));
+           "a connection could not be accepted: %s; raise the limit of open files",
+           strerror(errno));
     (void)evconnlistener_disable(listener);
     evtimer_add(local->owner->resume, &pause);
 }
@@ -188,7 +191,8 @@ static void on_resume(evutil_socket_t fd, short what, void *ctx)
     }
 }
 
-static enum beckon_status listen_on(struct forwarding *f, const char *text, struct beckon_error *error)
+static enum beckon_status listen_on(struct forwarding *f, const char *text,
+                                    struct beckon_error *error)
 {
     struct local *local = &f->locals[f->n_locals];
     int fd, family;
@@ -198,17 +202,18 @@ static enum beckon_status listen_on(struct forwarding *f, const char *text, stru
         return bk_fail(error, BECKON_USAGE, "\"%.80s\" is not [ADDR:]PORT:SERVICE", text);
     }
     if (bk_socket_bind(SOCK_STREAM, &local->spec.addr, false, &fd, &family) != BK_OK) {
-        return bk_fail(error, BECKON_FAILED, "cannot listen on %.80s: %s; choose another port", text,
-                       strerror(errno));
+        return bk_fail(error, BECKON_FAILED, "cannot listen on %.80s: %s; choose another port",
+                       text, strerror(errno));
     }
-    local->listener = evconnlistener_new(f->client->base, on_accept, local,
-                                         LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, BACKLOG, fd);
+    local->listener =
+        evconnlistener_new(f->client->base, on_accept, local,
+                           LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, BACKLOG, fd);
     if (local->listener == NULL) {
         int why = errno;
 
         close(fd);
-        return bk_fail(error, BECKON_FAILED, "cannot listen on %.80s: %s; choose another port", text,
-                       strerror(why));
+        return bk_fail(error, BECKON_FAILED, "cannot listen on %.80s: %s; choose another port",
+                       text, strerror(why));
     }
     evconnlistener_set_error_cb(local->listener, on_accept_error);
     f->n_locals++;

@@ -72,7 +72,8 @@ static void on_over(void *ctx, enum beckon_status status, const char *text)
     event_base_loopbreak(x->client->base);
 }
 
-enum beckon_status beckon_client_ping(struct beckon_client *client, const char *device, unsigned count,
+enum beckon_status beckon_client_ping(struct beckon_client *client, const char *device,
+                                      unsigned count,
                                       void (*each)(void *ctx, unsigned n, uint64_t rtt_us),
                                       struct beckon_phases *phases, struct beckon_error *error)
 {

@@ -30,8 +30,9 @@ static const char *take_key(void *ctx, const char *section, const char *key, con
         return "unknown section";
     }
     if (strcmp(key, "server") == 0) {
-        return text.n > 0 && bk_slice_to_text(text, state->server, sizeof state->server) ? NULL
-                                                                                         : "not a host";
+        return text.n > 0 && bk_slice_to_text(text, state->server, sizeof state->server)
+                   ? NULL
+                   : "not a host";
     }
     if (strcmp(key, "port") == 0) {
         if (bk_number_parse(text, UINT16_MAX, &v) != BK_OK || v == 0) {
@@ -52,7 +53,8 @@ static enum beckon_status read_keys(const char *dir, struct bk_client_state *out
         bk_file_path(dir, file_cert, path) != BK_OK || bk_x509_load(path, &out->cert) != BK_OK ||
         bk_file_path(dir, file_ca, path) != BK_OK || bk_x509_load(path, &out->ca) != BK_OK) {
         return bk_fail(error, BECKON_BAD_CONFIG,
-                       "%s is missing or damaged; remove %s and join again with a new token", path, dir);
+                       "%s is missing or damaged; remove %s and join again with a new token", path,
+                       dir);
     }
     return BECKON_OK;
 }
@@ -124,8 +126,8 @@ enum beckon_status beckon_client_join(const char *state_dir, const char *token,
 {
     struct bk_enrolment enrolment;
     struct bk_enrolled enrolled;
-    enum beckon_status status = bk_join_begin(state_dir, token, BK_ROLE_USER, file_config, file_key,
-                                              &enrolment, error);
+    enum beckon_status status =
+        bk_join_begin(state_dir, token, BK_ROLE_USER, file_config, file_key, &enrolment, error);
 
     if (status != BECKON_OK) {
         return status;
@@ -133,9 +135,10 @@ enum beckon_status beckon_client_join(const char *state_dir, const char *token,
     status = bk_enrol_run(&enrolment, &enrolled, error);
     if (status == BECKON_OK) {
         if (save(state_dir, &enrolment.token, &enrolled) != BK_OK) {
-            status = bk_fail(error, BECKON_FAILED,
-                             "%s cannot be written (%s); mend that and join again with the same token",
-                             state_dir, strerror(errno));
+            status =
+                bk_fail(error, BECKON_FAILED,
+                        "%s cannot be written (%s); mend that and join again with the same token",
+                        state_dir, strerror(errno));
         }
         bk_enrolled_fini(&enrolled);
     }

@@ -38,6 +38,7 @@ enum beckon_status bk_known_add_name(const char *dir, const char *name, uint64_t
                                      struct beckon_error *error);
 
 /* The advice that goes with BECKON_KEY_CHANGED. */
-enum beckon_status bk_key_changed(const char *dir, uint64_t equipment_id, struct beckon_error *error);
+enum beckon_status bk_key_changed(const char *dir, uint64_t equipment_id,
+                                  struct beckon_error *error);
 
 #endif

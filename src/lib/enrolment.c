@@ -24,12 +24,12 @@ struct exchange {
     struct bk_enrolled *out;
     struct beckon_error *error;
     enum beckon_status status;
-    bool finished;              /* `status` is settled, whatever the connection still brings */
+    bool finished; /* `status` is settled, whatever the connection still brings */
     struct event_base *base;
     struct bk_resolver *resolver;
     struct bk_tls *tls;
     struct bk_conn *conn;
-    X509 *ca;                   /* as shown by the server and pinned by the token */
+    X509 *ca; /* as shown by the server and pinned by the token */
     uint8_t request[ENROL_MESSAGE_BYTES];
     struct bk_slice message;
 };
@@ -43,8 +43,9 @@ enum beckon_status bk_token_check(const char *text, enum bk_role role, struct bk
         n--;
     }
     if (bk_token_read(bk_slice(text, n), out) != BK_OK) {
-        return bk_fail(error, BECKON_BAD_TOKEN,
-                       "this is no join token; copy the whole line that \"beckond token create\" printed");
+        return bk_fail(
+            error, BECKON_BAD_TOKEN,
+            "this is no join token; copy the whole line that \"beckond token create\" printed");
     }
     if (out->role != role) {
         return bk_fail(error, BECKON_BAD_TOKEN, "this token is for a %s",
@@ -56,13 +57,14 @@ enum beckon_status bk_token_check(const char *text, enum bk_role role, struct bk
 
 /* The key in DIR/NAME, made if there is none. */
 static enum beckon_status join_key(const char *dir, const char *name, EVP_PKEY **out,
-                               struct beckon_error *error)
+                                   struct beckon_error *error)
 {
     char path[BK_PATH_BYTES];
     enum bk_err err = bk_dir_make(dir);
 
     if (err != BK_OK || bk_file_path(dir, name, path) != BK_OK) {
-        return bk_fail(error, BECKON_FAILED, "%s cannot be made; check the path and its owner", dir);
+        return bk_fail(error, BECKON_FAILED, "%s cannot be made; check the path and its owner",
+                       dir);
     }
     err = bk_x509_key_load(path, out);
     if (err == BK_E_NOTFOUND) {
@@ -70,13 +72,14 @@ static enum beckon_status join_key(const char *dir, const char *name, EVP_PKEY *
         if (err == BK_OK && bk_x509_key_save(path, *out, false) != BK_OK) {
             EVP_PKEY_free(*out);
             *out = NULL;
-            return bk_fail(error, BECKON_FAILED, "%s cannot be written; check owner and space", path);
+            return bk_fail(error, BECKON_FAILED, "%s cannot be written; check owner and space",
+                           path);
         }
     }
     if (err != BK_OK) {
         *out = NULL;
-        return bk_fail(error, BECKON_FAILED, "%s cannot be used (%s); remove it and join again", path,
-                       bk_err_text(err));
+        return bk_fail(error, BECKON_FAILED, "%s cannot be used (%s); remove it and join again",
+                       path, bk_err_text(err));
     }
     return BECKON_OK;
 }
@@ -113,16 +116,18 @@ static void refused(struct exchange *x, uint16_t code)
 {
     switch (code) {
     case BK_CODE_FORBIDDEN:
-        finish(x, bk_fail(x->error, BECKON_BAD_TOKEN,
-                          "the server does not know this token, or it has expired; ask for a new one"));
+        finish(x, bk_fail(
+                      x->error, BECKON_BAD_TOKEN,
+                      "the server does not know this token, or it has expired; ask for a new one"));
         break;
     case BK_CODE_TOKEN_USED:
         finish(x, bk_fail(x->error, BECKON_USED_TOKEN,
                           "this token was used already; ask for a new one"));
         break;
     default:
-        finish(x, bk_fail(x->error, BECKON_FAILED,
-                          "the server refused to enrol us (error %u); see its log", (unsigned)code));
+        finish(x,
+               bk_fail(x->error, BECKON_FAILED,
+                       "the server refused to enrol us (error %u); see its log", (unsigned)code));
         break;
     }
 }
@@ -138,8 +143,8 @@ static bool certificate_fits(const struct exchange *x, const struct bk_enrol_ans
     if (bk_x509_from_der(answer->certificate, &x->out->cert) != BK_OK ||
         bk_x509_facts(x->out->cert, &facts) != BK_OK ||
         bk_x509_key_raw(x->enrolment->key, raw) != BK_OK ||
-        bk_x509_read(answer->certificate, x->ca, now.unix_s != 0 ? now.unix_s : facts.not_before_s + 1,
-                     &facts) != BK_OK ||
+        bk_x509_read(answer->certificate, x->ca,
+                     now.unix_s != 0 ? now.unix_s : facts.not_before_s + 1, &facts) != BK_OK ||
         memcmp(facts.key, raw, sizeof raw) != 0 ||
         bk_subject_read(bk_slice_text(facts.uri), &identity) != BK_OK) {
         return false;
@@ -157,8 +162,9 @@ static void accepted(struct exchange *x, const struct bk_stun *m)
 
     if (bk_enrol_answer_read(m, &answer) != BK_OK || !certificate_fits(x, &answer) ||
         (x->enrolment->device && answer.registration_key.n != BK_KEY_BYTES)) {
-        finish(x, bk_fail(x->error, BECKON_FAILED,
-                          "the server's answer does not fit our request; check clocks and versions"));
+        finish(x,
+               bk_fail(x->error, BECKON_FAILED,
+                       "the server's answer does not fit our request; check clocks and versions"));
         return;
     }
     x->out->ca = x->ca;
@@ -197,7 +203,8 @@ static void on_message(void *ctx, struct bk_conn *conn, struct bk_slice frame)
         return;
     }
     if (bk_stun_read(frame, &m) != BK_OK || m.method != BK_METHOD_ENROL) {
-        finish(x, bk_fail(x->error, BECKON_FAILED, "the server answered something else than asked"));
+        finish(x,
+               bk_fail(x->error, BECKON_FAILED, "the server answered something else than asked"));
     } else if (m.cls == BK_STUN_SUCCESS) {
         accepted(x, &m);
     } else {
@@ -229,7 +236,8 @@ static void on_resolved(void *ctx, enum bk_err err, const struct bk_addr *addrs,
     };
 
     if (err != BK_OK) {
-        finish(x, bk_fail(x->error, BECKON_SERVER_DOWN, "server %s: %s; check the name and this network",
+        finish(x, bk_fail(x->error, BECKON_SERVER_DOWN,
+                          "server %s: %s; check the name and this network",
                           x->enrolment->token.host, text));
     } else if (bk_conn_connect(x->base, &config, addrs, n, NULL, &x->conn) != BK_OK) {
         finish(x, bk_fail(x->error, BECKON_FAILED, "no memory for a connection"));

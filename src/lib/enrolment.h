@@ -11,20 +11,20 @@
 
 struct bk_enrolment {
     struct bk_token token;
-    EVP_PKEY *key;                      /* ours; borrowed */
+    EVP_PKEY *key; /* ours; borrowed */
     bool device;
-    uint8_t box_key[BK_BOX_KEY_BYTES];  /* devices: signed by `key` */
+    uint8_t box_key[BK_BOX_KEY_BYTES]; /* devices: signed by `key` */
 };
 
 /* What came back, verified: the certificate is for our key and from the pinned CA. */
 struct bk_enrolled {
-    X509 *cert, *ca;                    /* owned; bk_enrolled_fini */
+    X509 *cert, *ca; /* owned; bk_enrolled_fini */
     uint64_t equipment_id;
     char user[BK_NAME_MAX_BYTES + 1];
     uint32_t generation;
     uint16_t epoch;
     uint8_t registration_key[BK_KEY_BYTES];
-    struct bk_server_ports ports;       /* devices */
+    struct bk_server_ports ports; /* devices */
 };
 
 /* Reads a token and checks that it is for that role (2 device, 3 user: enum bk_role). BAD_TOKEN. */

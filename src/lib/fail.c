@@ -17,7 +17,8 @@ static void one_line(char *text)
     }
 }
 
-enum beckon_status bk_fail(struct beckon_error *error, enum beckon_status status, const char *format, ...)
+enum beckon_status bk_fail(struct beckon_error *error, enum beckon_status status,
+                           const char *format, ...)
 {
     if (error != NULL) {
         va_list args;

@@ -15,8 +15,7 @@ enum bk_err bk_forward_spec_read(const char *text, struct bk_forward_spec *out)
     }
     service = bk_slice_text(colon + 1);
     where = bk_slice(text, (size_t)(colon - text));
-    if (!bk_name_valid(service) ||
-        !bk_slice_to_text(service, out->service, sizeof out->service)) {
+    if (!bk_name_valid(service) || !bk_slice_to_text(service, out->service, sizeof out->service)) {
         return BK_E_MALFORMED;
     }
     if (bk_number_parse(where, UINT16_MAX, &port) == BK_OK && port != 0) {

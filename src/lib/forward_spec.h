@@ -6,7 +6,7 @@
 #include "wire/attrs.h"
 
 struct bk_forward_spec {
-    struct bk_addr addr;    /* 127.0.0.1 unless given */
+    struct bk_addr addr; /* 127.0.0.1 unless given */
     char service[BK_NAME_MAX_BYTES + 1];
 };
 

@@ -18,7 +18,7 @@ struct reading {
     char wrong[WRONG_BYTES]; /* what is wrong with the first bad key; empty: nothing yet */
     FILE *file;
     int lines;
-    bool cut;                /* line number `lines` was too long */
+    bool cut; /* line number `lines` was too long */
 };
 
 /* fgets for inih, which ends at a line that does not fit. */
@@ -49,7 +49,8 @@ static int on_key(void *user, const char *section, const char *key, const char *
     if (wrong == NULL) {
         return 1;
     }
-    snprintf(reading->wrong, sizeof reading->wrong, "\"%.40s\" in [%.40s]: %.100s", key, section, wrong);
+    snprintf(reading->wrong, sizeof reading->wrong, "\"%.40s\" in [%.40s]: %.100s", key, section,
+             wrong);
     return 0;
 }
 
@@ -71,8 +72,9 @@ enum beckon_status bk_ini_read(const char *path, bk_ini_key take, void *ctx,
         return bk_fail(error, BECKON_FAILED, "%s cannot be read; is it a file?", path);
     }
     if (line == 0 && reading.cut) {
-        return bk_fail(error, BECKON_BAD_CONFIG, "%s:%d: the line is longer than %d bytes; shorten it",
-                       path, reading.lines, LINE_BYTES - 1);
+        return bk_fail(error, BECKON_BAD_CONFIG,
+                       "%s:%d: the line is longer than %d bytes; shorten it", path, reading.lines,
+                       LINE_BYTES - 1);
     }
     if (line == 0) {
         return BECKON_OK;

@@ -92,16 +92,18 @@ static enum beckon_status search(const char *dir, struct bk_slice text, struct s
             continue;
         }
         if (!take_line(line, s)) {
-            return bk_fail(error, BECKON_BAD_CONFIG,
-                           "%s/%s:%u: not \"ID FINGERPRINT\" or \"NAME ID\"; correct or remove that line",
-                           dir, file_known, number);
+            return bk_fail(
+                error, BECKON_BAD_CONFIG,
+                "%s/%s:%u: not \"ID FINGERPRINT\" or \"NAME ID\"; correct or remove that line", dir,
+                file_known, number);
         }
     }
     return BECKON_OK;
 }
 
 /* The whole file in fresh memory of BK_FILE_MAX_BYTES, the caller's to free; empty if there is none. */
-static enum beckon_status load(const char *dir, uint8_t **buf, size_t *n, struct beckon_error *error)
+static enum beckon_status load(const char *dir, uint8_t **buf, size_t *n,
+                               struct beckon_error *error)
 {
     enum bk_err err;
 
@@ -157,12 +159,14 @@ enum beckon_status bk_known_name(const char *dir, const char *name, uint64_t *eq
     return status;
 }
 
-enum beckon_status bk_key_changed(const char *dir, uint64_t equipment_id, struct beckon_error *error)
+enum beckon_status bk_key_changed(const char *dir, uint64_t equipment_id,
+                                  struct beckon_error *error)
 {
-    return bk_fail(error, BECKON_KEY_CHANGED,
-                   "device %llu shows another key than the pinned one: it was replaced, or somebody "
-                   "poses as it; if you know why, remove its line from %s/%s and pin it anew",
-                   (unsigned long long)equipment_id, dir, file_known);
+    return bk_fail(
+        error, BECKON_KEY_CHANGED,
+        "device %llu shows another key than the pinned one: it was replaced, or somebody "
+        "poses as it; if you know why, remove its line from %s/%s and pin it anew",
+        (unsigned long long)equipment_id, dir, file_known);
 }
 
 /* The file with one more line. */
@@ -180,8 +184,8 @@ static enum beckon_status append(const char *dir, uint8_t *buf, size_t n, const 
     bk_write_bytes(&w, bk_slice_text(second));
     bk_write_u8(&w, '\n');
     if (w.err != BK_OK) {
-        return bk_fail(error, BECKON_BAD_CONFIG, "%s/%s is full (64 KiB); remove devices from it", dir,
-                       file_known);
+        return bk_fail(error, BECKON_BAD_CONFIG, "%s/%s is full (64 KiB); remove devices from it",
+                       dir, file_known);
     }
     if (bk_file_write(dir, file_known, bk_writer_bytes(&w)) != BK_OK) {
         return bk_fail(error, BECKON_FAILED, "%s/%s cannot be written; check owner and space", dir,
@@ -238,9 +242,9 @@ enum beckon_status beckon_client_pin(const char *state_dir, const char *text,
         return bk_fail(error, BECKON_FAILED, "libsodium cannot be used on this machine");
     }
     if (bk_uri_read(bk_slice_text(text), &uri) != BK_OK) {
-        return bk_fail(error, BECKON_USAGE,
-                       "\"%.80s\" is no beckon:// URI; take the line that \"beckon-agent uri\" printed",
-                       text);
+        return bk_fail(
+            error, BECKON_USAGE,
+            "\"%.80s\" is no beckon:// URI; take the line that \"beckon-agent uri\" printed", text);
     }
     if (bk_dir_make(state_dir) != BK_OK) {
         return bk_fail(error, BECKON_FAILED, "%s cannot be made", state_dir);

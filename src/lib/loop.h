@@ -17,7 +17,7 @@ void bk_timer_follow(struct event *timer, const struct bk_now *now, bk_time dead
 
 /* A stop that sticks: once raised, every loop that runs with it ends. */
 struct bk_stop {
-    int fd;                 /* eventfd */
+    int fd; /* eventfd */
     struct event *event;
 };
 BK_NODISCARD enum bk_err bk_stop_init(struct bk_stop *stop, struct event_base *base);

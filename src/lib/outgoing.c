@@ -90,14 +90,17 @@ static void phase(struct bk_outgoing *c, enum bk_requester_phase which)
     };
     uint64_t us = (bk_now_sample().mono - c->started) / 1000;
     uint64_t *const fields[] = {
-        [BK_PHASE_SERVER] = &c->phases.server_us,       [BK_PHASE_FOUND] = &c->phases.found_us,
-        [BK_PHASE_REQUESTED] = &c->phases.requested_us, [BK_PHASE_DELIVERED] = &c->phases.delivered_us,
-        [BK_PHASE_ACCEPTED] = &c->phases.accepted_us,   [BK_PHASE_UP] = &c->phases.up_us,
+        [BK_PHASE_SERVER] = &c->phases.server_us,
+        [BK_PHASE_FOUND] = &c->phases.found_us,
+        [BK_PHASE_REQUESTED] = &c->phases.requested_us,
+        [BK_PHASE_DELIVERED] = &c->phases.delivered_us,
+        [BK_PHASE_ACCEPTED] = &c->phases.accepted_us,
+        [BK_PHASE_UP] = &c->phases.up_us,
     };
 
     *fields[which] = us;
     BK_OUTGOING_LOG(c, 1, "%4llu.%llu ms  %s", (unsigned long long)(us / 1000),
-        (unsigned long long)(us / 100 % 10), texts[which]);
+                    (unsigned long long)(us / 100 % 10), texts[which]);
 }
 
 static void failed(struct bk_outgoing *c, enum bk_requester_failure failure,
@@ -198,7 +201,8 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
 /* The device as given on a command line, and its pin if we have one. A name that was used before stands for
  * the ID that it stood for then, whatever the server would say now. */
 static enum beckon_status name_device(struct bk_outgoing *c, const char *device,
-                                      struct bk_requester_config *config, struct beckon_error *error)
+                                      struct bk_requester_config *config,
+                                      struct beckon_error *error)
 {
     struct bk_slice text = bk_slice_text(device);
     const char *dir = c->client->state_dir;

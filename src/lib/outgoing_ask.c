@@ -35,7 +35,8 @@ static enum beckon_status keep(struct bk_outgoing *c, uint64_t equipment_id,
     return status;
 }
 
-void bk_outgoing_ask_pin(struct bk_outgoing *c, uint64_t equipment_id, const uint8_t pin[BK_PIN_BYTES])
+void bk_outgoing_ask_pin(struct bk_outgoing *c, uint64_t equipment_id,
+                         const uint8_t pin[BK_PIN_BYTES])
 {
     char text[BK_PIN_TEXT_BYTES], device[21];
     uint8_t known[BK_PIN_BYTES];
@@ -46,15 +47,17 @@ void bk_outgoing_ask_pin(struct bk_outgoing *c, uint64_t equipment_id, const uin
     bk_number_format(equipment_id, device);
     if (bk_known_find(c->client->state_dir, equipment_id, &found, known, &error) != BECKON_OK) {
         bk_outgoing_fail(c, error.status, error.text);
-    } else if (found && memcmp(known, pin, BK_PIN_BYTES) != 0) { /* called by name: only now we know */
+    } else if (found &&
+               memcmp(known, pin, BK_PIN_BYTES) != 0) { /* called by name: only now we know */
         (void)bk_key_changed(c->client->state_dir, equipment_id, &error);
         bk_outgoing_fail(c, error.status, error.text);
     } else if (!confirmed(c, device, text)) {
         if (found) { /* it is the name that is new */
-            (void)bk_fail(&error, BECKON_KEY_CHANGED,
-                          "only the server says that %s is device %s; call it by that ID if it is, or give "
-                          "--accept-new",
-                          c->name, device);
+            (void)bk_fail(
+                &error, BECKON_KEY_CHANGED,
+                "only the server says that %s is device %s; call it by that ID if it is, or give "
+                "--accept-new",
+                c->name, device);
             bk_outgoing_fail(c, error.status, error.text);
         }
         bk_outgoing_tell_type(c, BK_REQUESTER_PIN_REFUSED);
@@ -78,7 +81,8 @@ void bk_outgoing_ask_password(struct bk_outgoing *c)
             ? -1
             : options->password(options->ctx, device, c->password, sizeof c->password);
     if (n <= 0 || (size_t)n > sizeof c->password) {
-        bk_outgoing_fail(c, BECKON_REFUSED, "a password is needed; give --password-file or BECKON_PASSWORD");
+        bk_outgoing_fail(c, BECKON_REFUSED,
+                         "a password is needed; give --password-file or BECKON_PASSWORD");
         return;
     }
     event.bytes = bk_slice(c->password, (size_t)n);

@@ -14,10 +14,12 @@
 enum {
     BK_OUTGOING_LATER_MAX = 8,
     BK_OUTGOING_SESSIONS_MAX = BK_CANDIDATES_MAX,
-    BK_OUTGOING_CONNECTIONS_MAX = 128, /* taken on the callback address at one time, handshakes included */
+    BK_OUTGOING_CONNECTIONS_MAX =
+        128, /* taken on the callback address at one time, handshakes included */
     /* The device may come on all candidates at once; more of one address are strangers, who must not fill it. */
     BK_OUTGOING_PER_ADDRESS_MAX = BK_CANDIDATES_MAX,
-    BK_OUTGOING_STRANGERS_TOLD_MAX = 20, /* in the log, of those who knock at the callback address */
+    BK_OUTGOING_STRANGERS_TOLD_MAX =
+        20, /* in the log, of those who knock at the callback address */
 };
 
 /* A connection on which the device proved itself; the core has not chosen yet. */
@@ -46,28 +48,29 @@ struct bk_outgoing {
     struct bk_candidates *candidates;
     struct bk_candidate told[BK_CANDIDATES_MAX]; /* what the device is told of them */
     size_t n_told;
-    char no_candidate[256];     /* why there is none */
+    char no_candidate[256];                   /* why there is none */
     char server_text[BK_TLS_TEXT_BYTES + 64]; /* why the server could not be asked */
-    bool expecting;             /* EXPECT was asked for: `device_pin` may come in */
+    bool expecting;                           /* EXPECT was asked for: `device_pin` may come in */
     uint8_t device_pin[BK_PIN_BYTES];
     uint64_t equipment_id;
-    char name[BK_NAME_MAX_BYTES + 1]; /* called by it, and whose it is only the server says; else empty */
+    char name[BK_NAME_MAX_BYTES +
+              1]; /* called by it, and whose it is only the server says; else empty */
     uint64_t last_session;
-    uint32_t strangers;         /* told of in the log */
+    uint32_t strangers; /* told of in the log */
     struct bk_outgoing_waiting waiting[BK_OUTGOING_SESSIONS_MAX];
     struct bk_h2 *session;
-    bool begun;                 /* the core has had its START */
-    bool busy;                  /* `out` is being carried out */
+    bool begun; /* the core has had its START */
+    bool busy;  /* `out` is being carried out */
     size_t n_later;
     struct bk_requester_event later[BK_OUTGOING_LATER_MAX];
     char password[BK_PASSWORD_MAX_BYTES]; /* from the user's answer until the core has taken it */
-    bool over;                  /* nothing more goes to the core; `status` and `text` are to be told */
+    bool over; /* nothing more goes to the core; `status` and `text` are to be told */
     enum beckon_status status;
     char text[BECKON_ERROR_TEXT_BYTES];
     struct bk_requester_out out;
 };
 
-#define BK_OUTGOING_LOG(call, level, ...)                                                              \
+#define BK_OUTGOING_LOG(call, level, ...)                                                          \
     bk_log((call)->client->options.log, (call)->client->options.ctx, level, __VA_ARGS__)
 
 /* Hands an event to the core and carries out what it wants; what that brings about by itself waits its
@@ -91,7 +94,8 @@ void bk_outgoing_close_session(struct bk_outgoing *c, uint64_t id);
 void bk_outgoing_close_sessions(struct bk_outgoing *c); /* those that were not chosen */
 
 /* outgoing_ask.c */
-void bk_outgoing_ask_pin(struct bk_outgoing *c, uint64_t equipment_id, const uint8_t pin[BK_PIN_BYTES]);
+void bk_outgoing_ask_pin(struct bk_outgoing *c, uint64_t equipment_id,
+                         const uint8_t pin[BK_PIN_BYTES]);
 void bk_outgoing_ask_password(struct bk_outgoing *c);
 
 #endif

@@ -34,8 +34,9 @@ static void on_server_closed(void *ctx, struct bk_conn *conn, const struct bk_co
         return;
     }
     if (why->end == BK_CONN_TLS && why->tls == BK_TLS_REFUSED_BY_PEER) {
-        bk_outgoing_fail(c, BECKON_REVOKED,
-             "the server does not accept our certificate: it was revoked or replaced; join again");
+        bk_outgoing_fail(
+            c, BECKON_REVOKED,
+            "the server does not accept our certificate: it was revoked or replaced; join again");
         bk_outgoing_settle(c);
         return;
     }

@@ -31,7 +31,8 @@ static void on_dialled(void *ctx, struct bk_conn *conn, const struct bk_tls_peer
         struct bk_outgoing_waiting *w = &c->waiting[i];
 
         if (w->ssl == NULL) {
-            *w = (struct bk_outgoing_waiting){.id = ++c->last_session, .from = bk_conn_remote(conn)};
+            *w =
+                (struct bk_outgoing_waiting){.id = ++c->last_session, .from = bk_conn_remote(conn)};
             w->ssl = bk_conn_take_ssl(conn);
             event.session = w->id;
             bk_outgoing_tell(c, &event);
@@ -175,14 +176,15 @@ static bool came_by(const struct bk_outgoing *c, const struct bk_candidate *cand
     bool host = false;
 
     for (size_t i = 0; i < c->n_told; i++) {
-        host = host || (c->told[i].kind == BK_CANDIDATE_HOST &&
-                        bk_addr_same_ip(&c->told[i].addr, local));
+        host = host ||
+               (c->told[i].kind == BK_CANDIDATE_HOST && bk_addr_same_ip(&c->told[i].addr, local));
     }
     return candidate->kind == BK_CANDIDATE_HOST ? bk_addr_same_ip(&candidate->addr, local) : !host;
 }
 
 /* Notes which candidate won, and says so of each. */
-static void tell_path(struct bk_outgoing *c, const struct bk_addr *local, const struct bk_addr *from)
+static void tell_path(struct bk_outgoing *c, const struct bk_addr *local,
+                      const struct bk_addr *from)
 {
     char remote[BK_ADDR_TEXT_BYTES], line[sizeof c->phases.path];
 
@@ -246,8 +248,7 @@ void bk_outgoing_close_sessions(struct bk_outgoing *c)
 
 void bk_outgoing_gather(struct bk_outgoing *c)
 {
-    const struct bk_addr *advertise =
-        c->client->advertise.port != 0 ? &c->client->advertise : NULL;
+    const struct bk_addr *advertise = c->client->advertise.port != 0 ? &c->client->advertise : NULL;
 
     if (bk_candidates_new(c->client->base, c->listening.port, advertise, on_candidates, c,
                           &c->candidates) != BK_OK) {

@@ -8,10 +8,11 @@ static void key_refused(const struct bk_outgoing_facts *facts, struct beckon_err
     char pin[BK_PIN_TEXT_BYTES];
 
     bk_pin_format(facts->pin, pin);
-    (void)bk_fail(error, BECKON_KEY_CHANGED,
-                  "device %llu is not pinned and shows key %s; compare it with \"beckon-agent uri\" on "
-                  "the device, then \"beckon pin\" that URI or give --accept-new",
-                  (unsigned long long)facts->equipment_id, pin);
+    (void)bk_fail(
+        error, BECKON_KEY_CHANGED,
+        "device %llu is not pinned and shows key %s; compare it with \"beckon-agent uri\" on "
+        "the device, then \"beckon pin\" that URI or give --accept-new",
+        (unsigned long long)facts->equipment_id, pin);
 }
 
 static void server_down(const struct bk_outgoing_facts *facts, struct beckon_error *error)
@@ -23,10 +24,11 @@ static void server_down(const struct bk_outgoing_facts *facts, struct beckon_err
 
 static void no_candidate(const struct bk_outgoing_facts *facts, struct beckon_error *error)
 {
-    (void)bk_fail(error, BECKON_NO_MAPPING,
-                  "no address for the device to call back (%s); switch on port mapping in the router, "
-                  "or map a port by hand and give --listen and --advertise",
-                  facts->no_candidate[0] != '\0' ? facts->no_candidate : "none was found");
+    (void)bk_fail(
+        error, BECKON_NO_MAPPING,
+        "no address for the device to call back (%s); switch on port mapping in the router, "
+        "or map a port by hand and give --listen and --advertise",
+        facts->no_candidate[0] != '\0' ? facts->no_candidate : "none was found");
 }
 
 /* Failures that need no facts. */
@@ -34,33 +36,40 @@ static const struct {
     enum beckon_status status;
     const char *text;
 } plain[] = {
-    [BK_FAIL_UNKNOWN_DEVICE] = {BECKON_UNKNOWN_DEVICE,
-                                "the server knows no such device, or it is not granted to you; check "
-                                "the ID, or ask the operator for a grant"},
-    [BK_FAIL_REVOKED] = {BECKON_REVOKED, "this device, or our own access, was revoked; ask the operator"},
-    [BK_FAIL_USER_REVOKED] = {BECKON_REVOKED,
-                              "the server does not know our certificate any more: it was revoked or "
-                              "replaced; join again with a new token"},
-    [BK_FAIL_OFFLINE] = {BECKON_OFFLINE,
-                         "the device is offline; check its power and network, and that beckon-agent "
-                         "runs"},
-    [BK_FAIL_OVERLOADED] = {BECKON_BUSY,
-                            "the server has too much to do; try again in a moment"},
-    [BK_FAIL_CERTIFICATE] = {BECKON_KEY_CHANGED,
-                             "the device's certificate or box key does not verify; do not trust this "
-                             "server before its operator has explained it"},
-    [BK_FAIL_PASSWORD] = {BECKON_REFUSED, "the device refused the password; check it and try again"},
-    [BK_FAIL_BACK_OFF] = {BECKON_REFUSED,
-                          "too many wrong passwords lately; the device takes none for up to a minute, "
-                          "try again then"},
+    [BK_FAIL_UNKNOWN_DEVICE] =
+        {BECKON_UNKNOWN_DEVICE,
+         "the server knows no such device, or it is not granted to you; check "
+         "the ID, or ask the operator for a grant"},
+    [BK_FAIL_REVOKED] = {BECKON_REVOKED,
+                         "this device, or our own access, was revoked; ask the operator"},
+    [BK_FAIL_USER_REVOKED] =
+        {BECKON_REVOKED, "the server does not know our certificate any more: it was revoked or "
+                         "replaced; join again with a new token"},
+    [BK_FAIL_OFFLINE] =
+        {BECKON_OFFLINE,
+         "the device is offline; check its power and network, and that beckon-agent "
+         "runs"},
+    [BK_FAIL_OVERLOADED] = {BECKON_BUSY, "the server has too much to do; try again in a moment"},
+    [BK_FAIL_CERTIFICATE] =
+        {BECKON_KEY_CHANGED,
+         "the device's certificate or box key does not verify; do not trust this "
+         "server before its operator has explained it"},
+    [BK_FAIL_PASSWORD] = {BECKON_REFUSED,
+                          "the device refused the password; check it and try again"},
+    [BK_FAIL_BACK_OFF] =
+        {BECKON_REFUSED,
+         "too many wrong passwords lately; the device takes none for up to a minute, "
+         "try again then"},
     [BK_FAIL_NO_SERVICE] = {BECKON_NO_SERVICE,
                             "the device offers no such service; see [service] in its agent.conf"},
-    [BK_FAIL_NO_ANSWER] = {BECKON_NO_PATH,
-                           "the device accepted the call but cannot reach our callback address; check "
-                           "the port mapping and firewalls on this side (-v shows the candidates)"},
+    [BK_FAIL_NO_ANSWER] =
+        {BECKON_NO_PATH,
+         "the device accepted the call but cannot reach our callback address; check "
+         "the port mapping and firewalls on this side (-v shows the candidates)"},
     [BK_FAIL_BUSY] = {BECKON_BUSY, "the device has too many calls; try again in a moment"},
-    [BK_FAIL_STALE] = {BECKON_FAILED,
-                       "the device takes our request for an old one; check the clocks on both sides"},
+    [BK_FAIL_STALE] =
+        {BECKON_FAILED,
+         "the device takes our request for an old one; check the clocks on both sides"},
 };
 
 void bk_outgoing_error(enum bk_requester_failure failure, const struct bk_outgoing_facts *facts,

@@ -55,7 +55,8 @@ static void on_target(void *ctx, int fd, int why)
     }
     bk_log(serve->log, serve->ctx, 1, "%s uses service %s", serve->caller, service->name);
     if (bk_h2_accept(stream, fd, fd) != BK_OK) {
-        bk_log(serve->log, serve->ctx, 0, "service %s: the stream could not be joined", service->name);
+        bk_log(serve->log, serve->ctx, 0, "service %s: the stream could not be joined",
+               service->name);
     }
 }
 
@@ -85,7 +86,8 @@ void bk_serve_request(struct bk_serve *serve, struct bk_h2_stream *stream, const
         return;
     }
     *j = (struct bk_serve_joining){.serve = serve, .stream = stream, .service = service};
-    if (bk_target_connect(serve->base, serve->resolver, service, on_target, j, &j->target) != BK_OK) {
+    if (bk_target_connect(serve->base, serve->resolver, service, on_target, j, &j->target) !=
+        BK_OK) {
         free(j);
         bk_h2_refuse(stream, STATUS_NO_MEMORY);
         return;

@@ -17,16 +17,17 @@ enum beckon_status bk_stream_error(const struct bk_h2_outcome *outcome, const ch
     case BK_H2_CLEAN:
         return BECKON_OK;
     case BK_H2_REFUSED:
-        return bk_fail(error, BECKON_NO_SERVICE,
-                       outcome->status == 404
-                           ? "the device offers no service \"%s\"; see [service] in its agent.conf"
-                           : "service \"%s\" does not answer on the device; check that it runs there",
-                       service);
+        return bk_fail(
+            error, BECKON_NO_SERVICE,
+            outcome->status == 404
+                ? "the device offers no service \"%s\"; see [service] in its agent.conf"
+                : "service \"%s\" does not answer on the device; check that it runs there",
+            service);
     case BK_H2_RESET:
         return bk_fail(error, BECKON_FAILED, "service \"%s\" broke the connection off", service);
     case BK_H2_LOCAL:
-        return bk_fail(error, BECKON_FAILED, "our end of the connection to \"%s\" failed: %s", service,
-                       strerror(outcome->local_errno));
+        return bk_fail(error, BECKON_FAILED, "our end of the connection to \"%s\" failed: %s",
+                       service, strerror(outcome->local_errno));
     case BK_H2_LOST:
         break;
     }

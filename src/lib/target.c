@@ -26,7 +26,7 @@ struct bk_target {
     int fd;
     struct event *event;
     bk_time deadline;
-    int failed;             /* errno that on_ready reports; 0: ask the socket */
+    int failed; /* errno that on_ready reports; 0: ask the socket */
 };
 
 static void release(struct bk_target *t)
@@ -174,7 +174,8 @@ enum bk_err bk_target_connect(struct event_base *base, struct bk_resolver *resol
         begin_unix(t, service->host);
         err = await(t);
     } else {
-        err = bk_resolve_start(resolver, service->host, service->port, on_resolved, t, &t->question);
+        err =
+            bk_resolve_start(resolver, service->host, service->port, on_resolved, t, &t->question);
     }
     if (err != BK_OK) {
         release(t);

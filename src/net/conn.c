@@ -39,14 +39,17 @@ void bk_conn_set_no_delay(int fd)
 
 static void destroy(struct bk_conn *c)
 {
-    if (c->ssl != NULL && c->was_open && c->state != BK_CONN_DONE)
+    if (c->ssl != NULL && c->was_open && c->state != BK_CONN_DONE) {
         (void)SSL_shutdown(c->ssl); /* a last word, if it fits the socket's buffer */
+    }
     SSL_free(c->ssl);
     ERR_clear_error();
-    if (c->fd >= 0 && !c->taken)
+    if (c->fd >= 0 && !c->taken) {
         close(c->fd);
-    if (c->hooks.gone != NULL)
+    }
+    if (c->hooks.gone != NULL) {
         c->hooks.gone(c->hooks.ctx);
+    }
     bk_conn_forget(&c->in);
     bk_conn_forget(&c->out);
     free(c->dials);
@@ -62,14 +65,16 @@ void bk_conn_enter(struct bk_conn *c)
 void bk_conn_leave(struct bk_conn *c)
 {
     assert(c->depth > 0);
-    if (--c->depth == 0 && c->freed)
+    if (--c->depth == 0 && c->freed) {
         destroy(c);
+    }
 }
 
 void bk_conn_quiet(struct bk_conn *c)
 {
-    if (c->io_wants != 0)
+    if (c->io_wants != 0) {
         (void)event_del(&c->io);
+    }
     c->io_wants = 0;
     (void)event_del(&c->timer);
     (void)event_del(&c->idle);
@@ -109,19 +114,21 @@ static void describe(struct bk_conn_closed *why, enum bk_conn_end end, enum bk_t
     why->end = end;
     why->tls = tls;
     why->os_error = os_error;
-    if (end == BK_CONN_TLS)
+    if (end == BK_CONN_TLS) {
         snprintf(why->text, sizeof why->text, "%s", bk_tls_failure_text(tls));
-    else if (os_error != 0)
+    } else if (os_error != 0) {
         snprintf(why->text, sizeof why->text, "%s: %s", phrase(end), strerror(os_error));
-    else
+    } else {
         snprintf(why->text, sizeof why->text, "%s", phrase(end));
+    }
 }
 
 void bk_conn_end(struct bk_conn *c, enum bk_conn_end end, enum bk_tls_failure tls, int os_error)
 {
     struct bk_conn_closed why;
-    if (c->state == BK_CONN_DONE || c->freed)
+    if (c->state == BK_CONN_DONE || c->freed) {
         return;
+    }
     describe(&why, end, tls, os_error);
     bk_conn_quiet(c);
     c->state = BK_CONN_DONE;
@@ -141,8 +148,9 @@ void bk_conn_end(struct bk_conn *c, enum bk_conn_end end, enum bk_tls_failure tl
 /* Ends from the loop instead of from here, where callbacks are not allowed. */
 static void end_soon(struct bk_conn *c, enum bk_conn_end end)
 {
-    if (c->end_due || c->state == BK_CONN_DONE)
+    if (c->end_due || c->state == BK_CONN_DONE) {
         return;
+    }
     c->end_due = true;
     c->due = end;
     bk_conn_arm(&c->timer, 0);
@@ -195,8 +203,9 @@ static uint32_t or_default(uint32_t value, uint32_t otherwise)
 static struct bk_conn *make(struct event_base *base, const struct bk_conn_config *config)
 {
     struct bk_conn *c = calloc(1, sizeof *c);
-    if (c == NULL)
+    if (c == NULL) {
         return NULL;
+    }
     c->base = base;
     c->fd = -1;
     c->on = config->on;
@@ -204,10 +213,12 @@ static struct bk_conn *make(struct event_base *base, const struct bk_conn_config
     c->limits = config->limits;
     c->limits.open_ms = or_default(c->limits.open_ms, OPEN_MS);
     c->limits.frame_ms = or_default(c->limits.frame_ms, FRAME_MS);
-    if (c->limits.frame_max_bytes == 0)
+    if (c->limits.frame_max_bytes == 0) {
         c->limits.frame_max_bytes = FRAME_MAX_BYTES;
-    if (c->limits.out_max_bytes == 0)
+    }
+    if (c->limits.out_max_bytes == 0) {
         c->limits.out_max_bytes = OUT_MAX_BYTES;
+    }
     evtimer_assign(&c->timer, base, on_timer, c);
     evtimer_assign(&c->idle, base, on_idle, c);
     evtimer_assign(&c->stagger, base, bk_conn_on_stagger, c);
@@ -224,11 +235,13 @@ enum bk_err bk_conn_connect(struct event_base *base, const struct bk_conn_config
                             const struct bk_addr *local, struct bk_conn **out)
 {
     *out = NULL;
-    if (n_addrs == 0 || n_addrs > BK_CONN_ADDRS_MAX)
+    if (n_addrs == 0 || n_addrs > BK_CONN_ADDRS_MAX) {
         return BK_E_RANGE;
+    }
     struct bk_conn *c = make(base, config);
-    if (c == NULL)
+    if (c == NULL) {
         return BK_E_NOMEM;
+    }
     c->state = BK_CONN_DIALLING;
     c->dials = calloc(n_addrs, sizeof *c->dials);
     c->addrs = calloc(n_addrs, sizeof *c->addrs);
@@ -270,8 +283,9 @@ enum bk_err bk_conn_accept(struct event_base *base, const struct bk_conn_config 
 
 enum bk_err bk_conn_send(struct bk_conn *c, struct bk_slice frame)
 {
-    if (c->state != BK_CONN_OPEN || c->end_due || c->freed)
+    if (c->state != BK_CONN_OPEN || c->end_due || c->freed) {
         return BK_E_STATE;
+    }
     enum bk_err err = bk_conn_append(&c->out, frame, c->limits.out_max_bytes);
     if (err != BK_OK) {
         end_soon(c, BK_CONN_OVERFLOW);
@@ -283,8 +297,9 @@ enum bk_err bk_conn_send(struct bk_conn *c, struct bk_slice frame)
 
 void bk_conn_close(struct bk_conn *c)
 {
-    if (c->freed || c->end_due)
+    if (c->freed || c->end_due) {
         return;
+    }
     switch (c->state) {
     case BK_CONN_DIALLING:
     case BK_CONN_SHAKING:
@@ -305,12 +320,14 @@ void bk_conn_close(struct bk_conn *c)
 
 void bk_conn_free(struct bk_conn *c)
 {
-    if (c == NULL || c->freed)
+    if (c == NULL || c->freed) {
         return;
+    }
     bk_conn_quiet(c);
     c->freed = true;
-    if (c->depth == 0)
+    if (c->depth == 0) {
         destroy(c);
+    }
 }
 
 SSL *bk_conn_take_ssl(struct bk_conn *c)
@@ -338,8 +355,9 @@ void bk_conn_set_idle(struct bk_conn *c, uint32_t idle_ms)
 {
     c->limits.idle_ms = idle_ms;
     (void)event_del(&c->idle);
-    if (idle_ms != 0 && c->state == BK_CONN_OPEN && !c->freed)
+    if (idle_ms != 0 && c->state == BK_CONN_OPEN && !c->freed) {
         bk_conn_arm(&c->idle, idle_ms);
+    }
 }
 
 const struct bk_tls_peer *bk_conn_peer(const struct bk_conn *c)

@@ -12,8 +12,9 @@ static void on_dialled(evutil_socket_t fd, short what, void *ctx);
 
 static void drop(struct bk_conn_dial *d)
 {
-    if (d->fd < 0)
+    if (d->fd < 0) {
         return;
+    }
     (void)event_del(&d->event);
     close(d->fd);
     d->fd = -1;
@@ -22,10 +23,12 @@ static void drop(struct bk_conn_dial *d)
 void bk_conn_dial_stop(struct bk_conn *c)
 {
     (void)event_del(&c->stagger);
-    if (c->dials == NULL)
+    if (c->dials == NULL) {
         return;
-    for (size_t i = 0; i < c->n_addrs; i++)
+    }
+    for (size_t i = 0; i < c->n_addrs; i++) {
         drop(&c->dials[i]);
+    }
 }
 
 /* A socket for `addr`, bound if asked for; -1 and errno. */
@@ -36,8 +39,9 @@ static int make_socket(const struct bk_conn *c, const struct bk_addr *addr, int 
         *family = bk_sockaddr_family(addr);
         return socket(*family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     }
-    if (bk_socket_bind(SOCK_STREAM, &c->local, false, &fd, family) != BK_OK)
+    if (bk_socket_bind(SOCK_STREAM, &c->local, false, &fd, family) != BK_OK) {
         return -1;
+    }
     return fd;
 }
 
@@ -70,9 +74,11 @@ static bool begin(struct bk_conn *c, size_t i)
 
 static bool any_under_way(const struct bk_conn *c)
 {
-    for (size_t i = 0; i < c->n_addrs; i++)
-        if (c->dials[i].fd >= 0)
+    for (size_t i = 0; i < c->n_addrs; i++) {
+        if (c->dials[i].fd >= 0) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -81,13 +87,15 @@ void bk_conn_dial_next(struct bk_conn *c)
     (void)event_del(&c->stagger);
     while (c->next_addr < c->n_addrs) {
         if (begin(c, c->next_addr++)) {
-            if (c->next_addr < c->n_addrs)
+            if (c->next_addr < c->n_addrs) {
                 bk_conn_arm(&c->stagger, BK_CONN_STAGGER_MS);
+            }
             return;
         }
     }
-    if (!any_under_way(c))
+    if (!any_under_way(c)) {
         bk_conn_end(c, BK_CONN_UNREACHABLE, BK_TLS_OK, c->last_error);
+    }
 }
 
 void bk_conn_on_stagger(evutil_socket_t fd, short what, void *ctx)
@@ -107,8 +115,9 @@ static void on_dialled(evutil_socket_t fd, short what, void *ctx)
     int error = 0;
     socklen_t len = sizeof error;
     bk_conn_enter(c);
-    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0)
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &len) != 0) {
         error = errno;
+    }
     if (error != 0) {
         c->last_error = error;
         drop(d);

@@ -27,13 +27,16 @@ static void read_frames(struct bk_conn *c);
 
 void bk_conn_want(struct bk_conn *c, short what)
 {
-    if (c->io_wants == what)
+    if (c->io_wants == what) {
         return;
-    if (c->io_wants != 0)
+    }
+    if (c->io_wants != 0) {
         (void)event_del(&c->io);
+    }
     c->io_wants = what;
-    if (what == 0)
+    if (what == 0) {
         return;
+    }
     event_assign(&c->io, c->base, c->fd, (short)(what | EV_PERSIST), bk_conn_on_io, c);
     (void)event_add(&c->io, NULL);
 }
@@ -49,23 +52,28 @@ static bool alive(const struct bk_conn *c)
 static bool make_room(struct bk_conn_bytes *b, size_t more, size_t max)
 {
     size_t have = b->n - b->at;
-    if (more > max || have > max - more)
+    if (more > max || have > max - more) {
         return false;
+    }
     if (b->at > 0) {
         memmove(b->p, b->p + b->at, have);
         b->at = 0;
         b->n = have;
     }
-    if (b->cap - b->n >= more)
+    if (b->cap - b->n >= more) {
         return true;
+    }
     size_t cap = b->cap != 0 ? b->cap : FIRST_BUFFER_BYTES;
-    while (cap < have + more)
+    while (cap < have + more) {
         cap *= 2; /* cannot overflow: bounded by twice `max` */
-    if (cap > max)
+    }
+    if (cap > max) {
         cap = max;
+    }
     uint8_t *p = realloc(b->p, cap);
-    if (p == NULL)
+    if (p == NULL) {
         return false;
+    }
     b->p = p;
     b->cap = cap;
     return true;
@@ -74,8 +82,9 @@ static bool make_room(struct bk_conn_bytes *b, size_t more, size_t max)
 /* What was sent and heard may be secret: join tokens, registration keys. */
 void bk_conn_forget(struct bk_conn_bytes *b)
 {
-    if (b->p != NULL)
+    if (b->p != NULL) {
         OPENSSL_cleanse(b->p, b->cap);
+    }
     free(b->p);
     b->p = NULL;
     b->cap = 0;
@@ -84,19 +93,23 @@ void bk_conn_forget(struct bk_conn_bytes *b)
 static void take_bytes(struct bk_conn_bytes *b, size_t n)
 {
     b->at += n;
-    if (b->at < b->n)
+    if (b->at < b->n) {
         return;
+    }
     b->at = b->n = 0;
-    if (b->cap > KEEP_BUFFER_BYTES)
+    if (b->cap > KEEP_BUFFER_BYTES) {
         bk_conn_forget(b);
+    }
 }
 
 enum bk_err bk_conn_append(struct bk_conn_bytes *b, struct bk_slice bytes, size_t max)
 {
-    if (bytes.n == 0)
+    if (bytes.n == 0) {
         return BK_OK;
-    if (!make_room(b, bytes.n, max))
+    }
+    if (!make_room(b, bytes.n, max)) {
         return BK_E_NOSPACE;
+    }
     memcpy(b->p + b->n, bytes.p, bytes.n);
     b->n += bytes.n;
     return BK_OK;
@@ -109,13 +122,16 @@ static void opened(struct bk_conn *c)
     c->state = BK_CONN_OPEN;
     c->was_open = true;
     (void)event_del(&c->timer);
-    if (c->limits.idle_ms != 0)
+    if (c->limits.idle_ms != 0) {
         bk_conn_arm(&c->idle, c->limits.idle_ms);
-    if (c->hooks.opened != NULL)
+    }
+    if (c->hooks.opened != NULL) {
         c->hooks.opened(c->hooks.ctx);
+    }
     c->on.open(c->on.ctx, c, &c->peer);
-    if (!alive(c))
+    if (!alive(c)) {
         return;
+    }
     bk_conn_want(c, c->out.n > c->out.at ? EV_READ | EV_WRITE : EV_READ);
     read_frames(c); /* OpenSSL may hold bytes that came with the handshake */
 }
@@ -134,8 +150,9 @@ static void refused(struct bk_conn *c, enum bk_tls_failure failure)
     c->hooks.refused(c->hooks.ctx, &why);
     c->hooks.refused = NULL;
     c->unwanted = true;
-    if (!c->freed)
+    if (!c->freed) {
         bk_conn_linger(c);
+    }
 }
 
 static void handshake(struct bk_conn *c)
@@ -144,10 +161,11 @@ static void handshake(struct bk_conn *c)
     int ret = SSL_do_handshake(c->ssl);
     if (ret == 1) {
         enum bk_err err = bk_tls_peer_of(c->ssl, &c->peer);
-        if (err == BK_OK)
+        if (err == BK_OK) {
             opened(c);
-        else
+        } else {
             refused(c, err == BK_E_NOTFOUND ? BK_TLS_NO_ALPN : BK_TLS_OTHER);
+        }
         return;
     }
     switch (SSL_get_error(c->ssl, ret)) {
@@ -186,24 +204,29 @@ static bool hand_out(struct bk_conn *c)
         struct bk_slice got = bk_slice(c->in.p + c->in.at, c->in.n - c->in.at);
         size_t bytes = 0;
         enum bk_err err = c->frame(got, &bytes);
-        if (err == BK_E_TRUNCATED && got.n < c->limits.frame_max_bytes)
+        if (err == BK_E_TRUNCATED && got.n < c->limits.frame_max_bytes) {
             break;
+        }
         if (err != BK_OK || bytes == 0 || bytes > c->limits.frame_max_bytes) {
             bk_conn_end(c, BK_CONN_BAD_FRAME, BK_TLS_OK, 0);
             return false;
         }
-        if (bytes > got.n)
+        if (bytes > got.n) {
             break;
+        }
         (void)event_del(&c->timer); /* the next frame has its own time */
         c->on.message(c->on.ctx, c, bk_slice(got.p, bytes));
-        if (c->freed)
+        if (c->freed) {
             return false;
+        }
         take_bytes(&c->in, bytes);
-        if (!alive(c))
+        if (!alive(c)) {
             return false;
+        }
     }
-    if (c->in.n > c->in.at && !evtimer_pending(&c->timer, NULL))
+    if (c->in.n > c->in.at && !evtimer_pending(&c->timer, NULL)) {
         bk_conn_arm(&c->timer, c->limits.frame_ms);
+    }
     return true;
 }
 
@@ -246,10 +269,12 @@ static void read_frames(struct bk_conn *c)
             return;
         }
         c->in.n += (size_t)ret;
-        if (c->limits.idle_ms != 0)
+        if (c->limits.idle_ms != 0) {
             bk_conn_arm(&c->idle, c->limits.idle_ms);
-        if (!hand_out(c))
+        }
+        if (!hand_out(c)) {
             return;
+        }
     }
     /* Others have their turn first; OpenSSL may hold bytes the socket no longer shows. */
     event_active(&c->io, EV_READ, 0);
@@ -283,8 +308,9 @@ static void write_open(struct bk_conn *c)
     /* The peer is gone; what it said before (why it refused us, perhaps) may still be there to read. */
     int error = c->last_error;
     read_frames(c);
-    if (alive(c))
+    if (alive(c)) {
         bk_conn_end(c, BK_CONN_CUT, BK_TLS_OK, error);
+    }
 }
 
 static void write_last(struct bk_conn *c)
@@ -293,8 +319,9 @@ static void write_last(struct bk_conn *c)
         bk_conn_end(c, BK_CONN_CUT, BK_TLS_OK, c->last_error);
         return;
     }
-    if (c->out.n > c->out.at)
+    if (c->out.n > c->out.at) {
         return;
+    }
     (void)SSL_shutdown(c->ssl);
     ERR_clear_error();
     bk_conn_linger(c);
@@ -316,12 +343,15 @@ static void discard(struct bk_conn *c)
 {
     uint8_t waste[2048];
     ssize_t n = recv(c->fd, waste, sizeof waste, MSG_DONTWAIT);
-    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+    if (n < 0 && (errno == EAGAIN || errno == EINTR)) {
         return;
-    if (n > 0)
+    }
+    if (n > 0) {
         c->lingered += (size_t)n;
-    if (n <= 0 || c->lingered > LINGER_MAX_BYTES)
+    }
+    if (n <= 0 || c->lingered > LINGER_MAX_BYTES) {
         bk_conn_end(c, BK_CONN_ENDED_BY_US, BK_TLS_OK, 0);
+    }
 }
 
 void bk_conn_on_io(evutil_socket_t fd, short what, void *ctx)
@@ -334,10 +364,12 @@ void bk_conn_on_io(evutil_socket_t fd, short what, void *ctx)
         handshake(c);
         break;
     case BK_CONN_OPEN:
-        if ((what & EV_WRITE) != 0 && alive(c))
+        if ((what & EV_WRITE) != 0 && alive(c)) {
             write_open(c);
-        if ((what & EV_READ) != 0 && alive(c))
+        }
+        if ((what & EV_READ) != 0 && alive(c)) {
             read_frames(c);
+        }
         break;
     case BK_CONN_FLUSHING:
         write_last(c);

@@ -18,10 +18,12 @@ static enum bk_err write_all(int fd, struct bk_slice bytes)
 {
     while (bytes.n > 0) {
         ssize_t n = write(fd, bytes.p, bytes.n);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && errno == EINTR) {
             continue;
-        if (n <= 0)
+        }
+        if (n <= 0) {
             return BK_E_IO;
+        }
         bytes.p += n;
         bytes.n -= (size_t)n;
     }
@@ -33,24 +35,28 @@ static void sync_folder(const char *path)
 {
     char folder[PATH_MAX_BYTES];
     const char *slash = strrchr(path, '/');
-    if (slash == NULL)
+    if (slash == NULL) {
         snprintf(folder, sizeof folder, ".");
-    else
+    } else {
         snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
+    }
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
+    if (fd < 0) {
         return;
+    }
     (void)fsync(fd);
     close(fd);
 }
 
 static enum bk_err put_in_place(const char *temporary, const char *path, bool overwrite)
 {
-    if (overwrite)
+    if (overwrite) {
         return rename(temporary, path) == 0 ? BK_OK : BK_E_IO;
+    }
     /* link() refuses an existing name without a race. */
-    if (link(temporary, path) != 0)
+    if (link(temporary, path) != 0) {
         return errno == EEXIST ? BK_E_EXISTS : BK_E_IO;
+    }
     return unlink(temporary) == 0 ? BK_OK : BK_E_IO;
 }
 
@@ -58,20 +64,23 @@ enum bk_err bk_file_save(const char *path, struct bk_slice bytes, unsigned mode,
 {
     char temporary[PATH_MAX_BYTES];
     uint32_t salt = 0;
-    if (getrandom(&salt, sizeof salt, 0) != (ssize_t)sizeof salt)
+    if (getrandom(&salt, sizeof salt, 0) != (ssize_t)sizeof salt) {
         return BK_E_IO;
+    }
     int n = snprintf(temporary, sizeof temporary, "%s.%08x.tmp", path, (unsigned)salt);
     if (n < 0 || (size_t)n >= sizeof temporary) {
         errno = ENAMETOOLONG;
         return BK_E_IO;
     }
     int fd = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0)
+    if (fd < 0) {
         return BK_E_IO;
+    }
     enum bk_err err = write_all(fd, bytes);
     /* After writing, so that the umask does not decide. */
-    if (err == BK_OK && fchmod(fd, (mode_t)mode) != 0)
+    if (err == BK_OK && fchmod(fd, (mode_t)mode) != 0) {
         err = BK_E_IO;
+    }
     int saved = errno;
     if (close(fd) != 0 && err == BK_OK) {
         saved = errno;
@@ -81,10 +90,11 @@ enum bk_err bk_file_save(const char *path, struct bk_slice bytes, unsigned mode,
         err = put_in_place(temporary, path, overwrite);
         saved = errno;
     }
-    if (err != BK_OK)
+    if (err != BK_OK) {
         (void)unlink(temporary);
-    else
+    } else {
         sync_folder(path);
+    }
     errno = saved;
     return err;
 }
@@ -93,8 +103,9 @@ enum bk_err bk_file_load(const char *path, uint8_t *buf, size_t cap, size_t *n)
 {
     *n = 0;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
-    if (fd < 0)
+    if (fd < 0) {
         return errno == ENOENT ? BK_E_NOTFOUND : BK_E_IO;
+    }
     struct stat st;
     enum bk_err err = BK_OK;
     if (fstat(fd, &st) != 0) {
@@ -107,16 +118,19 @@ enum bk_err bk_file_load(const char *path, uint8_t *buf, size_t cap, size_t *n)
         uint8_t beyond;
         bool full = *n == cap;
         ssize_t got = full ? read(fd, &beyond, 1) : read(fd, buf + *n, cap - *n);
-        if (got < 0 && errno == EINTR)
+        if (got < 0 && errno == EINTR) {
             continue;
-        if (got == 0)
+        }
+        if (got == 0) {
             break;
-        if (got < 0)
+        }
+        if (got < 0) {
             err = BK_E_IO;
-        else if (full)
+        } else if (full) {
             err = BK_E_NOSPACE;
-        else
+        } else {
             *n += (size_t)got;
+        }
     }
     int saved = errno;
     close(fd);

@@ -26,14 +26,17 @@ static uint8_t bits_of(const struct sockaddr *mask, int family)
 {
     uint8_t bytes[16] = {0}, bits = 0;
     size_t n = family == AF_INET ? 4 : 16;
-    if (mask == NULL)
+    if (mask == NULL) {
         return family == AF_INET ? 32 : 128;
-    if (family == AF_INET)
+    }
+    if (family == AF_INET) {
         memcpy(bytes, &((const struct sockaddr_in *)(const void *)mask)->sin_addr, n);
-    else
+    } else {
         memcpy(bytes, &((const struct sockaddr_in6 *)(const void *)mask)->sin6_addr, n);
-    while (bits < n * 8 && (bytes[bits / 8] & (0x80 >> bits % 8)) != 0)
+    }
+    while (bits < n * 8 && (bytes[bits / 8] & (0x80 >> bits % 8)) != 0) {
         bits++;
+    }
     return bits;
 }
 
@@ -42,8 +45,9 @@ static struct bk_prefix prefix_of(const struct bk_addr *a, uint8_t bits)
 {
     struct bk_prefix p = {.bits = bits};
     memcpy(p.ip, a->ip, sizeof p.ip);
-    for (unsigned i = bits; i < 128; i++)
+    for (unsigned i = bits; i < 128; i++) {
         p.ip[i / 8] &= (uint8_t) ~(0x80 >> i % 8);
+    }
     return p;
 }
 
@@ -51,18 +55,21 @@ enum bk_err bk_host_addresses(struct bk_host_addr *out, size_t cap, size_t *n)
 {
     struct ifaddrs *all = NULL;
     *n = 0;
-    if (getifaddrs(&all) != 0)
+    if (getifaddrs(&all) != 0) {
         return BK_E_IO;
+    }
     for (const struct ifaddrs *i = all; i != NULL && *n < cap; i = i->ifa_next) {
         struct bk_addr a;
         if (i->ifa_addr == NULL || (i->ifa_flags & IFF_UP) == 0 ||
-            (i->ifa_flags & IFF_LOOPBACK) != 0 || bk_sockaddr_read(i->ifa_addr, &a) != BK_OK)
+            (i->ifa_flags & IFF_LOOPBACK) != 0 || bk_sockaddr_read(i->ifa_addr, &a) != BK_OK) {
             continue;
+        }
         a.port = 0;
         int family = i->ifa_addr->sa_family;
         uint8_t bits = bits_of(i->ifa_netmask, family);
-        if (family == AF_INET)
+        if (family == AF_INET) {
             bits = (uint8_t)(bits + V4_BITS_BEFORE);
+        }
         out[(*n)++] = (struct bk_host_addr){
             .addr = a, .prefix = prefix_of(&a, bits), .interface = if_nametoindex(i->ifa_name)};
     }
@@ -77,23 +84,28 @@ static size_t split(char *line, char *words[WORDS_MAX])
     size_t n = 0;
     while (n < WORDS_MAX) {
         line += strspn(line, " \t\n");
-        if (*line == '\0')
+        if (*line == '\0') {
             break;
+        }
         words[n++] = line;
         line += strcspn(line, " \t\n");
-        if (*line != '\0')
+        if (*line != '\0') {
             *line++ = '\0';
+        }
     }
     return n;
 }
 
 static bool add_gateway(const struct bk_addr *a, struct bk_addr *out, size_t cap, size_t *n)
 {
-    for (size_t i = 0; i < *n; i++)
-        if (bk_addr_equal(&out[i], a))
+    for (size_t i = 0; i < *n; i++) {
+        if (bk_addr_equal(&out[i], a)) {
             return true;
-    if (*n == cap)
+        }
+    }
+    if (*n == cap) {
         return false;
+    }
     out[(*n)++] = *a;
     return true;
 }
@@ -104,41 +116,49 @@ static void read_v4(struct bk_addr *out, size_t cap, size_t *n)
 {
     char line[LINE_MAX_BYTES], *w[WORDS_MAX];
     FILE *f = fopen("/proc/net/route", "re");
-    if (f == NULL)
+    if (f == NULL) {
         return;
+    }
     while (fgets(line, sizeof line, f) != NULL) {
-        if (split(line, w) < 8 || strcmp(w[1], "00000000") != 0 || strcmp(w[7], "00000000") != 0)
+        if (split(line, w) < 8 || strcmp(w[1], "00000000") != 0 || strcmp(w[7], "00000000") != 0) {
             continue;
+        }
         unsigned long flags = strtoul(w[3], NULL, 16);
-        if ((flags & FLAG_UP) == 0 || (flags & FLAG_GATEWAY) == 0)
+        if ((flags & FLAG_UP) == 0 || (flags & FLAG_GATEWAY) == 0) {
             continue;
+        }
         uint32_t ip = (uint32_t)strtoul(w[2], NULL, 16);
         uint8_t b[4];
         memcpy(b, &ip, sizeof b);
         struct bk_addr a = bk_addr_v4(b[0], b[1], b[2], b[3], 0);
-        if (!add_gateway(&a, out, cap, n))
+        if (!add_gateway(&a, out, cap, n)) {
             break;
+        }
     }
     (void)fclose(f);
 }
 
 static int hex_digit(char c)
 {
-    if (c >= '0' && c <= '9')
+    if (c >= '0' && c <= '9') {
         return c - '0';
-    if (c >= 'a' && c <= 'f')
+    }
+    if (c >= 'a' && c <= 'f') {
         return c - 'a' + 10;
+    }
     return -1;
 }
 
 static bool read_hex_ip(const char *text, uint8_t ip[16])
 {
-    if (strlen(text) != 32)
+    if (strlen(text) != 32) {
         return false;
+    }
     for (size_t i = 0; i < 16; i++) {
         int high = hex_digit(text[2 * i]), low = hex_digit(text[2 * i + 1]);
-        if (high < 0 || low < 0)
+        if (high < 0 || low < 0) {
             return false;
+        }
         ip[i] = (uint8_t)(high * 16 + low);
     }
     return true;
@@ -150,18 +170,21 @@ static void read_v6(struct bk_addr *out, size_t cap, size_t *n)
     static const uint8_t none[16] = {0};
     char line[LINE_MAX_BYTES], *w[WORDS_MAX];
     FILE *f = fopen("/proc/net/ipv6_route", "re");
-    if (f == NULL)
+    if (f == NULL) {
         return;
+    }
     while (fgets(line, sizeof line, f) != NULL) {
         uint8_t to[16];
         struct bk_addr a;
         memset(&a, 0, sizeof a);
         if (split(line, w) < 10 || strcmp(w[1], "00") != 0 || !read_hex_ip(w[0], to) ||
             memcmp(to, none, sizeof none) != 0 || !read_hex_ip(w[4], a.ip) ||
-            memcmp(a.ip, none, sizeof none) == 0)
+            memcmp(a.ip, none, sizeof none) == 0) {
             continue;
-        if (!add_gateway(&a, out, cap, n))
+        }
+        if (!add_gateway(&a, out, cap, n)) {
             break;
+        }
     }
     (void)fclose(f);
 }
@@ -183,14 +206,17 @@ enum bk_err bk_host_source_toward(const struct bk_addr *target, struct bk_addr *
     socklen_t len = 0;
     int family = bk_sockaddr_family(target);
     memset(source, 0, sizeof *source);
-    if (to.port == 0)
+    if (to.port == 0) {
         to.port = ANY_PORT;
+    }
     enum bk_err err = bk_sockaddr_write(&to, family, &ss, &len);
-    if (err != BK_OK)
+    if (err != BK_OK) {
         return err;
+    }
     int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    if (fd < 0)
+    if (fd < 0) {
         return BK_E_NOTFOUND;
+    }
     if (connect(fd, (struct sockaddr *)&ss, len) == 0) {
         *source = bk_sockaddr_local(fd);
         source->port = 0;

@@ -46,26 +46,31 @@ static bool drain(int fd)
         memset(&from, 0, sizeof from);
         ssize_t n =
             recvfrom(fd, &buf, sizeof buf, MSG_DONTWAIT, (struct sockaddr *)&from, &from_len);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && errno == EINTR) {
             continue;
+        }
         if (n < 0 && errno == ENOBUFS) {
             found = true; /* more came than fits: something has changed for sure */
             continue;
         }
-        if (n <= 0)
+        if (n <= 0) {
             return found;
-        if (from.nl_pid != 0)
+        }
+        if (from.nl_pid != 0) {
             continue; /* only the kernel's word counts */
+        }
         size_t at = 0;
         while ((size_t)n - at >= sizeof(struct nlmsghdr)) {
             struct nlmsghdr head;
             memcpy(&head, buf.bytes + at, sizeof head);
-            if (head.nlmsg_len < sizeof head || head.nlmsg_len > (size_t)n - at)
+            if (head.nlmsg_len < sizeof head || head.nlmsg_len > (size_t)n - at) {
                 break;
+            }
             found = found || concerns(head.nlmsg_type);
             size_t step = NLMSG_ALIGN(head.nlmsg_len);
-            if (step > (size_t)n - at)
+            if (step > (size_t)n - at) {
                 break;
+            }
             at += step;
         }
     }
@@ -75,10 +80,12 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
 {
     (void)what;
     struct bk_host_watch *w = ctx;
-    if (!drain(fd))
+    if (!drain(fd)) {
         return;
-    if (evtimer_pending(&w->settle, NULL) && ++w->delays > QUIETING_MAX)
+    }
+    if (evtimer_pending(&w->settle, NULL) && ++w->delays > QUIETING_MAX) {
         return; /* never quiet: told when the timer that runs is over */
+    }
     struct timeval tv = {.tv_usec = BK_HOST_SETTLE_MS * MS_PER_S};
     (void)event_add(&w->settle, &tv);
 }
@@ -96,8 +103,9 @@ enum bk_err bk_host_watch_new(struct event_base *base, void (*changed)(void *ctx
 {
     *out = NULL;
     struct bk_host_watch *w = calloc(1, sizeof *w);
-    if (w == NULL)
+    if (w == NULL) {
         return BK_E_NOMEM;
+    }
     w->changed = changed;
     w->ctx = ctx;
     struct sockaddr_nl sa;
@@ -107,8 +115,9 @@ enum bk_err bk_host_watch_new(struct event_base *base, void (*changed)(void *ctx
     w->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK | SOCK_CLOEXEC, NETLINK_ROUTE);
     if (w->fd < 0 || bind(w->fd, (struct sockaddr *)&sa, sizeof sa) != 0) {
         int saved = errno;
-        if (w->fd >= 0)
+        if (w->fd >= 0) {
             close(w->fd);
+        }
         free(w);
         errno = saved;
         return BK_E_IO;
@@ -122,8 +131,9 @@ enum bk_err bk_host_watch_new(struct event_base *base, void (*changed)(void *ctx
 
 void bk_host_watch_free(struct bk_host_watch *w)
 {
-    if (w == NULL)
+    if (w == NULL) {
         return;
+    }
     (void)event_del(&w->readable);
     (void)event_del(&w->settle);
     close(w->fd);

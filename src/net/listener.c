@@ -69,23 +69,26 @@ static struct seat **bucket_of(struct room *room, uint64_t key)
 static uint32_t seats_of_key(struct room *room, uint64_t key)
 {
     uint32_t n = 0;
-    for (const struct seat *s = *bucket_of(room, key); s != NULL; s = s->next)
+    for (const struct seat *s = *bucket_of(room, key); s != NULL; s = s->next) {
         n += s->key == key;
+    }
     return n;
 }
 
 static struct seat *take_seat(struct room *room, const struct bk_addr *from)
 {
     struct seat *s = calloc(1, sizeof *s);
-    if (s == NULL)
+    if (s == NULL) {
         return NULL;
+    }
     s->room = room;
     s->from = *from;
     s->key = bk_addr_rate_key(from);
     s->link = bucket_of(room, s->key);
     s->next = *s->link;
-    if (s->next != NULL)
+    if (s->next != NULL) {
         s->next->link = &s->next;
+    }
     *s->link = s;
     room->total++;
     room->handshakes++;
@@ -94,8 +97,9 @@ static struct seat *take_seat(struct room *room, const struct bk_addr *from)
 
 static void leave_room(struct room *room)
 {
-    if (room->listener == NULL && room->total == 0)
+    if (room->listener == NULL && room->total == 0) {
         free(room);
+    }
 }
 
 static void leave_seat(void *ctx)
@@ -103,11 +107,13 @@ static void leave_seat(void *ctx)
     struct seat *s = ctx;
     struct room *room = s->room;
     *s->link = s->next;
-    if (s->next != NULL)
+    if (s->next != NULL) {
         s->next->link = s->link;
+    }
     room->total--;
-    if (!s->open)
+    if (!s->open) {
         room->handshakes--;
+    }
     free(s);
     leave_room(room);
 }
@@ -123,8 +129,9 @@ static void seat_refused(void *ctx, const struct bk_conn_closed *why)
 {
     const struct seat *s = ctx;
     const struct bk_listener *l = s->room->listener;
-    if (l != NULL && l->config.refused != NULL)
+    if (l != NULL && l->config.refused != NULL) {
         l->config.refused(l->config.conn.on.ctx, &s->from, why);
+    }
 }
 
 /* ---- Accepting ---- */
@@ -145,16 +152,18 @@ static void admit(struct bk_listener *l, int fd, const struct bk_addr *from)
     }
     struct bk_conn_hooks hooks = {
         .ctx = seat, .opened = seat_opened, .refused = seat_refused, .gone = leave_seat};
-    if (bk_conn_accept(l->base, &l->config.conn, fd, &hooks, &seat->conn) != BK_OK)
+    if (bk_conn_accept(l->base, &l->config.conn, fd, &hooks, &seat->conn) != BK_OK) {
         leave_seat(seat);
+    }
 }
 
 /* Out of descriptors or memory: the queue stays readable, so waiting for it would spin. */
 static void pause_accepting(struct bk_listener *l)
 {
     l->paused = true;
-    for (size_t i = 0; i < l->n; i++)
+    for (size_t i = 0; i < l->n; i++) {
         (void)event_del(&l->entrances[i].event);
+    }
     bk_conn_arm(&l->pause, PAUSE_MS);
 }
 
@@ -163,8 +172,9 @@ static void on_pause_over(evutil_socket_t fd, short what, void *ctx)
     (void)fd, (void)what;
     struct bk_listener *l = ctx;
     l->paused = false;
-    for (size_t i = 0; i < l->n; i++)
+    for (size_t i = 0; i < l->n; i++) {
         (void)event_add(&l->entrances[i].event, NULL);
+    }
 }
 
 static void on_acceptable(evutil_socket_t fd, short what, void *ctx)
@@ -178,16 +188,18 @@ static void on_acceptable(evutil_socket_t fd, short what, void *ctx)
         struct bk_addr from;
         int accepted = accept4(fd, sa, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (accepted >= 0) {
-            if (bk_sockaddr_read(sa, &from) == BK_OK)
+            if (bk_sockaddr_read(sa, &from) == BK_OK) {
                 admit(l, accepted, &from);
-            else
+            } else {
                 close(accepted);
+            }
             continue;
         }
-        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             pause_accepting(l);
-        else if (errno != EAGAIN)
+        } else if (errno != EAGAIN) {
             continue; /* that one connection failed before we took it (accept(2)) */
+        }
         return;
     }
 }
@@ -220,11 +232,13 @@ enum bk_err bk_listener_add(struct bk_listener *l, const struct bk_addr *addr,
                             struct bk_addr *bound)
 {
     int fd = -1, family = 0;
-    if (l->n == BK_LISTENER_ADDRS_MAX)
+    if (l->n == BK_LISTENER_ADDRS_MAX) {
         return BK_E_NOSPACE;
+    }
     enum bk_err err = bk_socket_bind(SOCK_STREAM, addr, false, &fd, &family);
-    if (err != BK_OK)
+    if (err != BK_OK) {
         return err;
+    }
     if (listen(fd, BACKLOG) != 0) {
         int saved = errno;
         close(fd);
@@ -235,10 +249,12 @@ enum bk_err bk_listener_add(struct bk_listener *l, const struct bk_addr *addr,
     e->listener = l;
     e->fd = fd;
     event_assign(&e->event, l->base, fd, EV_READ | EV_PERSIST, on_acceptable, e);
-    if (!l->paused)
+    if (!l->paused) {
         (void)event_add(&e->event, NULL);
-    if (bound != NULL)
+    }
+    if (bound != NULL) {
         *bound = bk_sockaddr_local(fd);
+    }
     return BK_OK;
 }
 
@@ -262,8 +278,9 @@ uint32_t bk_listener_count(const struct bk_listener *l)
 
 void bk_listener_free(struct bk_listener *l)
 {
-    if (l == NULL)
+    if (l == NULL) {
         return;
+    }
     struct room *room = l->room;
     for (size_t i = 0; i < l->n; i++) {
         (void)event_del(&l->entrances[i].event);
@@ -275,8 +292,9 @@ void bk_listener_free(struct bk_listener *l)
         struct seat *next = NULL;
         for (struct seat *s = room->buckets[i]; s != NULL; s = next) {
             next = s->next;
-            if (!s->open)
+            if (!s->open) {
                 bk_conn_free(s->conn);
+            }
         }
     }
     room->listener = NULL;

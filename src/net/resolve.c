@@ -49,8 +49,9 @@ static void release(struct event *timer, void *ctx)
 {
     (void)timer;
     struct bk_resolve *q = ctx;
-    if (q->dns != NULL)
+    if (q->dns != NULL) {
         evdns_base_free(q->dns, 0);
+    }
     free(q);
 }
 
@@ -58,8 +59,9 @@ static void release(struct event *timer, void *ctx)
 static void let_go(struct bk_resolve *q)
 {
     *q->link = q->next;
-    if (q->next != NULL)
+    if (q->next != NULL) {
         q->next->link = q->link;
+    }
     q->resolver = NULL;
     (void)event_del(&q->timer);
     (void)event_finalize(0, &q->timer, release);
@@ -70,10 +72,12 @@ static void finish(struct bk_resolve *q)
     struct bk_addr addrs[BK_RESOLVE_MAX];
     size_t n = 0, most = q->n4 > q->n6 ? q->n4 : q->n6;
     for (size_t i = 0; i < most; i++) {
-        if (i < q->n6 && n < BK_RESOLVE_MAX)
+        if (i < q->n6 && n < BK_RESOLVE_MAX) {
             addrs[n++] = q->v6[i];
-        if (i < q->n4 && n < BK_RESOLVE_MAX)
+        }
+        if (i < q->n4 && n < BK_RESOLVE_MAX) {
             addrs[n++] = q->v4[i];
+        }
     }
     bk_resolved_fn done = q->done;
     void *ctx = q->ctx;
@@ -121,12 +125,13 @@ static void keep(struct bk_resolve *q, int family, const void *ip)
 static bool keep_literal(struct bk_resolve *q, const char *text)
 {
     uint8_t ip[16];
-    if (inet_pton(AF_INET, text, ip) == 1)
+    if (inet_pton(AF_INET, text, ip) == 1) {
         keep(q, AF_INET, ip);
-    else if (inet_pton(AF_INET6, text, ip) == 1)
+    } else if (inet_pton(AF_INET6, text, ip) == 1) {
         keep(q, AF_INET6, ip);
-    else
+    } else {
         return false;
+    }
     return true;
 }
 
@@ -148,8 +153,9 @@ static bool same_name(const char *a, const char *b)
 static char *next_word(char **at)
 {
     char *p = *at + strspn(*at, " \t\r\n");
-    if (*p == '\0' || *p == '#')
+    if (*p == '\0' || *p == '#') {
         return NULL;
+    }
     char *end = p + strcspn(p, " \t\r\n#");
     bool last = *end == '\0' || *end == '#';
     *end = '\0';
@@ -161,8 +167,9 @@ static void keep_from_hosts(struct bk_resolve *q)
 {
     char line[LINE_MAX_BYTES];
     FILE *f = fopen("/etc/hosts", "re");
-    if (f == NULL)
+    if (f == NULL) {
         return;
+    }
     while (fgets(line, sizeof line, f) != NULL) {
         char *at = line;
         const char *ip = next_word(&at), *name = NULL;
@@ -182,8 +189,9 @@ static bool have_name_server(void)
     char line[LINE_MAX_BYTES];
     bool found = false;
     FILE *f = fopen("/etc/resolv.conf", "re");
-    if (f == NULL)
+    if (f == NULL) {
         return false;
+    }
     while (!found && fgets(line, sizeof line, f) != NULL) {
         char *at = line;
         const char *word = next_word(&at);
@@ -199,35 +207,40 @@ static void on_answer(int result, char type, int count, int ttl, void *addresses
 {
     (void)ttl;
     struct bk_resolve *q = ctx;
-    if (q->resolver == NULL)
+    if (q->resolver == NULL) {
         return;
+    }
     q->open--;
     if (result == DNS_ERR_NONE && count > 0) {
         size_t step = type == DNS_IPv4_A ? 4 : 16;
-        for (size_t i = 0; i < (size_t)count; i++)
+        for (size_t i = 0; i < (size_t)count; i++) {
             keep(q, type == DNS_IPv4_A ? AF_INET : AF_INET6, (const uint8_t *)addresses + i * step);
+        }
     } else if (result == DNS_ERR_TIMEOUT) {
         q->timed_out = true;
     } else if (result != DNS_ERR_NONE && result != DNS_ERR_NOTEXIST && result != DNS_ERR_NODATA) {
         q->failed = true;
     }
-    if (q->timed_out)
+    if (q->timed_out) {
         give_up(q, BK_E_TIMEOUT, "no name server answers");
-    else if (q->failed)
+    } else if (q->failed) {
         give_up(q, BK_E_IO, "the name server cannot answer");
-    else
+    } else {
         give_up(q, BK_E_NOTFOUND, "no such host name");
-    if (q->open == 0)
+    }
+    if (q->open == 0) {
         finish(q);
-    else if (q->n4 + q->n6 > 0)
+    } else if (q->n4 + q->n6 > 0) {
         finish_within(q, OTHER_FAMILY_MS);
+    }
 }
 
 static enum bk_err ask(struct bk_resolve *q)
 {
     q->dns = evdns_base_new(q->resolver->base, EVDNS_BASE_DISABLE_WHEN_INACTIVE);
-    if (q->dns == NULL)
+    if (q->dns == NULL) {
         return BK_E_NOMEM;
+    }
     (void)evdns_base_set_option(q->dns, "timeout:", "2");
     (void)evdns_base_set_option(q->dns, "attempts:", "2");
     if (evdns_base_resolv_conf_parse(q->dns, DNS_OPTION_NAMESERVERS | DNS_OPTION_SEARCH,
@@ -237,12 +250,15 @@ static enum bk_err ask(struct bk_resolve *q)
         return BK_OK;
     }
     give_up(q, BK_E_TIMEOUT, "no name server answers");
-    if (evdns_base_resolve_ipv6(q->dns, q->host, 0, on_answer, q) != NULL)
+    if (evdns_base_resolve_ipv6(q->dns, q->host, 0, on_answer, q) != NULL) {
         q->open++;
-    if (evdns_base_resolve_ipv4(q->dns, q->host, 0, on_answer, q) != NULL)
+    }
+    if (evdns_base_resolve_ipv4(q->dns, q->host, 0, on_answer, q) != NULL) {
         q->open++;
-    if (q->open == 0)
+    }
+    if (q->open == 0) {
         give_up(q, BK_E_IO, "the name server cannot be asked");
+    }
     return BK_OK;
 }
 
@@ -257,8 +273,9 @@ static void say_nothing(int is_warning, const char *text)
 enum bk_err bk_resolver_new(struct event_base *base, struct bk_resolver **out)
 {
     *out = calloc(1, sizeof **out);
-    if (*out == NULL)
+    if (*out == NULL) {
         return BK_E_NOMEM;
+    }
     (*out)->base = base;
     evdns_set_log_fn(say_nothing);
     return BK_OK;
@@ -266,10 +283,12 @@ enum bk_err bk_resolver_new(struct event_base *base, struct bk_resolver **out)
 
 void bk_resolver_free(struct bk_resolver *r)
 {
-    if (r == NULL)
+    if (r == NULL) {
         return;
-    while (r->first != NULL)
+    }
+    while (r->first != NULL) {
         let_go(r->first);
+    }
     free(r);
 }
 
@@ -281,8 +300,9 @@ static bool copy_host(struct bk_resolve *q, const char *host)
         host++;
         n -= 2;
     }
-    if (n == 0 || n > HOST_MAX_BYTES)
+    if (n == 0 || n > HOST_MAX_BYTES) {
         return false;
+    }
     memcpy(q->host, host, n);
     q->host[n] = '\0';
     return true;
@@ -293,8 +313,9 @@ enum bk_err bk_resolve_start(struct bk_resolver *r, const char *host, uint16_t p
 {
     *out = NULL;
     struct bk_resolve *q = calloc(1, sizeof *q);
-    if (q == NULL)
+    if (q == NULL) {
         return BK_E_NOMEM;
+    }
     if (!copy_host(q, host)) {
         free(q);
         return BK_E_MALFORMED;
@@ -305,18 +326,21 @@ enum bk_err bk_resolve_start(struct bk_resolver *r, const char *host, uint16_t p
     q->port = port;
     q->link = &r->first;
     q->next = r->first;
-    if (q->next != NULL)
+    if (q->next != NULL) {
         q->next->link = &q->next;
+    }
     r->first = q;
     evtimer_assign(&q->timer, r->base, on_timer, q);
-    if (!keep_literal(q, q->host))
+    if (!keep_literal(q, q->host)) {
         keep_from_hosts(q);
+    }
     enum bk_err err = BK_OK;
     if (q->n4 + q->n6 == 0) {
-        if (have_name_server())
+        if (have_name_server()) {
             err = ask(q);
-        else
+        } else {
             give_up(q, BK_E_IO, "no name server is configured");
+        }
     }
     if (err != BK_OK) {
         let_go(q);
@@ -329,6 +353,7 @@ enum bk_err bk_resolve_start(struct bk_resolver *r, const char *host, uint16_t p
 
 void bk_resolve_cancel(struct bk_resolve *q)
 {
-    if (q != NULL)
+    if (q != NULL) {
         let_go(q);
+    }
 }

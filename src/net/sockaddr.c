@@ -24,8 +24,9 @@ enum bk_err bk_sockaddr_write(const struct bk_addr *a, int family, struct sockad
         *len = sizeof in6;
         return BK_OK;
     }
-    if (family != AF_INET || !bk_addr_is_v4(a))
+    if (family != AF_INET || !bk_addr_is_v4(a)) {
         return BK_E_RANGE;
+    }
     struct sockaddr_in in4 = {.sin_family = AF_INET, .sin_port = htons(a->port)};
     memcpy(&in4.sin_addr, a->ip + 12, 4);
     memcpy(out, &in4, sizeof in4);
@@ -61,8 +62,9 @@ static struct bk_addr name_of(int fd, int (*ask)(int, struct sockaddr *, socklen
     socklen_t len = sizeof ss;
     struct bk_addr a;
     memset(&a, 0, sizeof a);
-    if (ask(fd, sa, &len) == 0 && bk_sockaddr_read(sa, &a) != BK_OK)
+    if (ask(fd, sa, &len) == 0 && bk_sockaddr_read(sa, &a) != BK_OK) {
         memset(&a, 0, sizeof a);
+    }
     return a;
 }
 
@@ -93,18 +95,23 @@ static enum bk_err bind_as(int type, const struct bk_addr *addr, int family, boo
     struct sockaddr_storage ss;
     socklen_t len = 0;
     enum bk_err err = bk_sockaddr_write(addr, family, &ss, &len);
-    if (err != BK_OK)
+    if (err != BK_OK) {
         return err;
+    }
     int s = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (s < 0)
+    if (s < 0) {
         return BK_E_IO;
+    }
     bool ok = true;
-    if (family == AF_INET6)
+    if (family == AF_INET6) {
         ok = setsockopt(s, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0;
-    if (ok && type == SOCK_STREAM)
+    }
+    if (ok && type == SOCK_STREAM) {
         ok = setsockopt(s, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0;
-    if (ok && reuse_port)
+    }
+    if (ok && reuse_port) {
         ok = setsockopt(s, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) == 0;
+    }
     if (!ok || bind(s, (struct sockaddr *)&ss, len) != 0) {
         int saved = errno;
         close(s);
@@ -122,8 +129,9 @@ enum bk_err bk_socket_bind(int type, const struct bk_addr *addr, bool reuse_port
     *family = bk_sockaddr_family(addr);
     enum bk_err err = bind_as(type, addr, *family, reuse_port, fd);
     bool wildcard = memcmp(addr->ip, any, sizeof any) == 0;
-    if (err == BK_OK || !wildcard || (errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL))
+    if (err == BK_OK || !wildcard || (errno != EAFNOSUPPORT && errno != EADDRNOTAVAIL)) {
         return err;
+    }
     /* A host without IPv6: the same for IPv4. */
     struct bk_addr any4 = bk_addr_v4(0, 0, 0, 0, addr->port);
     *family = AF_INET;

@@ -26,8 +26,9 @@ static void free_session(void *parent, void *p, CRYPTO_EX_DATA *data, int i, lon
 {
     (void)parent, (void)data, (void)i, (void)argl, (void)argp;
     struct bk_tls_session *s = p;
-    if (s != NULL)
+    if (s != NULL) {
         X509_free(s->ca);
+    }
     free(s);
 }
 
@@ -51,8 +52,9 @@ static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n
     const struct bk_tls *tls = arg;
     unsigned char *chosen = NULL;
     if (SSL_select_next_proto(&chosen, out_n, tls->alpn, (unsigned)tls->alpn_n, in, in_n) !=
-        OPENSSL_NPN_NEGOTIATED)
+        OPENSSL_NPN_NEGOTIATED) {
         return SSL_TLSEXT_ERR_ALERT_FATAL;
+    }
     *out = chosen;
     return SSL_TLSEXT_ERR_OK;
 }
@@ -63,11 +65,14 @@ static int demand_alpn(SSL *ssl, int *alert, void *arg)
     (void)arg;
     const unsigned char *p = NULL;
     size_t n = 0;
-    if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation, &p, &n))
+    if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation, &p,
+                                  &n)) {
         return SSL_CLIENT_HELLO_SUCCESS;
+    }
     struct bk_tls_session *s = bk_tls_session_of(ssl);
-    if (s != NULL)
+    if (s != NULL) {
         s->failure = BK_TLS_NO_ALPN;
+    }
     *alert = SSL_AD_NO_APPLICATION_PROTOCOL;
     return SSL_CLIENT_HELLO_ERROR;
 }
@@ -82,8 +87,9 @@ static int choose_call(SSL *ssl, int *alert, void *arg)
     *alert = SSL_AD_UNRECOGNIZED_NAME;
     if (s == NULL || tls->choose == NULL ||
         !tls->choose(tls->choose_ctx, name != NULL ? name : "", &call)) {
-        if (s != NULL)
+        if (s != NULL) {
             s->failure = BK_TLS_WRONG_NAME;
+        }
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     }
     if (SSL_use_certificate(ssl, call.cert) != 1 || SSL_use_PrivateKey(ssl, call.key) != 1) {
@@ -103,11 +109,13 @@ static void log_secret(const SSL *ssl, const char *line)
     char text[512];
     const char *path = getenv("SSLKEYLOGFILE");
     size_t n = strlen(line);
-    if (path == NULL || n + 1 > sizeof text)
+    if (path == NULL || n + 1 > sizeof text) {
         return;
+    }
     int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-    if (fd < 0)
+    if (fd < 0) {
         return;
+    }
     memcpy(text, line, n);
     text[n] = '\n';
     ssize_t written = write(fd, text, n + 1); /* one write: several processes append */
@@ -142,8 +150,9 @@ static bool set_common(SSL_CTX *ctx)
 
 static struct bk_tls *make(const SSL_METHOD *method, enum bk_tls_judge judge, bool is_server)
 {
-    if (CRYPTO_THREAD_run_once(&slots_once, make_slots) != 1 || ctx_slot < 0 || ssl_slot < 0)
+    if (CRYPTO_THREAD_run_once(&slots_once, make_slots) != 1 || ctx_slot < 0 || ssl_slot < 0) {
         return NULL;
+    }
     struct bk_tls *tls = calloc(1, sizeof *tls);
     SSL_CTX *ctx = tls != NULL ? SSL_CTX_new(method) : NULL;
     if (ctx == NULL || SSL_CTX_set_ex_data(ctx, ctx_slot, tls) != 1) {
@@ -166,8 +175,9 @@ static struct bk_tls *make(const SSL_METHOD *method, enum bk_tls_judge judge, bo
 static bool add_alpn(struct bk_tls *tls, const char *name)
 {
     size_t n = name != NULL ? strlen(name) : 0;
-    if (n == 0 || n >= BK_TLS_ALPN_BYTES || n + 1 > sizeof tls->alpn - tls->alpn_n)
+    if (n == 0 || n >= BK_TLS_ALPN_BYTES || n + 1 > sizeof tls->alpn - tls->alpn_n) {
         return false;
+    }
     tls->alpn[tls->alpn_n] = (uint8_t)n;
     memcpy(tls->alpn + tls->alpn_n + 1, name, n);
     tls->alpn_n += n + 1;
@@ -177,8 +187,9 @@ static bool add_alpn(struct bk_tls *tls, const char *name)
 static bool copy_text(char *out, size_t cap, const char *text)
 {
     size_t n = text != NULL ? strlen(text) : 0;
-    if (n == 0 || n >= cap)
+    if (n == 0 || n >= cap) {
         return false;
+    }
     memcpy(out, text, n + 1);
     return true;
 }
@@ -204,15 +215,17 @@ enum bk_err bk_tls_new_server(const struct bk_tls_server *config, struct bk_tls 
 {
     *out = NULL;
     struct bk_tls *tls = make(TLS_server_method(), BK_TLS_JUDGE_CLIENT, true);
-    if (tls == NULL)
+    if (tls == NULL) {
         return BK_E_NOMEM;
+    }
     bool ok = config->n_alpns >= 1 && config->n_alpns <= BK_TLS_ALPN_MAX &&
               use_own(tls, config->cert, config->key) &&
               SSL_CTX_add1_chain_cert(tls->ctx, config->ca) == 1 &&
               X509_STORE_add_cert(SSL_CTX_get_cert_store(tls->ctx), config->ca) == 1 &&
               SSL_CTX_add_client_CA(tls->ctx, config->ca) == 1;
-    for (size_t i = 0; ok && i < config->n_alpns; i++)
+    for (size_t i = 0; ok && i < config->n_alpns; i++) {
         ok = add_alpn(tls, config->alpns[i]);
+    }
     SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_alpn_select_cb(tls->ctx, select_alpn, tls);
     SSL_CTX_set_client_hello_cb(tls->ctx, demand_alpn, NULL);
@@ -224,10 +237,12 @@ static bool expect_host(struct bk_tls *tls, const char *host)
 {
     uint8_t ip[16];
     X509_VERIFY_PARAM *param = SSL_CTX_get0_param(tls->ctx);
-    if (host == NULL || host[0] == '\0')
+    if (host == NULL || host[0] == '\0') {
         return false;
-    if (inet_pton(AF_INET, host, ip) == 1 || inet_pton(AF_INET6, host, ip) == 1)
+    }
+    if (inet_pton(AF_INET, host, ip) == 1 || inet_pton(AF_INET6, host, ip) == 1) {
         return X509_VERIFY_PARAM_set1_ip_asc(param, host) == 1;
+    }
     X509_VERIFY_PARAM_set_hostflags(param, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT |
                                                X509_CHECK_FLAG_NO_WILDCARDS);
     return X509_VERIFY_PARAM_set1_host(param, host, 0) == 1 &&
@@ -240,15 +255,17 @@ enum bk_err bk_tls_new_client(const struct bk_tls_client *config, struct bk_tls 
     assert((config->ca != NULL) != (config->ca_pin != NULL));
     struct bk_tls *tls = make(TLS_client_method(),
                               config->ca != NULL ? BK_TLS_JUDGE_SERVER : BK_TLS_JUDGE_JOIN, false);
-    if (tls == NULL)
+    if (tls == NULL) {
         return BK_E_NOMEM;
+    }
     bool ok = expect_host(tls, config->host) && add_alpn(tls, config->alpn) &&
               copy_text(tls->peer_uri, sizeof tls->peer_uri, config->peer_uri) &&
               (config->cert == NULL || use_own(tls, config->cert, config->key)) &&
               (config->ca == NULL ||
                X509_STORE_add_cert(SSL_CTX_get_cert_store(tls->ctx), config->ca) == 1);
-    if (config->ca_pin != NULL)
+    if (config->ca_pin != NULL) {
         memcpy(tls->pin, config->ca_pin, sizeof tls->pin);
+    }
     SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_PEER, NULL);
     return finish(tls, ok, out);
 }
@@ -257,8 +274,9 @@ enum bk_err bk_tls_new_call_client(const struct bk_tls_call_client *config, stru
 {
     *out = NULL;
     struct bk_tls *tls = make(TLS_client_method(), BK_TLS_JUDGE_KEY, false);
-    if (tls == NULL)
+    if (tls == NULL) {
         return BK_E_NOMEM;
+    }
     bool ok = add_alpn(tls, config->alpn) && use_own(tls, config->cert, config->key) &&
               copy_text(tls->server_name, sizeof tls->server_name, config->server_name);
     memcpy(tls->pin, config->peer_pin, sizeof tls->pin);
@@ -271,8 +289,9 @@ enum bk_err bk_tls_new_call_server(const char *alpn, bk_tls_choose_fn choose, vo
 {
     *out = NULL;
     struct bk_tls *tls = make(TLS_server_method(), BK_TLS_JUDGE_KEY, true);
-    if (tls == NULL)
+    if (tls == NULL) {
         return BK_E_NOMEM;
+    }
     tls->choose = choose;
     tls->choose_ctx = ctx;
     SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
@@ -285,8 +304,9 @@ enum bk_err bk_tls_new_call_server(const char *alpn, bk_tls_choose_fn choose, vo
 
 void bk_tls_free(struct bk_tls *tls)
 {
-    if (tls == NULL)
+    if (tls == NULL) {
         return;
+    }
     tls->choose = NULL;
     SSL_CTX_free(tls->ctx);
 }
@@ -294,10 +314,11 @@ void bk_tls_free(struct bk_tls *tls)
 void bk_tls_set_time(struct bk_tls *tls, uint64_t unix_s)
 {
     X509_VERIFY_PARAM *param = SSL_CTX_get0_param(tls->ctx);
-    if (unix_s != 0)
+    if (unix_s != 0) {
         X509_VERIFY_PARAM_set_time(param, (time_t)unix_s);
-    else
+    } else {
         X509_VERIFY_PARAM_clear_flags(param, X509_V_FLAG_USE_CHECK_TIME);
+    }
 }
 
 /* ---- One connection ---- */
@@ -323,8 +344,9 @@ enum bk_err bk_tls_start(struct bk_tls *tls, int fd, SSL **out)
     } else {
         SSL_set_connect_state(ssl);
         ok = ok && SSL_set_alpn_protos(ssl, tls->alpn, (unsigned)tls->alpn_n) == 0;
-        if (tls->server_name[0] != '\0')
+        if (tls->server_name[0] != '\0') {
             ok = ok && SSL_set_tlsext_host_name(ssl, tls->server_name) == 1;
+        }
     }
     if (!ok) {
         SSL_free(ssl);
@@ -340,23 +362,29 @@ enum bk_err bk_tls_peer_of(SSL *ssl, struct bk_tls_peer *out)
     const unsigned char *alpn = NULL;
     unsigned alpn_n = 0;
     memset(out, 0, sizeof *out);
-    if (!SSL_is_init_finished(ssl))
+    if (!SSL_is_init_finished(ssl)) {
         return BK_E_STATE;
+    }
     SSL_get0_alpn_selected(ssl, &alpn, &alpn_n);
-    if (alpn_n == 0 || alpn_n >= sizeof out->alpn)
+    if (alpn_n == 0 || alpn_n >= sizeof out->alpn) {
         return BK_E_NOTFOUND;
+    }
     memcpy(out->alpn, alpn, alpn_n);
     X509 *cert = SSL_get0_peer_certificate(ssl);
-    if (cert == NULL)
+    if (cert == NULL) {
         return BK_OK;
+    }
     if (bk_x509_raw_key(cert, out->key) != BK_OK ||
-        bk_x509_to_der(cert, out->der, sizeof out->der, &out->der_n) != BK_OK)
+        bk_x509_to_der(cert, out->der, sizeof out->der, &out->der_n) != BK_OK ||
+        bk_x509_not_after(cert, &out->not_after_s) != BK_OK) {
         return BK_E_MALFORMED;
+    }
     bk_x509_pin(out->key, out->pin);
     /* A call's certificate names nobody: its key is all there is. */
     enum bk_err err = bk_x509_uri(cert, out->uri);
-    if (err != BK_OK && err != BK_E_NOTFOUND)
+    if (err != BK_OK && err != BK_E_NOTFOUND) {
         return BK_E_MALFORMED;
+    }
     out->certified = true;
     return BK_OK;
 }
@@ -364,7 +392,8 @@ enum bk_err bk_tls_peer_of(SSL *ssl, struct bk_tls_peer *out)
 X509 *bk_tls_take_ca(const SSL *ssl)
 {
     struct bk_tls_session *s = bk_tls_session_of(ssl);
-    if (s == NULL || s->ca == NULL || X509_up_ref(s->ca) != 1)
+    if (s == NULL || s->ca == NULL || X509_up_ref(s->ca) != 1) {
         return NULL;
+    }
     return s->ca;
 }

@@ -29,6 +29,7 @@ struct bk_tls_peer {
     char uri[BK_X509_URI_BYTES]; /* of the certificate; empty if it has none (call certificates) */
     uint8_t key[BK_X509_KEY_BYTES]; /* raw Ed25519 public key */
     uint8_t pin[BK_X509_PIN_BYTES];
+    uint64_t not_after_s; /* until when its certificate is valid, seconds since 1970 */
     size_t der_n;
     uint8_t der[BK_X509_DER_MAX_BYTES];
     char alpn[BK_TLS_ALPN_BYTES];

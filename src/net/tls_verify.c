@@ -33,8 +33,9 @@ static enum bk_tls_failure failure_of(int error)
 static bool key_has_pin(X509 *cert, const uint8_t pin[BK_X509_PIN_BYTES])
 {
     uint8_t raw[BK_X509_KEY_BYTES], have[BK_X509_PIN_BYTES];
-    if (bk_x509_raw_key(cert, raw) != BK_OK)
+    if (bk_x509_raw_key(cert, raw) != BK_OK) {
         return false;
+    }
     bk_x509_pin(raw, have);
     return CRYPTO_memcmp(have, pin, sizeof have) == 0;
 }
@@ -50,11 +51,13 @@ static int verify_chain(X509_STORE_CTX *store, struct bk_tls_session *s)
     }
     X509 *cert = X509_STORE_CTX_get0_cert(store);
     /* A CA certificate is trusted by itself; it is nobody's identity. */
-    if (X509_check_ca(cert) != 0)
+    if (X509_check_ca(cert) != 0) {
         return refuse(store, s, BK_TLS_NOT_OUR_CA, X509_V_ERR_INVALID_PURPOSE);
+    }
     bool named = bk_x509_uri(cert, uri) == BK_OK;
-    if (!named || (tls->peer_uri[0] != '\0' && strcmp(uri, tls->peer_uri) != 0))
+    if (!named || (tls->peer_uri[0] != '\0' && strcmp(uri, tls->peer_uri) != 0)) {
         return refuse(store, s, BK_TLS_WRONG_NAME, X509_V_ERR_APPLICATION_VERIFICATION);
+    }
     return 1;
 }
 
@@ -65,11 +68,13 @@ static int verify_joining(X509_STORE_CTX *store, struct bk_tls_session *s)
     X509 *ca = NULL;
     for (int i = 0; ca == NULL && i < sk_X509_num(sent); i++) {
         X509 *cert = sk_X509_value(sent, i);
-        if (X509_check_ca(cert) == 1 && key_has_pin(cert, s->tls->pin))
+        if (X509_check_ca(cert) == 1 && key_has_pin(cert, s->tls->pin)) {
             ca = cert;
+        }
     }
-    if (ca == NULL)
+    if (ca == NULL) {
         return refuse(store, s, BK_TLS_WRONG_KEY, X509_V_ERR_CERT_UNTRUSTED);
+    }
     STACK_OF(X509) *trusted = sk_X509_new_null();
     if (trusted == NULL || sk_X509_push(trusted, ca) <= 0) {
         sk_X509_free(trusted);
@@ -80,8 +85,9 @@ static int verify_joining(X509_STORE_CTX *store, struct bk_tls_session *s)
     X509_VERIFY_PARAM_set_flags(X509_STORE_CTX_get0_param(store), X509_V_FLAG_CHECK_SS_SIGNATURE);
     int ok = verify_chain(store, s);
     sk_X509_free(trusted);
-    if (ok == 1 && X509_up_ref(ca) == 1)
+    if (ok == 1 && X509_up_ref(ca) == 1) {
         s->ca = ca;
+    }
     return ok;
 }
 
@@ -91,12 +97,14 @@ int bk_tls_verify(X509_STORE_CTX *store, void *arg)
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
     struct bk_tls_session *s = bk_tls_session_of(ssl);
     int n = 0;
-    if (s == NULL)
+    if (s == NULL) {
         return 0;
+    }
     X509 *cert = X509_STORE_CTX_get0_cert(store);
     n = i2d_X509(cert, NULL);
-    if (n <= 0 || n > BK_X509_DER_MAX_BYTES)
+    if (n <= 0 || n > BK_X509_DER_MAX_BYTES) {
         return refuse(store, s, BK_TLS_OTHER, X509_V_ERR_CERT_REJECTED);
+    }
     switch (s->tls->judge) {
     case BK_TLS_JUDGE_CLIENT:
     case BK_TLS_JUDGE_SERVER:
@@ -104,8 +112,9 @@ int bk_tls_verify(X509_STORE_CTX *store, void *arg)
     case BK_TLS_JUDGE_JOIN:
         return verify_joining(store, s);
     case BK_TLS_JUDGE_KEY:
-        if (s->have_pin && key_has_pin(cert, s->pin))
+        if (s->have_pin && key_has_pin(cert, s->pin)) {
             return 1;
+        }
         return refuse(store, s, BK_TLS_WRONG_KEY, X509_V_ERR_CERT_UNTRUSTED);
     }
     return 0;
@@ -156,8 +165,9 @@ static enum bk_tls_failure failure_of_reason(int reason)
     case SSL_R_BAD_RECORD_TYPE:
         return BK_TLS_NOT_TLS;
     default:
-        if (reason > SSL_AD_REASON_OFFSET && reason <= SSL_AD_REASON_OFFSET + 255)
+        if (reason > SSL_AD_REASON_OFFSET && reason <= SSL_AD_REASON_OFFSET + 255) {
             return failure_of_alert(reason - SSL_AD_REASON_OFFSET);
+        }
         return BK_TLS_OTHER;
     }
 }
@@ -173,8 +183,9 @@ enum bk_tls_failure bk_tls_why(SSL *ssl, int ret)
         failure = BK_TLS_CUT;
     } else {
         unsigned long error = ERR_peek_error();
-        if (error != 0 && ERR_GET_LIB(error) == ERR_LIB_SSL)
+        if (error != 0 && ERR_GET_LIB(error) == ERR_LIB_SSL) {
             failure = failure_of_reason(ERR_GET_REASON(error));
+        }
     }
     ERR_clear_error();
     return failure;

@@ -63,9 +63,10 @@ static void flush(struct bk_udp *udp)
         if (n > 0) {
             sent += (unsigned)n;
         } else if (errno != EINTR) {
-            if (errno == EAGAIN)
+            if (errno == EAGAIN) {
                 break; /* the send buffer is full: UDP may lose */
-            sent++;    /* this one cannot go; the others may */
+            }
+            sent++; /* this one cannot go; the others may */
         }
     }
     udp->n_out = 0;
@@ -84,8 +85,9 @@ static bool hear_local_address(int fd, int family)
 static bool came_to(struct msghdr *head, uint8_t ip[16])
 {
     const struct cmsghdr *c = CMSG_FIRSTHDR(head);
-    if (c == NULL)
+    if (c == NULL) {
         return false;
+    }
     if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
         struct in6_pktinfo info;
         memcpy(&info, CMSG_DATA(c), sizeof info);
@@ -107,16 +109,21 @@ static bool came_to(struct msghdr *head, uint8_t ip[16])
 static unsigned way_of(struct bk_udp *udp, struct msghdr *head)
 {
     struct bk_addr a = {.port = 0};
-    if (!udp->wildcard || !came_to(head, a.ip))
+    if (!udp->wildcard || !came_to(head, a.ip)) {
         return 0;
+    }
     enum bk_addr_scope scope = bk_addr_scope(&a);
-    if (scope == BK_SCOPE_MULTICAST || scope == BK_SCOPE_LINK_LOCAL)
+    if (scope == BK_SCOPE_MULTICAST || scope == BK_SCOPE_LINK_LOCAL) {
         return 0; /* nothing can leave from the one, and from the other not without its interface */
-    for (unsigned i = 1; i < udp->n_ways; i++)
-        if (memcmp(udp->ways[i], a.ip, sizeof a.ip) == 0)
+    }
+    for (unsigned i = 1; i < udp->n_ways; i++) {
+        if (memcmp(udp->ways[i], a.ip, sizeof a.ip) == 0) {
             return i;
-    if (udp->n_ways == BK_UDP_WAYS)
+        }
+    }
+    if (udp->n_ways == BK_UDP_WAYS) {
         return 0;
+    }
     memcpy(udp->ways[udp->n_ways], a.ip, sizeof a.ip);
     return udp->n_ways++;
 }
@@ -127,8 +134,9 @@ static void leave_by(const struct bk_udp *udp, unsigned way, struct msghdr *head
 {
     head->msg_control = NULL;
     head->msg_controllen = 0;
-    if (way == 0 || way >= udp->n_ways)
+    if (way == 0 || way >= udp->n_ways) {
         return;
+    }
     memset(control, 0, sizeof *control);
     head->msg_control = control->bytes;
     head->msg_controllen = sizeof control->bytes;
@@ -169,9 +177,9 @@ static bool send_now(const struct bk_udp *udp, unsigned way, struct sockaddr_sto
     memcpy(copy, bytes.p, bytes.n);
     leave_by(udp, way, &head, &control);
     ssize_t n;
-    do
+    do {
         n = sendmsg(udp->fd, &head, MSG_DONTWAIT);
-    while (n < 0 && errno == EINTR);
+    } while (n < 0 && errno == EINTR);
     return n >= 0;
 }
 
@@ -186,12 +194,15 @@ bool bk_udp_send_by(struct bk_udp *udp, unsigned way, const struct bk_addr *to,
     struct sockaddr_storage ss;
     socklen_t len = 0;
     if (udp->freed || bytes.n > BK_UDP_MAX_BYTES ||
-        bk_sockaddr_write(to, udp->family, &ss, &len) != BK_OK)
+        bk_sockaddr_write(to, udp->family, &ss, &len) != BK_OK) {
         return false;
-    if (!udp->in_batch)
+    }
+    if (!udp->in_batch) {
         return send_now(udp, way, &ss, len, bytes);
-    if (udp->n_out == udp->batch)
+    }
+    if (udp->n_out == udp->batch) {
         flush(udp);
+    }
     struct slot *slot = &udp->out[udp->n_out];
     memcpy(slot->bytes, bytes.p, bytes.n);
     slot->iov.iov_len = bytes.n;
@@ -204,10 +215,12 @@ bool bk_udp_send_by(struct bk_udp *udp, unsigned way, const struct bk_addr *to,
 
 static void destroy(struct bk_udp *udp)
 {
-    if (udp->readable != NULL)
+    if (udp->readable != NULL) {
         event_free(udp->readable);
-    if (udp->fd >= 0)
+    }
+    if (udp->fd >= 0) {
         close(udp->fd);
+    }
     free(udp->in);
     free(udp->out);
     free(udp->in_heads);
@@ -222,13 +235,15 @@ static void hand_out(struct bk_udp *udp, unsigned n)
         struct bk_addr from;
         struct mmsghdr *head = &udp->in_heads[i];
         if ((head->msg_hdr.msg_flags & MSG_TRUNC) != 0 ||
-            bk_sockaddr_read((const struct sockaddr *)&udp->in[i].addr, &from) != BK_OK)
+            bk_sockaddr_read((const struct sockaddr *)&udp->in[i].addr, &from) != BK_OK) {
             continue;
+        }
         udp->way = way_of(udp, &head->msg_hdr);
         udp->on.received(udp->on.ctx, &from, bk_slice(udp->in[i].bytes, head->msg_len));
     }
-    if (!udp->freed && udp->on.batch_end != NULL)
+    if (!udp->freed && udp->on.batch_end != NULL) {
         udp->on.batch_end(udp->on.ctx);
+    }
     udp->in_batch = false;
     flush(udp);
 }
@@ -245,10 +260,12 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
         head->msg_controllen = udp->wildcard ? sizeof udp->in[i].control.bytes : 0;
     }
     int n = recvmmsg(fd, udp->in_heads, udp->batch, MSG_DONTWAIT, NULL);
-    if (n > 0)
+    if (n > 0) {
         hand_out(udp, (unsigned)n);
-    if (udp->freed)
+    }
+    if (udp->freed) {
         destroy(udp);
+    }
 }
 
 enum bk_err bk_udp_new(struct event_base *base, const struct bk_addr *bind_to, bool reuse_port,
@@ -256,8 +273,9 @@ enum bk_err bk_udp_new(struct event_base *base, const struct bk_addr *bind_to, b
 {
     *out = NULL;
     struct bk_udp *udp = calloc(1, sizeof *udp);
-    if (udp == NULL)
+    if (udp == NULL) {
         return BK_E_NOMEM;
+    }
     udp->fd = -1;
     udp->on = *on;
     udp->n_ways = 1;
@@ -267,15 +285,18 @@ enum bk_err bk_udp_new(struct event_base *base, const struct bk_addr *bind_to, b
     udp->in_heads = calloc(udp->batch, sizeof *udp->in_heads);
     udp->out_heads = calloc(udp->batch, sizeof *udp->out_heads);
     enum bk_err err = BK_E_NOMEM;
-    if (udp->in == NULL || udp->out == NULL || udp->in_heads == NULL || udp->out_heads == NULL)
+    if (udp->in == NULL || udp->out == NULL || udp->in_heads == NULL || udp->out_heads == NULL) {
         goto fail;
+    }
     prepare(udp->in_heads, udp->in, udp->batch);
     prepare(udp->out_heads, udp->out, udp->batch);
     err = bk_socket_bind(SOCK_DGRAM, bind_to, reuse_port, &udp->fd, &udp->family);
-    if (err != BK_OK)
+    if (err != BK_OK) {
         goto fail;
-    if (!small && bk_addr_scope(bind_to) == BK_SCOPE_UNSPECIFIED)
+    }
+    if (!small && bk_addr_scope(bind_to) == BK_SCOPE_UNSPECIFIED) {
         udp->wildcard = hear_local_address(udp->fd, udp->family);
+    }
     if (!small) {
         static const int buffer = BK_UDP_BUFFER_BYTES;
         (void)setsockopt(udp->fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
@@ -298,12 +319,14 @@ fail:;
 
 void bk_udp_free(struct bk_udp *udp)
 {
-    if (udp == NULL)
+    if (udp == NULL) {
         return;
-    if (udp->in_batch)
+    }
+    if (udp->in_batch) {
         udp->freed = true;
-    else
+    } else {
         destroy(udp);
+    }
 }
 
 struct bk_addr bk_udp_local(const struct bk_udp *udp)

@@ -9,8 +9,9 @@
 enum bk_err bk_x509_from_der(struct bk_slice der, X509 **out)
 {
     *out = NULL;
-    if (der.n == 0 || der.n > BK_X509_DER_MAX_BYTES)
+    if (der.n == 0 || der.n > BK_X509_DER_MAX_BYTES) {
         return BK_E_MALFORMED;
+    }
     const uint8_t *p = der.p;
     X509 *cert = d2i_X509(NULL, &p, (long)der.n);
     if (cert == NULL || p != der.p + der.n) {
@@ -58,18 +59,21 @@ enum bk_err bk_x509_uri(X509 *cert, char out[BK_X509_URI_BYTES])
     enum bk_err err = BK_E_NOTFOUND;
     for (int i = 0; i < sk_GENERAL_NAME_num(names) && err != BK_E_MALFORMED; i++) {
         const GENERAL_NAME *name = sk_GENERAL_NAME_value(names, i);
-        if (name->type != GEN_URI)
+        if (name->type != GEN_URI) {
             continue;
+        }
         const ASN1_IA5STRING *uri = name->d.uniformResourceIdentifier;
         struct bk_slice text =
             bk_slice(ASN1_STRING_get0_data(uri), (size_t)ASN1_STRING_length(uri));
-        if (err == BK_OK || text.n == 0 || !bk_slice_to_text(text, out, BK_X509_URI_BYTES))
+        if (err == BK_OK || text.n == 0 || !bk_slice_to_text(text, out, BK_X509_URI_BYTES)) {
             err = BK_E_MALFORMED;
-        else
+        } else {
             err = BK_OK;
+        }
     }
-    if (err != BK_OK)
+    if (err != BK_OK) {
         out[0] = '\0';
+    }
     GENERAL_NAMES_free(names);
     return err;
 }
@@ -90,13 +94,19 @@ static enum bk_err unix_time(const ASN1_TIME *t, uint64_t *out)
     return BK_OK;
 }
 
+enum bk_err bk_x509_not_after(const X509 *cert, uint64_t *unix_s)
+{
+    return unix_time(X509_get0_notAfter(cert), unix_s);
+}
+
 enum bk_err bk_x509_facts(X509 *cert, struct bk_x509_facts *out)
 {
     memset(out, 0, sizeof *out);
     if (bk_x509_uri(cert, out->uri) != BK_OK || bk_x509_raw_key(cert, out->key) != BK_OK ||
         unix_time(X509_get0_notBefore(cert), &out->not_before_s) != BK_OK ||
-        unix_time(X509_get0_notAfter(cert), &out->not_after_s) != BK_OK)
+        unix_time(X509_get0_notAfter(cert), &out->not_after_s) != BK_OK) {
         return BK_E_MALFORMED;
+    }
     return BK_OK;
 }
 
@@ -104,14 +114,16 @@ enum bk_err bk_x509_facts(X509 *cert, struct bk_x509_facts *out)
 static enum bk_err verify(X509 *cert, X509 *ca, uint64_t unix_s)
 {
     /* A CA certificate, the CA's own above all, would pass as trusted by itself. */
-    if (X509_check_ca(cert) != 0)
+    if (X509_check_ca(cert) != 0) {
         return BK_E_AUTH;
+    }
     enum bk_err err = BK_E_NOMEM;
     X509_STORE *store = X509_STORE_new();
     X509_STORE_CTX *ctx = X509_STORE_CTX_new();
     if (store == NULL || ctx == NULL || X509_STORE_add_cert(store, ca) != 1 ||
-        X509_STORE_CTX_init(ctx, store, cert, NULL) != 1)
+        X509_STORE_CTX_init(ctx, store, cert, NULL) != 1) {
         goto out;
+    }
     X509_VERIFY_PARAM_set_time(X509_STORE_CTX_get0_param(ctx), (time_t)unix_s);
     if (X509_verify_cert(ctx) == 1) {
         err = BK_OK;
@@ -133,10 +145,12 @@ enum bk_err bk_x509_read(struct bk_slice der, X509 *ca, uint64_t unix_s, struct 
     X509 *cert = NULL;
     memset(out, 0, sizeof *out);
     enum bk_err err = bk_x509_from_der(der, &cert);
-    if (err == BK_OK)
+    if (err == BK_OK) {
         err = verify(cert, ca, unix_s);
-    if (err == BK_OK)
+    }
+    if (err == BK_OK) {
         err = bk_x509_facts(cert, out);
+    }
     X509_free(cert);
     return err;
 }

@@ -40,8 +40,9 @@ static int set_validity(X509 *cert, uint64_t from_s, uint64_t until_s)
 static int add_common_name(X509_NAME *name, const char *text)
 {
     size_t n = strlen(text);
-    if (n > COMMON_NAME_MAX_BYTES)
+    if (n > COMMON_NAME_MAX_BYTES) {
         n = COMMON_NAME_MAX_BYTES;
+    }
     return X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)text,
                                       (int)n, -1, 0);
 }
@@ -66,8 +67,9 @@ static int push_name(GENERAL_NAMES *names, int type, const void *bytes, size_t n
     if (name != NULL && value != NULL && ASN1_STRING_set(value, bytes, (int)n) == 1) {
         GENERAL_NAME_set0_value(name, type, value);
         value = NULL;
-        if (sk_GENERAL_NAME_push(names, name) > 0)
+        if (sk_GENERAL_NAME_push(names, name) > 0) {
             return 1;
+        }
     }
     ASN1_STRING_free(value);
     GENERAL_NAME_free(name);
@@ -77,10 +79,12 @@ static int push_name(GENERAL_NAMES *names, int type, const void *bytes, size_t n
 static int push_host(GENERAL_NAMES *names, const char *host)
 {
     uint8_t ip[16];
-    if (inet_pton(AF_INET, host, ip) == 1)
+    if (inet_pton(AF_INET, host, ip) == 1) {
         return push_name(names, GEN_IPADD, ip, 4);
-    if (inet_pton(AF_INET6, host, ip) == 1)
+    }
+    if (inet_pton(AF_INET6, host, ip) == 1) {
         return push_name(names, GEN_IPADD, ip, 16);
+    }
     return push_name(names, GEN_DNS, host, strlen(host));
 }
 
@@ -88,8 +92,9 @@ static int add_names(X509 *cert, const struct bk_x509_order *order)
 {
     GENERAL_NAMES *names = sk_GENERAL_NAME_new_null();
     int ok = names != NULL && push_name(names, GEN_URI, order->uri, strlen(order->uri));
-    for (size_t i = 0; ok && i < order->n_hosts; i++)
+    for (size_t i = 0; ok && i < order->n_hosts; i++) {
         ok = push_host(names, order->hosts[i]);
+    }
     ok = ok && X509_add1_ext_i2d(cert, NID_subject_alt_name, names, 0, X509V3_ADD_APPEND) == 1;
     GENERAL_NAMES_free(names);
     return ok;
@@ -97,12 +102,15 @@ static int add_names(X509 *cert, const struct bk_x509_order *order)
 
 static int add_usage(X509 *cert, const struct bk_x509_order *order)
 {
-    if (order->for_server && order->for_client)
+    if (order->for_server && order->for_client) {
         return add_extension(cert, NULL, NID_ext_key_usage, "serverAuth,clientAuth");
-    if (order->for_server)
+    }
+    if (order->for_server) {
         return add_extension(cert, NULL, NID_ext_key_usage, "serverAuth");
-    if (order->for_client)
+    }
+    if (order->for_client) {
         return add_extension(cert, NULL, NID_ext_key_usage, "clientAuth");
+    }
     return 1;
 }
 
@@ -145,8 +153,9 @@ enum bk_err bk_x509_make_ca(EVP_PKEY *key, const char *common_name, uint64_t uni
 {
     static const uint64_t year_s = 31556952;
     *out = NULL;
-    if (!is_ed25519(key))
+    if (!is_ed25519(key)) {
         return BK_E_MALFORMED;
+    }
     X509 *cert = X509_new();
     int ok = begin_self_signed(cert, key, common_name, backdated(unix_s),
                                unix_s + BK_X509_CA_YEARS * year_s) &&
@@ -159,8 +168,9 @@ enum bk_err bk_x509_make_ca(EVP_PKEY *key, const char *common_name, uint64_t uni
 enum bk_err bk_x509_make_call(EVP_PKEY *key, uint64_t unix_s, X509 **out)
 {
     *out = NULL;
-    if (!is_ed25519(key))
+    if (!is_ed25519(key)) {
         return BK_E_MALFORMED;
+    }
     X509 *cert = X509_new();
     int ok = begin_self_signed(cert, key, "call", backdated(unix_s), unix_s + CALL_LIFE_S);
     return finish(cert, ok, key, out);
@@ -192,21 +202,24 @@ enum bk_err bk_x509_request_make(EVP_PKEY *key, uint8_t *buf, size_t cap, size_t
 static enum bk_err read_request(struct bk_slice der, X509_REQ **out)
 {
     *out = NULL;
-    if (der.n == 0 || der.n > BK_X509_DER_MAX_BYTES)
+    if (der.n == 0 || der.n > BK_X509_DER_MAX_BYTES) {
         return BK_E_MALFORMED;
+    }
     const uint8_t *p = der.p;
     X509_REQ *request = d2i_X509_REQ(NULL, &p, (long)der.n);
     EVP_PKEY *key = request != NULL ? X509_REQ_get0_pubkey(request) : NULL;
     enum bk_err err = BK_OK;
-    if (p != der.p + der.n || !is_ed25519(key))
+    if (p != der.p + der.n || !is_ed25519(key)) {
         err = BK_E_MALFORMED;
-    else if (X509_REQ_verify(request, key) != 1)
+    } else if (X509_REQ_verify(request, key) != 1) {
         err = BK_E_AUTH;
+    }
     ERR_clear_error();
-    if (err != BK_OK)
+    if (err != BK_OK) {
         X509_REQ_free(request);
-    else
+    } else {
         *out = request;
+    }
     return err;
 }
 
@@ -215,8 +228,9 @@ enum bk_err bk_x509_request_key(struct bk_slice der, uint8_t raw[BK_X509_KEY_BYT
     X509_REQ *request = NULL;
     memset(raw, 0, BK_X509_KEY_BYTES);
     enum bk_err err = read_request(der, &request);
-    if (err == BK_OK)
+    if (err == BK_OK) {
         err = bk_x509_key_raw(X509_REQ_get0_pubkey(request), raw);
+    }
     X509_REQ_free(request);
     return err;
 }
@@ -224,17 +238,20 @@ enum bk_err bk_x509_request_key(struct bk_slice der, uint8_t raw[BK_X509_KEY_BYT
 static bool host_makes_sense(const char *host)
 {
     uint8_t ip[16];
-    if (inet_pton(AF_INET, host, ip) == 1 || inet_pton(AF_INET6, host, ip) == 1)
+    if (inet_pton(AF_INET, host, ip) == 1 || inet_pton(AF_INET6, host, ip) == 1) {
         return true;
+    }
     size_t n = strlen(host);
-    if (n == 0 || n > HOST_MAX_BYTES)
+    if (n == 0 || n > HOST_MAX_BYTES) {
         return false;
+    }
     for (size_t i = 0; i < n; i++) {
         char c = host[i];
         bool fits = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                     c == '-' || c == '_' || (c == '.' && i > 0);
-        if (!fits)
+        if (!fits) {
             return false;
+        }
     }
     return true;
 }
@@ -243,13 +260,17 @@ static bool order_makes_sense(const struct bk_x509_order *order)
 {
     char uri[BK_X509_URI_BYTES];
     struct bk_slice text = bk_slice_text(order->uri);
-    if (text.n == 0 || !bk_slice_to_text(text, uri, sizeof uri))
+    if (text.n == 0 || !bk_slice_to_text(text, uri, sizeof uri)) {
         return false;
-    if (order->not_before_s >= order->not_after_s || order->not_after_s > last_second)
+    }
+    if (order->not_before_s >= order->not_after_s || order->not_after_s > last_second) {
         return false;
-    for (size_t i = 0; i < order->n_hosts; i++)
-        if (!host_makes_sense(order->hosts[i]))
+    }
+    for (size_t i = 0; i < order->n_hosts; i++) {
+        if (!host_makes_sense(order->hosts[i])) {
             return false;
+        }
+    }
     return true;
 }
 
@@ -257,12 +278,14 @@ enum bk_err bk_x509_issue(X509 *ca, EVP_PKEY *ca_key, struct bk_slice der,
                           const struct bk_x509_order *order, X509 **out)
 {
     *out = NULL;
-    if (!order_makes_sense(order))
+    if (!order_makes_sense(order)) {
         return BK_E_RANGE;
+    }
     X509_REQ *request = NULL;
     enum bk_err err = read_request(der, &request);
-    if (err != BK_OK)
+    if (err != BK_OK) {
         return err;
+    }
     X509 *cert = X509_new();
     int ok = cert != NULL && X509_set_version(cert, X509_VERSION_3) == 1 && set_serial(cert) &&
              set_validity(cert, order->not_before_s, order->not_after_s) &&

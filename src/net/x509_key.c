@@ -69,8 +69,9 @@ static enum bk_err open_pem(const char *path, uint8_t buf[PEM_MAX_BYTES], BIO **
 {
     size_t n = 0;
     enum bk_err err = bk_file_load(path, buf, PEM_MAX_BYTES, &n);
-    if (err != BK_OK)
+    if (err != BK_OK) {
         return err == BK_E_NOSPACE ? BK_E_MALFORMED : err;
+    }
     *out = BIO_new_mem_buf(buf, (int)n);
     return *out != NULL ? BK_OK : BK_E_NOMEM;
 }
@@ -106,8 +107,9 @@ static enum bk_err save_bio(const char *path, BIO *bio, unsigned mode, bool over
 {
     char *p = NULL;
     long n = BIO_get_mem_data(bio, &p);
-    if (n <= 0)
+    if (n <= 0) {
         return BK_E_NOMEM;
+    }
     return bk_file_save(path, bk_slice(p, (size_t)n), mode, overwrite);
 }
 
@@ -115,8 +117,9 @@ enum bk_err bk_x509_key_save(const char *path, const EVP_PKEY *key, bool overwri
 {
     BIO *bio = BIO_new(BIO_s_secmem()); /* wiped when freed */
     enum bk_err err = BK_E_NOMEM;
-    if (bio != NULL && PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1)
+    if (bio != NULL && PEM_write_bio_PrivateKey(bio, key, NULL, NULL, 0, NULL, NULL) == 1) {
         err = save_bio(path, bio, 0600, overwrite);
+    }
     BIO_free(bio);
     return err;
 }
@@ -129,8 +132,9 @@ enum bk_err bk_x509_load(const char *path, X509 **out)
     enum bk_err err = open_pem(path, buf, &bio);
     if (err == BK_OK) {
         *out = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL);
-        if (*out == NULL)
+        if (*out == NULL) {
             err = BK_E_MALFORMED;
+        }
     }
     BIO_free(bio);
     ERR_clear_error();
@@ -141,8 +145,9 @@ enum bk_err bk_x509_save(const char *path, X509 *cert, bool overwrite)
 {
     BIO *bio = BIO_new(BIO_s_mem());
     enum bk_err err = BK_E_NOMEM;
-    if (bio != NULL && PEM_write_bio_X509(bio, cert) == 1)
+    if (bio != NULL && PEM_write_bio_X509(bio, cert) == 1) {
         err = save_bio(path, bio, 0644, overwrite);
+    }
     BIO_free(bio);
     return err;
 }

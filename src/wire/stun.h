@@ -87,11 +87,11 @@ enum bk_attr {
     BK_ATTR_CERTIFICATE_REQUEST = 0x400E, /* PKCS#10, DER */
     BK_ATTR_REGISTRATION_KEY = 0x400F,    /* 32 bytes */
     BK_ATTR_USER_NAME = 0x4010,           /* text */
-    BK_ATTR_SERVER_PORTS = 0x4011, /* u16 UDP, u16 requests, u16 agents, u16 zero */
+    BK_ATTR_SERVER_PORTS = 0x4011,        /* u16 UDP, u16 requests, u16 agents, u16 zero */
     /* Inside the box */
     BK_ATTR_SERVICE = 0x4020, /* text */
     BK_ATTR_PASSWORD = 0x4021,
-    BK_ATTR_CANDIDATE = 0x4022,        /* as MAPPED-ADDRESS, the kind in its unused first byte */
+    BK_ATTR_CANDIDATE = 0x4022, /* as MAPPED-ADDRESS, the kind in its unused first byte */
     BK_ATTR_CALL_KEY = 0x4023,  /* 32: fingerprint of the call's TLS key */
     BK_ATTR_REPLY_KEY = 0x4024, /* 32: X25519 */
     BK_ATTR_STATUS = 0x4025,    /* u16 */

@@ -16,7 +16,8 @@ int cmd_join(int argc, char **argv)
         return BECKON_USAGE;
     }
     if (n_rest != 1) {
-        return bk_usage("beckon-agent", "join takes one token, or - to read it from standard input");
+        return bk_usage("beckon-agent",
+                        "join takes one token, or - to read it from standard input");
     }
     if (!bk_token_argument("beckon-agent", argv[1], token, sizeof token)) {
         return BECKON_BAD_TOKEN;

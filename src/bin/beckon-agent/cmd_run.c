@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "command.h"
 #include "bin/common/ready.h"
+#include "command.h"
 
 static void on_log(void *ctx, int level, const char *line)
 {

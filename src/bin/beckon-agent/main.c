@@ -5,8 +5,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "command.h"
 #include "bin/common/descriptors.h"
+#include "command.h"
 
 static const char help[] =
     "usage: beckon-agent COMMAND --state DIR ...\n"

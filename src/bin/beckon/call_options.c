@@ -139,7 +139,8 @@ enum beckon_status client_open(struct call_options *options, void (*ready)(void 
     enum beckon_status status;
 
     if (options->password_file != NULL && access(options->password_file, R_OK) != 0) {
-        fprintf(stderr, "%s: --password-file %s: %s\n", program, options->password_file, strerror(errno));
+        fprintf(stderr, "%s: --password-file %s: %s\n", program, options->password_file,
+                strerror(errno));
         return BECKON_FAILED;
     }
     status = beckon_client_new(&client, out, &error);

@@ -6,7 +6,7 @@
 
 struct command {
     const char *name;
-    const char *usage;      /* arguments, for --help */
+    const char *usage; /* arguments, for --help */
     const char *summary;
     int (*run)(int argc, char **argv); /* argv[0] is the subcommand; returns the exit status */
 };

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "command.h"
 #include "bin/common/descriptors.h"
+#include "command.h"
 
 static const struct command commands[] = {
     {"join", "[--state DIR] TOKEN|-", "become a user of the server that a token names", cmd_join},
@@ -30,7 +30,8 @@ static const char options_help[] =
     "\n"
     "Exit status: 0 done, 1 failed, 2 usage, 3 unknown device, 4 offline, 5 password refused,\n"
     "6 callback address unreachable, 7 no callback address to be had, 8 server down, 9 bad token,\n"
-    "10 token used, 11 device key changed or not accepted, 12 malformed configuration, 13 revoked,\n"
+    "10 token used, 11 device key changed or not accepted, 12 malformed configuration, 13 "
+    "revoked,\n"
     "14 no such service, 15 not joined, 16 busy, 17 interrupted.\n";
 
 static void help(void)

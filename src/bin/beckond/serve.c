@@ -11,9 +11,9 @@
 
 #include "bin/beckond/cmd.h"
 #include "bin/beckond/hmac_openssl.h"
-#include "bin/common/ready.h"
 #include "bin/beckond/serve_private.h"
 #include "bin/beckond/state.h"
+#include "bin/common/ready.h"
 #include "seal/seal.h"
 
 /* ---- signals ---- */

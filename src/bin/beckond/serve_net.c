@@ -119,6 +119,7 @@ static void on_open(void *ctx, struct bk_conn *conn, const struct bk_tls_peer *p
         return;
     }
     bk_conn_set_ctx(conn, stream);
+    stream->not_after_s = peer->not_after_s;
     err = identify(s, peer, &event.open.peer);
     if (err != BK_OK) {
         refuse(s, stream, peer, err);
@@ -161,6 +162,10 @@ static void on_message(void *ctx, struct bk_conn *conn, struct bk_slice frame)
     }
     if (stream->refuse != 0) {
         answer_refused(stream, frame);
+        return;
+    }
+    if (stream->not_after_s != 0 && bk_serve_now().unix_s > stream->not_after_s) {
+        stream_close(stream); /* it was good at the handshake and is no more */
         return;
     }
     event.message.stream = stream->number;

@@ -39,7 +39,8 @@ struct bk_serve_stream {
     uint64_t number;
     bool in_core; /* the core knows it */
     bool closing;
-    uint16_t refuse; /* a user no longer enrolled: its first request gets this code */
+    uint64_t not_after_s; /* until when the peer's certificate is valid; 0: it has none */
+    uint16_t refuse;      /* a user no longer enrolled: its first request gets this code */
 };
 
 /* What the core asked of the store, copied. */

@@ -10,9 +10,9 @@
 
 /* One option a subcommand takes: with a value (`value`) or without (`flag`). */
 struct bk_option {
-    const char *name;       /* "--state" or "-v" */
-    const char **value;     /* set to the argument that follows */
-    bool *flag;             /* set to true */
+    const char *name;   /* "--state" or "-v" */
+    const char **value; /* set to the argument that follows */
+    bool *flag;         /* set to true */
 };
 
 /* Takes options from argv[1..]; what is no option is moved to the front of argv[1..] in order and counted

@@ -82,8 +82,8 @@ enum bk_requester_failure {
     BK_FAIL_SERVER,          /* unreachable, or closed the connection */
     BK_FAIL_SERVER_PROTOCOL, /* says something we do not understand */
     BK_FAIL_UNKNOWN_DEVICE,
-    BK_FAIL_REVOKED,        /* the device */
-    BK_FAIL_USER_REVOKED,   /* we ourselves, or our certificate was replaced */
+    BK_FAIL_REVOKED,      /* the device */
+    BK_FAIL_USER_REVOKED, /* we ourselves, or our certificate was replaced */
     BK_FAIL_OFFLINE,
     BK_FAIL_OVERLOADED,
     BK_FAIL_CERTIFICATE, /* the device's certificate or box key does not verify */

@@ -42,7 +42,7 @@ struct bk_server_config {
     uint32_t max_streams;
     uint32_t max_calls; /* calls being introduced at one time */
     bool answer_binding;
-    uint32_t binding_per_s; /* per rate key (bk_addr_rate_key) */
+    uint32_t binding_per_s;       /* per rate key (bk_addr_rate_key) */
     struct bk_server_ports ports; /* told to devices that join */
 };
 

@@ -54,16 +54,18 @@ struct world {
 /* Frames of the test: two bytes of length, network order, counting themselves. */
 static enum bk_err frame(struct bk_slice got, size_t *bytes)
 {
-    if (got.n < 2)
+    if (got.n < 2) {
         return BK_E_TRUNCATED;
+    }
     *bytes = (size_t)(got.p[0] << 8 | got.p[1]);
     return *bytes >= 2 ? BK_OK : BK_E_MALFORMED;
 }
 
 static struct bk_slice make_frame(uint8_t *buf, size_t n)
 {
-    for (size_t i = 2; i < n; i++)
+    for (size_t i = 2; i < n; i++) {
         buf[i] = (uint8_t)(i * 31 + n);
+    }
     buf[0] = (uint8_t)(n >> 8);
     buf[1] = (uint8_t)n;
     return bk_slice(buf, n);
@@ -93,8 +95,9 @@ static void on_message(void *ctx, struct bk_conn *conn, struct bk_slice bytes)
     s->bytes += bytes.n;
     s->last_n = bytes.n;
     memcpy(s->last, bytes.p, bytes.n);
-    if (s->echo)
+    if (s->echo) {
         assert_int_equal(bk_conn_send(conn, bytes), BK_OK);
+    }
     if (s->free_on_message) {
         s->conn = NULL;
         bk_conn_free(conn);
@@ -109,8 +112,9 @@ static void on_closed(void *ctx, struct bk_conn *conn, const struct bk_conn_clos
     s->closed++;
     s->why = *why;
     assert_true(strlen(why->text) > 5);
-    if (s->conn == conn)
+    if (s->conn == conn) {
         s->conn = NULL;
+    }
     bk_conn_free(conn);
 }
 
@@ -363,8 +367,9 @@ static void test_free_within_message(void **state)
     uint8_t buf[FRAME_MAX];
     w->server.free_on_message = true;
     both_open(w);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         assert_int_equal(bk_conn_send(w->client.conn, make_frame(buf, 100)), BK_OK);
+    }
     WAIT_FOR(w, w->client.closed == 1);
     assert_int_equal(w->server.messages, 1);
     assert_int_equal(w->server.closed, 0);
@@ -378,8 +383,9 @@ static void test_close_within_message(void **state)
     w->server.close_on_message = true;
     w->server.echo = true;
     both_open(w);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         assert_int_equal(bk_conn_send(w->client.conn, make_frame(buf, 100)), BK_OK);
+    }
     WAIT_FOR(w, w->client.closed == 1 && w->server.closed == 1);
     assert_int_equal(w->server.messages, 1);
     assert_int_equal(w->client.messages, 1); /* the answer came through */
@@ -417,8 +423,9 @@ static void test_overflow(void **state)
     w->listener_config.conn.limits.out_max_bytes = 5000;
     both_open(w);
     struct bk_slice bytes = make_frame(buf, FRAME_MAX);
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 5; i++) {
         assert_int_equal(bk_conn_send(w->server.conn, bytes), BK_OK);
+    }
     assert_int_equal(bk_conn_send(w->server.conn, bytes), BK_E_NOSPACE);
     assert_int_equal(w->server.closed, 0);
     assert_int_equal(bk_conn_send(w->server.conn, bytes), BK_E_STATE);
@@ -628,20 +635,24 @@ static void test_limits(void **state)
     w->listener_config.max_handshakes = 3;
     listen_now(w);
     int fds[4];
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
         fds[i] = raw_connect(w);
+    }
     WAIT_FOR(w, hung_up(fds[3]));
     assert_int_equal(bk_listener_count(w->listener), 3);
-    for (int i = 0; i < 4; i++)
+    for (int i = 0; i < 4; i++) {
         close(fds[i]);
+    }
     WAIT_FOR(w, bk_listener_count(w->listener) == 0);
     bk_listener_set_limits(w->listener, 0, 0, 2);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         fds[i] = raw_connect(w);
+    }
     WAIT_FOR(w, hung_up(fds[2]));
     assert_int_equal(bk_listener_count(w->listener), 2);
-    for (int i = 0; i < 3; i++)
+    for (int i = 0; i < 3; i++) {
         close(fds[i]);
+    }
     WAIT_FOR(w, bk_listener_count(w->listener) == 0);
     /* Open ones count for the total, not for the handshakes. */
     bk_listener_set_limits(w->listener, 2, 1, 0);

@@ -198,8 +198,9 @@ static void test_hosts_file(void **state)
 static void test_no_name_server(void **state)
 {
     struct world *w = *state;
-    if (!own_namespaces)
+    if (!own_namespaces) {
         return;
+    }
     put("/etc/hosts", "");
     put("/etc/resolv.conf", "# nothing\nsearch lab\n");
     expect_failure(w, "server.lab", BK_E_IO);
@@ -217,18 +218,21 @@ static void on_query(void *ctx, const struct bk_addr *from, struct bk_slice q)
     struct world *w = ctx;
     uint8_t out[512];
     w->dns_asked++;
-    if (w->dns_silent)
+    if (w->dns_silent) {
         return;
+    }
     assert_true(q.n > DNS_HEADER_BYTES && q.n < 256);
     size_t name = 0;
-    while (q.p[DNS_HEADER_BYTES + name] != 0)
+    while (q.p[DNS_HEADER_BYTES + name] != 0) {
         name += q.p[DNS_HEADER_BYTES + name] + 1U;
+    }
     name++;
     size_t n = DNS_HEADER_BYTES + name + 4;
     memcpy(out, q.p, n);
     bool is_known = name == sizeof known;
-    for (size_t i = 0; is_known && i < name; i++)
+    for (size_t i = 0; is_known && i < name; i++) {
         is_known = (q.p[DNS_HEADER_BYTES + i] | 0x20) == (known[i] | 0x20);
+    }
     bool is_a = q.p[DNS_HEADER_BYTES + name + 1] == 1;
     out[2] = 0x81;
     out[3] = is_known ? 0x80 : 0x83; /* NXDOMAIN */
@@ -244,8 +248,9 @@ static void on_query(void *ctx, const struct bk_addr *from, struct bk_slice q)
 static void test_name_server(void **state)
 {
     struct world *w = *state;
-    if (!own_namespaces)
+    if (!own_namespaces) {
         return;
+    }
     struct bk_addr at = bk_addr_v4(127, 0, 0, 1, DNS_PORT);
     struct bk_udp_callbacks on = {.ctx = w, .received = on_query};
     put("/etc/hosts", "");
@@ -272,8 +277,9 @@ static void test_name_server(void **state)
 static void test_silent_name_server(void **state)
 {
     struct world *w = *state;
-    if (!own_namespaces)
+    if (!own_namespaces) {
         return;
+    }
     struct bk_addr at = bk_addr_v4(127, 0, 0, 1, DNS_PORT);
     struct bk_udp_callbacks on = {.ctx = w, .received = on_query};
     put("/etc/resolv.conf", "nameserver 127.0.0.1\n");
@@ -312,8 +318,9 @@ static void test_own_network(void **state)
     struct bk_addr gateways[8], source, want, target = bk_addr_v4(130, 74, 23, 6, 0);
     struct bk_host_watch *watch = NULL;
     size_t n = 0;
-    if (!own_namespaces)
+    if (!own_namespaces) {
         return;
+    }
     assert_int_equal(bk_host_source_toward(&target, &source), BK_E_NOTFOUND);
     assert_int_equal(bk_host_watch_new(w->base, on_changed, w, &watch), BK_OK);
     run("ip link add lan0 type veth peer name lan1");
@@ -324,8 +331,9 @@ static void test_own_network(void **state)
     assert_int_equal(bk_host_addresses(addrs, BK_HOST_ADDRS_MAX, &n), BK_OK);
     bool found = false;
     for (size_t i = 0; i < n; i++) {
-        if (!bk_addr_is_v4(&addrs[i].addr))
+        if (!bk_addr_is_v4(&addrs[i].addr)) {
             continue;
+        }
         want = addr("192.168.1.3");
         assert_true(bk_addr_same_ip(&addrs[i].addr, &want));
         assert_int_equal(addrs[i].addr.port, 0);
@@ -354,11 +362,13 @@ static void test_own_network(void **state)
 /* A network and a /etc of this process's own; false without the rights. */
 static bool enter_namespaces(void)
 {
-    if (geteuid() != 0 || unshare(CLONE_NEWNET | CLONE_NEWNS) != 0)
+    if (geteuid() != 0 || unshare(CLONE_NEWNET | CLONE_NEWNS) != 0) {
         return false;
+    }
     if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
-        mount("none", "/etc", "tmpfs", 0, NULL) != 0)
+        mount("none", "/etc", "tmpfs", 0, NULL) != 0) {
         return false;
+    }
     return system("ip link set lo up") == 0;
 }
 

@@ -37,8 +37,9 @@ struct outcome {
 
 static void step(struct end *e)
 {
-    if (e->failure != BK_TLS_OK)
+    if (e->failure != BK_TLS_OK) {
         return;
+    }
     uint8_t byte;
     int ret = e->done ? SSL_read(e->ssl, &byte, 1) : SSL_do_handshake(e->ssl);
     if (ret == 1) {
@@ -46,8 +47,9 @@ static void step(struct end *e)
         return;
     }
     int kind = SSL_get_error(e->ssl, ret);
-    if (kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE)
+    if (kind == SSL_ERROR_WANT_READ || kind == SSL_ERROR_WANT_WRITE) {
         return;
+    }
     e->failure = bk_tls_why(e->ssl, ret);
     shutdown(e->fd, SHUT_WR);
 }
@@ -73,15 +75,17 @@ static struct outcome *shake(struct bk_tls *client, struct bk_tls *server)
     o.server = s.failure;
     if (c.done && c.failure == BK_TLS_OK) {
         enum bk_err err = bk_tls_peer_of(c.ssl, &o.client_sees);
-        if (err != BK_OK)
+        if (err != BK_OK) {
             o.client = BK_TLS_NO_ALPN;
+        }
         o.joined_ca = bk_tls_take_ca(c.ssl);
         snprintf(o.cipher, sizeof o.cipher, "%s/%s", SSL_get_version(c.ssl),
                  SSL_get_cipher_name(c.ssl));
         o.tickets = SSL_SESSION_has_ticket(SSL_get0_session(c.ssl)) != 0;
     }
-    if (s.done && s.failure == BK_TLS_OK)
+    if (s.done && s.failure == BK_TLS_OK) {
         assert_int_equal(bk_tls_peer_of(s.ssl, &o.server_sees), BK_OK);
+    }
     SSL_free(c.ssl);
     SSL_free(s.ssl);
     close(fds[0]);
@@ -173,6 +177,7 @@ static void test_both_sides_know_each_other(void **state)
     assert_string_equal(o->server_sees.uri, "beckon:device:2133");
     assert_memory_equal(o->server_sees.key, f->device.raw, 32);
     assert_memory_equal(o->server_sees.pin, f->device.pin, 32);
+    assert_in_range(o->server_sees.not_after_s, unix_now() + DAY_S - 60, unix_now() + DAY_S);
     assert_string_equal(o->client_sees.alpn, "beckon-agent/1");
     assert_string_equal(o->server_sees.alpn, "beckon-agent/1");
     assert_string_equal(o->cipher, "TLSv1.3/TLS_AES_128_GCM_SHA256");
@@ -317,17 +322,20 @@ static enum bk_tls_failure server_against(struct bk_tls *server, int version, co
     struct end c = foreign_client(ctx, fds[0]), s = {.fd = fds[1]};
     assert_int_equal(bk_tls_start(server, fds[1], &s.ssl), BK_OK);
     /* An old client that otherwise fits; a new one that names no protocol. */
-    if (version == TLS1_2_VERSION)
+    if (version == TLS1_2_VERSION) {
         assert_int_equal(SSL_set_alpn_protos(c.ssl,
                                              (const uint8_t *)"\x0e"
                                                               "beckon-agent/1",
                                              15),
                          0);
-    if (raw != NULL)
+    }
+    if (raw != NULL) {
         assert_int_equal(write(fds[0], raw, strlen(raw)), strlen(raw));
+    }
     for (int i = 0; i < TURNS; i++) {
-        if (raw == NULL)
+        if (raw == NULL) {
             step(&c);
+        }
         step(&s);
     }
     ERR_clear_error();
@@ -533,8 +541,9 @@ static void test_bad_configs(void **state)
     f->client.host = "";
     assert_int_equal(bk_tls_new_client(&f->client, &tls), BK_E_MALFORMED);
     assert_null(tls);
-    for (int i = 0; i <= BK_TLS_OTHER; i++)
+    for (int i = 0; i <= BK_TLS_OTHER; i++) {
         assert_true(strlen(bk_tls_failure_text((enum bk_tls_failure)i)) > 5);
+    }
 }
 
 #define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)

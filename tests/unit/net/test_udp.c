@@ -55,8 +55,9 @@ static void on_received(void *ctx, const struct bk_addr *from, struct bk_slice b
     s->last_n = bytes.n;
     memcpy(s->last, bytes.p, bytes.n);
     s->way = bk_udp_way(s->udp);
-    if (s->echo)
+    if (s->echo) {
         assert_true(bk_udp_send_by(s->udp, s->way, from, bytes));
+    }
     if (s->free_at_once) {
         bk_udp_free(s->udp);
         s->udp = NULL;
@@ -121,8 +122,9 @@ static void test_batches(void **state)
 {
     struct world *w = *state;
     w->a.echo = true;
-    for (unsigned i = 0; i < 100; i++)
+    for (unsigned i = 0; i < 100; i++) {
         assert_true(bk_udp_send(w->b.udp, &w->a.addr, bk_slice(&i, sizeof i)));
+    }
     WAIT_FOR(w, w->b.n == 100);
     unsigned last = 0;
     memcpy(&last, w->b.last, sizeof last);
@@ -169,8 +171,9 @@ static void test_free_within(void **state)
 {
     struct world *w = *state;
     w->a.free_at_once = true;
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 5; i++) {
         assert_true(bk_udp_send(w->b.udp, &w->a.addr, bk_slice("x", 1)));
+    }
     WAIT_FOR(w, w->a.udp == NULL);
     assert_int_equal(w->a.n, 1);
     assert_int_equal(w->a.batches, 0);
@@ -212,8 +215,9 @@ static void test_leaves_from_where_it_came_to(void **state)
         struct side s = {.echo = true};
         struct bk_addr any = bk_addr_v4(0, 0, 0, 0, 0);
         unsigned ways[3];
-        if (!only4)
+        if (!only4) {
             memcpy(any.ip, zeros, sizeof zeros);
+        }
         open_side(w, &s, &any, false);
         for (uint8_t i = 0; i < 3; i++) {
             struct bk_addr to = bk_addr_v4(127, 0, 1, (uint8_t)(1 + i % 2), s.addr.port);
@@ -248,8 +252,9 @@ static void test_sockaddr(void **state)
         assert_int_equal(bk_sockaddr_write(&a, AF_INET6, &ss, &len), BK_OK);
         assert_int_equal(bk_sockaddr_read((struct sockaddr *)&ss, &b), BK_OK);
         assert_true(bk_addr_equal(&a, &b));
-        if (!bk_addr_is_v4(&a))
+        if (!bk_addr_is_v4(&a)) {
             assert_int_equal(bk_sockaddr_write(&a, AF_INET, &ss, &len), BK_E_RANGE);
+        }
         ss.ss_family = AF_UNIX;
         assert_int_equal(bk_sockaddr_read((struct sockaddr *)&ss, &b), BK_E_RANGE);
     }

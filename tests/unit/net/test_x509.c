@@ -166,8 +166,9 @@ static void test_read_refuses(void **state)
                      BK_E_AUTH);
     assert_int_equal(bk_x509_read(der_of(p.ca, ca_buf), p.ca, unix_now(), &facts), BK_E_AUTH);
     /* Every truncation, a trailing byte, and every flipped byte */
-    for (size_t n = 0; n < der.n; n++)
+    for (size_t n = 0; n < der.n; n++) {
         assert_int_equal(bk_x509_read(bk_slice(buf, n), p.ca, unix_now(), &facts), BK_E_MALFORMED);
+    }
     buf[der.n] = 0;
     assert_int_equal(bk_x509_read(bk_slice(buf, der.n + 1), p.ca, unix_now(), &facts),
                      BK_E_MALFORMED);
@@ -204,8 +205,9 @@ static void test_requests(void **state)
     assert_int_equal(bk_x509_request_key(bk_slice(der, n), raw), BK_E_AUTH);
     assert_int_equal(bk_x509_issue(p.ca, p.ca_key, bk_slice(der, n), &order, &cert), BK_E_AUTH);
     der[n - 1] ^= 1;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         assert_int_equal(bk_x509_request_key(bk_slice(der, i), raw), BK_E_MALFORMED);
+    }
     /* Another kind of key */
     EVP_PKEY *ec = EVP_EC_gen("P-256");
     X509_REQ *request = X509_REQ_new();

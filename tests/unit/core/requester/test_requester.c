@@ -436,12 +436,9 @@ static void the_servers_errors_have_their_names(void **state)
         uint16_t code;
         enum bk_requester_failure failure;
     } rows[] = {
-        {BK_CODE_NOT_FOUND, BK_FAIL_UNKNOWN_DEVICE},
-        {BK_CODE_REVOKED, BK_FAIL_REVOKED},
-        {BK_CODE_FORBIDDEN, BK_FAIL_USER_REVOKED},
-        {BK_CODE_OFFLINE, BK_FAIL_OFFLINE},
-        {BK_CODE_OVERLOADED, BK_FAIL_OVERLOADED},
-        {BK_CODE_BAD_REQUEST, BK_FAIL_SERVER_PROTOCOL},
+        {BK_CODE_NOT_FOUND, BK_FAIL_UNKNOWN_DEVICE}, {BK_CODE_REVOKED, BK_FAIL_REVOKED},
+        {BK_CODE_FORBIDDEN, BK_FAIL_USER_REVOKED},   {BK_CODE_OFFLINE, BK_FAIL_OFFLINE},
+        {BK_CODE_OVERLOADED, BK_FAIL_OVERLOADED},    {BK_CODE_BAD_REQUEST, BK_FAIL_SERVER_PROTOCOL},
     };
     struct bench *b = &bench;
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

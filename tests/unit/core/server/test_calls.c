@@ -505,8 +505,8 @@ static void a_row_that_comes_back_to_life_is_notified(void **state)
     device_register(c.l, &c.d); /* as before: same address, same run */
     assert_int_equal(lab_count(c.l, BK_SERVER_SEND_DATAGRAM), 2);
     struct bk_stun m;
-    assert_int_equal(
-        bk_stun_read(lab_must(c.l, BK_SERVER_SEND_DATAGRAM, 1)->datagram.bytes, &m), BK_OK);
+    assert_int_equal(bk_stun_read(lab_must(c.l, BK_SERVER_SEND_DATAGRAM, 1)->datagram.bytes, &m),
+                     BK_OK);
     assert_int_equal(m.method, BK_METHOD_NOTIFY);
     lab_free(c.l);
 }
