@@ -3,6 +3,7 @@ public address; and that nothing of a call is left, however it ends."""
 
 import contextlib
 import json
+import re
 import signal
 import types
 
@@ -85,8 +86,8 @@ def test_the_router_grants_a_mapping(world, protocols, description):
         process = world.alice.forward(2133, "8001:web", options=("-v", "--listen", ":1700"))
         process.wait_line("^ready$", 20)
         assert router.mappings() == [(1700, REQUESTER, 1700)]
-        assert f"candidate: mapped {ROUTER_A}:1700" in process.output()
-        assert f"path: mapped {ROUTER_A}:1700; the device dialled it from {ROUTER_B}" in process.output()
+        process.wait_line(re.escape(f"candidate: mapped {ROUTER_A}:1700"))
+        process.wait_line(re.escape(f"path: mapped {ROUTER_A}:1700; the device dialled it from {ROUTER_B}"))
         assert callback_flows(world, 1700) == [(DEVICE, ROUTER_A, 1700)]
         if protocols["igd"]:
             (port, said, left), = router.granted()
@@ -187,8 +188,8 @@ def test_own_public_address(world):
     carol = world.beckon.enrol_user("carol", ns=ns, devices=[2133], pins=[world.device])
     process = carol.forward(2133, "8001:web", options=("-v", "--listen", ":1700"))
     process.wait_line("^ready$", 15)
-    assert f"candidate: host {ROAMER}:1700" in process.output()
-    assert f"path: host {ROAMER}:1700; the device dialled it from {ROUTER_B}" in process.output()
+    process.wait_line(re.escape(f"candidate: host {ROAMER}:1700"))
+    process.wait_line(re.escape(f"path: host {ROAMER}:1700; the device dialled it from {ROUTER_B}"))
     assert callback_flows(world, 1700) == [(DEVICE, ROAMER, 1700)]
     assert page_through(ns, 8001)
     assert process.stop(signal.SIGINT) == 0

@@ -1,6 +1,7 @@
 /* beckond init: a new state directory, whole or not at all. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,14 +28,15 @@ static const char *const files[] = {
 
 enum {
     N_FILES = sizeof files / sizeof files[0],
+    NAME_ROOM_BYTES = 64, /* for what is put behind the directory's name */
 };
 
 static enum beckon_status check_arguments(const char *dir, const char *name,
                                           const char *const *hosts, size_t n_hosts)
 {
-    char path[BK_STATE_PATH_BYTES], shown[128];
+    char shown[128];
 
-    if (strlen(dir) + 64 > sizeof path) {
+    if (strlen(dir) + NAME_ROOM_BYTES > BK_STATE_PATH_BYTES) {
         bk_say("the state directory's name is too long; choose another place");
         return BECKON_USAGE;
     }
@@ -94,13 +96,17 @@ static void undo(const char *dir, bool made)
 static enum bk_err write_config(const char *dir, const char *host)
 {
     char path[BK_STATE_PATH_BYTES];
-    char text[BK_CONFIG_TEMPLATE_BYTES];
-    enum bk_err err = bk_state_path(dir, BK_STATE_CONFIG, path);
+    char *text = malloc(BK_CONFIG_TEMPLATE_BYTES);
+    enum bk_err err = text == NULL ? BK_E_NOMEM : bk_state_path(dir, BK_STATE_CONFIG, path);
 
     if (err == BK_OK) {
-        err = bk_config_template(host, text, sizeof text);
+        err = bk_config_template(host, text, BK_CONFIG_TEMPLATE_BYTES);
     }
-    return err == BK_OK ? bk_file_save(path, bk_slice_text(text), 0600, false) : err;
+    if (err == BK_OK) {
+        err = bk_file_save(path, bk_slice_text(text), 0600, false);
+    }
+    free(text);
+    return err;
 }
 
 static enum bk_err write_store(const char *dir, char why[BK_STORE_WHY_BYTES])
@@ -173,9 +179,9 @@ static enum beckon_status run(int argc, char **argv)
 
 const struct bk_command bk_cmd_init = {
     .name = "init",
-    .summary = "makes a state directory: CA, server certificate, keys, configuration",
+    .summary = "make a state directory: CA, server certificate, keys, configuration",
     .help =
-        "beckond init --state DIR --host NAME_OR_IP [--host ...] [--name TEXT]\n\n"
+        "usage: beckond init --state DIR --host NAME_OR_IP [--host ...] [--name TEXT]\n\n"
         "Makes DIR (mode 0700) with a certificate authority, the server's certificate, keys, an\n"
         "empty store and beckond.conf. Refuses to overwrite anything; leaves nothing behind when "
         "it\n"
