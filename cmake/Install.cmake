@@ -2,7 +2,7 @@
 # nobody runs by hand, in libexec/beckon), libbeckon as one archive with its header, and the units.
 set(programs "${CMAKE_BINARY_DIR}/bin")
 install(PROGRAMS "${programs}/beckond" "${programs}/beckon" "${programs}/beckon-agent" DESTINATION bin)
-install(PROGRAMS "${programs}/beckon-agent-call" DESTINATION libexec/beckon)
+install(PROGRAMS "${programs}/beckon-agent-call" DESTINATION "${CMAKE_INSTALL_LIBEXECDIR}/beckon")
 install(FILES "${CMAKE_SOURCE_DIR}/include/beckon/beckon.h" DESTINATION include/beckon)
 
 # The layers are archives of their own; who links libbeckon gets one.

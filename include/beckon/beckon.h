@@ -8,7 +8,11 @@
  * Functions return an enum beckon_status; where one takes a struct beckon_error, it is filled with a
  * line for people whenever the status is not BECKON_OK. Objects are opaque and not thread-safe: one
  * thread at a time, except for the two _stop functions, which may be called from any thread and from
- * signal handlers. Strings handed in are copied. The header is C99 and C++-safe. */
+ * signal handlers. Strings handed in are copied. The header is C99 and C++-safe.
+ *
+ * The library is one archive: `cc program.c $(pkg-config --cflags --libs beckon)`. With -Wl,--as-needed a
+ * program that uses only the idle part of an agent is linked with neither OpenSSL nor nghttp2. It keeps
+ * SIGPIPE out of sockets, but the descriptors given to it may be pipes: ignore that signal. */
 #ifndef BECKON_BECKON_H
 #define BECKON_BECKON_H
 
@@ -46,7 +50,7 @@ enum beckon_status {
     BECKON_NO_SERVICE = 14,    /* the device offers no such service, or cannot reach it */
     BECKON_NOT_JOINED = 15,    /* the state directory has no identity yet */
     BECKON_BUSY = 16,          /* server or device has too much to do now */
-    BECKON_INTERRUPTED = 17,   /* stopped by beckon_client_stop or beckon_agent_stop */
+    BECKON_INTERRUPTED = 17,   /* stopped by beckon_client_stop */
 };
 
 enum {
@@ -69,10 +73,12 @@ typedef void (*beckon_log)(void *ctx, int level, const char *line);
 struct beckon_agent;
 
 struct beckon_agent_options {
-    const char *state_dir;    /* from beckon_agent_join */
-    const char *config_file;  /* NULL: state_dir/agent.conf */
-    const char *call_program; /* executable that calls beckon_agent_serve_call; started per call */
-    beckon_log log;           /* may be NULL */
+    const char *state_dir;   /* from beckon_agent_join */
+    const char *config_file; /* NULL: state_dir/agent.conf */
+    /* The executable that calls beckon_agent_serve_call: started for every call, with the arguments
+     * --state STATE_DIR [--config CONFIG_FILE] and the channel as descriptor 3. */
+    const char *call_program;
+    beckon_log log;                /* may be NULL */
     void (*registered)(void *ctx); /* once, when the first registration stands; may be NULL */
     void *ctx;
 };
@@ -115,20 +121,23 @@ struct beckon_client;
 struct beckon_client_options {
     const char *state_dir; /* from beckon_client_join */
     const char *listen;    /* "[ADDR]:PORT" to take the call on; NULL: any port */
-    const char *advertise; /* "ADDR:PORT" that a mapping made by hand leads from; NULL: find out */
-    int accept_new;        /* pin a device at first contact without asking */
+    const char *advertise; /* "ADDR:PORT" that a mapping made by hand leads from, to the port of
+                            * `listen`, which must be given too; NULL: find out */
+    int accept_new;        /* accept a device's key, or its name, at first contact without asking */
     /* Asked for the device's password when it is needed; writes at most `size` bytes and returns how
      * many, or -1 for none. */
     int (*password)(void *ctx, const char *device, char *out, size_t size);
-    /* Asked at first contact whether this fingerprint is the device's; non-zero accepts. NULL: no. */
+    /* Asked at first contact whether this fingerprint is the device's; non-zero accepts. NULL: no.
+     * `device` is for people to read: "2133", or "lamp (2133)" for one called by a new name. */
     int (*confirm)(void *ctx, const char *device, const char *fingerprint);
     beckon_log log;
     /* Told once a connection or listener stands (connect: the stream is open; forward: every listener
-     * is bound). May be NULL. */
+     * is bound, and the first call stands). May be NULL. */
     void (*ready)(void *ctx);
     void *ctx;
 };
 
+/* Makes a key, enrols with the server that the token names, and writes state. As beckon_agent_join. */
 BECKON_API enum beckon_status beckon_client_join(const char *state_dir, const char *token,
                                                  struct beckon_error *error);
 
@@ -137,9 +146,11 @@ BECKON_API enum beckon_status beckon_client_join(const char *state_dir, const ch
 BECKON_API enum beckon_status beckon_client_pin(const char *state_dir, const char *uri,
                                                 struct beckon_error *error);
 
+/* Reads state and configuration; connects nowhere. USAGE, NOT_JOINED, BAD_CONFIG, FAILED. */
 BECKON_API enum beckon_status beckon_client_new(const struct beckon_client_options *options,
                                                 struct beckon_client **out,
                                                 struct beckon_error *error);
+/* Ends the function below that runs, which then returns INTERRUPTED. */
 BECKON_API void beckon_client_stop(struct beckon_client *client);
 /* Ends what is open and takes back port mappings. */
 BECKON_API void beckon_client_free(struct beckon_client *client);
@@ -168,7 +179,8 @@ struct beckon_phases {
     char path[64];         /* the candidate that won: kind and address */
 };
 
-/* Calls a device and measures `count` round trips on the session; `each` is told every one. */
+/* Calls a device and measures `count` round trips on the session, a second apart; `each` (may be NULL)
+ * is told every one, with `ctx` of the client's options. */
 BECKON_API enum beckon_status
 beckon_client_ping(struct beckon_client *client, const char *device, unsigned count,
                    void (*each)(void *ctx, unsigned n, uint64_t rtt_us),

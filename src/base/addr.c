@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/number.h"
+#include "base/reader.h"
 
 static const uint8_t mapped_prefix[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xFF, 0xFF};
 
@@ -94,8 +95,7 @@ static bool split(struct bk_slice text, struct bk_slice *host, int *family, stru
     return rest.p[0] == ':' && port->n > 0;
 }
 
-BK_NODISCARD enum bk_err bk_addr_parse(struct bk_slice text, uint16_t default_port,
-                                       struct bk_addr *out)
+enum bk_err bk_addr_parse(struct bk_slice text, uint16_t default_port, struct bk_addr *out)
 {
     *out = bk_addr_v4(0, 0, 0, 0, 0);
     struct bk_slice host;
@@ -150,7 +150,7 @@ void bk_addr_format(const struct bk_addr *a, char out[BK_ADDR_TEXT_BYTES])
     memcpy(out + at, port, n_port + 1);
 }
 
-BK_NODISCARD enum bk_err bk_prefix_parse(struct bk_slice text, struct bk_prefix *out)
+enum bk_err bk_prefix_parse(struct bk_slice text, struct bk_prefix *out)
 {
     memset(out, 0, sizeof *out);
     size_t slash = find_last(text, '/');
@@ -174,25 +174,25 @@ BK_NODISCARD enum bk_err bk_prefix_parse(struct bk_slice text, struct bk_prefix 
     return BK_OK;
 }
 
-bool bk_prefix_contains(const struct bk_prefix *prefix, const struct bk_addr *a)
+bool bk_bits_equal(const uint8_t *a, const uint8_t *b, unsigned bits)
 {
-    size_t whole = prefix->bits / 8;
-    unsigned rest = prefix->bits % 8;
-    if (prefix->bits > 128 || memcmp(prefix->ip, a->ip, whole) != 0) {
+    size_t whole = bits / 8;
+    unsigned rest = bits % 8;
+    if (memcmp(a, b, whole) != 0) {
         return false;
     }
-    /* bits == 128 leaves no byte to look at. */
-    return rest == 0 || (prefix->ip[whole] ^ a->ip[whole]) >> (8 - rest) == 0;
+    return rest == 0 || (a[whole] ^ b[whole]) >> (8 - rest) == 0; /* no byte behind the last */
+}
+
+bool bk_prefix_contains(const struct bk_prefix *prefix, const struct bk_addr *a)
+{
+    return prefix->bits <= 128 && bk_bits_equal(prefix->ip, a->ip, prefix->bits);
 }
 
 uint64_t bk_addr_rate_key(const struct bk_addr *a)
 {
     /* The first or the last eight bytes. An IPv4 address keeps its ffff in front, which no IPv6
      * network in use begins with (0:ffff::/32 is not global unicast). */
-    const uint8_t *p = bk_addr_is_v4(a) ? a->ip + 8 : a->ip;
-    uint64_t key = 0;
-    for (size_t i = 0; i < 8; i++) {
-        key = key << 8 | p[i];
-    }
-    return key;
+    struct bk_reader r = bk_reader(bk_slice(bk_addr_is_v4(a) ? a->ip + 8 : a->ip, 8));
+    return bk_read_u64(&r);
 }

@@ -37,6 +37,9 @@ struct bk_prefix {
 BK_NODISCARD enum bk_err bk_prefix_parse(struct bk_slice text, struct bk_prefix *out);
 bool bk_prefix_contains(const struct bk_prefix *prefix, const struct bk_addr *a);
 
+/* True if the first `bits` bits of both are the same. */
+bool bk_bits_equal(const uint8_t *a, const uint8_t *b, unsigned bits);
+
 /* What an address is for, seen through its spellings: IPv4-mapped, NAT64 (64:ff9b::/96), 6to4
  * (2002::/16) and IPv4-compatible forms are judged by the IPv4 address inside (IANA special-purpose
  * registries, RFC 6890). */
@@ -50,6 +53,10 @@ enum bk_addr_scope {
     BK_SCOPE_RESERVED, /* broadcast, 240/4, documentation, benchmarking, discard, and what is left */
 };
 enum bk_addr_scope bk_addr_scope(const struct bk_addr *a);
+
+/* The IPv4 address inside another spelling of it, with the port; false for one that holds none, and
+ * for IPv4 itself. */
+bool bk_addr_inner_v4(const struct bk_addr *a, struct bk_addr *out);
 
 /* The unspecific part of an address that rate limits count by: /32 of IPv4, /64 of IPv6. */
 uint64_t bk_addr_rate_key(const struct bk_addr *a);

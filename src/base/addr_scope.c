@@ -2,7 +2,6 @@
  * policy. Whatever no table names as global is reserved: a new special purpose is refused, not let
  * through. */
 #include <stddef.h>
-#include <string.h>
 
 #include "base/addr.h"
 
@@ -50,30 +49,39 @@ static const struct row6 rows6[] = {
     {{0}, 0, BK_SCOPE_RESERVED, -1},
 };
 
-static bool has_prefix(const uint8_t *ip, const uint8_t *prefix, unsigned bits)
-{
-    unsigned rest = bits % 8;
-    return memcmp(ip, prefix, bits / 8) == 0 &&
-           (rest == 0 || (ip[bits / 8] ^ prefix[bits / 8]) >> (8 - rest) == 0);
-}
-
 static enum bk_addr_scope scope4(const uint8_t *ip)
 {
     for (size_t i = 0; i < sizeof rows4 / sizeof rows4[0]; i++) {
-        if (has_prefix(ip, rows4[i].ip, rows4[i].bits)) {
+        if (bk_bits_equal(ip, rows4[i].ip, rows4[i].bits)) {
             return rows4[i].scope;
         }
     }
     return BK_SCOPE_GLOBAL;
 }
 
+/* The last row fits everything. */
+static const struct row6 *row_of(const struct bk_addr *a)
+{
+    const struct row6 *row = rows6;
+    while (!bk_bits_equal(a->ip, row->ip, row->bits)) {
+        row++;
+    }
+    return row;
+}
+
 enum bk_addr_scope bk_addr_scope(const struct bk_addr *a)
 {
-    for (size_t i = 0; i < sizeof rows6 / sizeof rows6[0]; i++) {
-        const struct row6 *row = &rows6[i];
-        if (has_prefix(a->ip, row->ip, row->bits)) {
-            return row->inner < 0 ? row->scope : scope4(a->ip + row->inner);
-        }
+    const struct row6 *row = row_of(a);
+    return row->inner < 0 ? row->scope : scope4(a->ip + row->inner);
+}
+
+bool bk_addr_inner_v4(const struct bk_addr *a, struct bk_addr *out)
+{
+    const struct row6 *row = row_of(a);
+    if (row->inner < 0 || bk_addr_is_v4(a)) {
+        return false;
     }
-    return BK_SCOPE_RESERVED;
+    const uint8_t *v4 = a->ip + row->inner;
+    *out = bk_addr_v4(v4[0], v4[1], v4[2], v4[3], a->port);
+    return true;
 }

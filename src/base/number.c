@@ -2,7 +2,7 @@
  * again is the same text. */
 #include "base/number.h"
 
-BK_NODISCARD enum bk_err bk_number_parse(struct bk_slice text, uint64_t max, uint64_t *out)
+enum bk_err bk_number_parse(struct bk_slice text, uint64_t max, uint64_t *out)
 {
     *out = 0;
     if (text.n == 0 || (text.n > 1 && text.p[0] == '0')) {
@@ -28,9 +28,14 @@ BK_NODISCARD enum bk_err bk_number_parse(struct bk_slice text, uint64_t max, uin
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_equipment_id_parse(struct bk_slice text, uint64_t *out)
+bool bk_equipment_id_valid(uint64_t id)
 {
-    enum bk_err err = bk_number_parse(text, INT64_MAX, out);
+    return id >= 1 && id <= BK_EQUIPMENT_ID_MAX;
+}
+
+enum bk_err bk_equipment_id_parse(struct bk_slice text, uint64_t *out)
+{
+    enum bk_err err = bk_number_parse(text, BK_EQUIPMENT_ID_MAX, out);
     return err == BK_OK && *out == 0 ? BK_E_RANGE : err;
 }
 

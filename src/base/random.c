@@ -3,15 +3,14 @@
 
 #include <assert.h>
 
+#include "base/reader.h"
+
 uint64_t bk_random_u64(const struct bk_random *rng)
 {
     uint8_t bytes[8];
     rng->fill(rng->ctx, bytes, sizeof bytes);
-    uint64_t v = 0;
-    for (size_t i = 0; i < sizeof bytes; i++) {
-        v = v << 8 | bytes[i];
-    }
-    return v;
+    struct bk_reader r = bk_reader(BK_SLICE_OF(bytes));
+    return bk_read_u64(&r);
 }
 
 uint64_t bk_random_below(const struct bk_random *rng, uint64_t bound)

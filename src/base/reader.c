@@ -72,7 +72,7 @@ void bk_reader_fail(struct bk_reader *r, enum bk_err err)
     }
 }
 
-BK_NODISCARD enum bk_err bk_reader_end(const struct bk_reader *r)
+enum bk_err bk_reader_end(const struct bk_reader *r)
 {
     if (r->err == BK_OK && r->left.n > 0) {
         return BK_E_MALFORMED;

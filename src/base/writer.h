@@ -1,5 +1,5 @@
 /* A write cursor with a sticky error over a buffer of fixed size: after the first write that does
- * not fit nothing more is written and `err` stays BK_E_NOSPACE. */
+ * not fit nothing more is written and `err` keeps its first value. */
 #ifndef BK_BASE_WRITER_H
 #define BK_BASE_WRITER_H
 
@@ -10,7 +10,7 @@ struct bk_writer {
     uint8_t *buf;
     size_t cap;
     size_t len;
-    enum bk_err err;
+    enum bk_err err; /* BK_OK or BK_E_NOSPACE, or what bk_writer_fail was told */
 };
 
 struct bk_writer bk_writer(uint8_t *buf, size_t cap);

@@ -115,11 +115,12 @@ static bool child_begin(struct beckon_agent *a, struct child *child)
     struct bk_channel_message hello = {
         .type = BK_CHANNEL_HELLO, .server = a->server, .observed = a->observed};
     struct bk_now now = bk_now_sample();
-    char *argv[6] = {a->call_program, (char[]){"--state"}, a->state_dir, NULL, NULL, NULL};
+    char state[] = "--state", config[] = "--config";
+    char *argv[] = {a->call_program, state, a->state_dir, NULL, NULL, NULL};
 
     hello.unix_s = bk_registration_unix_s(&a->registration, &now);
     if (a->config_file[0] != '\0') {
-        argv[3] = (char[]){"--config"};
+        argv[3] = config;
         argv[4] = a->config_file;
     }
     if (bk_child_start(argv, &child->pid, &child->channel) != BK_OK) {
@@ -239,8 +240,7 @@ static void carry_out(struct beckon_agent *a, const struct bk_registration_out *
 
         switch (action->type) {
         case BK_REGISTRATION_SEND:
-            (void)bk_udp_send(a->udp, &action->addr,
-                              action->bytes); /* lost is lost: the core retries */
+            (void)bk_udp_send(a->udp, &action->addr, action->bytes); /* lost: the core retries */
             break;
         case BK_REGISTRATION_RESOLVE:
             resolve(a);

@@ -16,6 +16,9 @@
 #include "lib/names.h"
 #include "lib/password.h"
 
+_Static_assert((int)BK_AGENT_SERVICES_MAX <= (int)BK_CALL_SERVICES_MAX,
+               "the core takes every service");
+
 static void carry_out(struct bk_call_part *p);
 
 /* What carrying out has brought about by itself, and the end of a turn. */
@@ -31,7 +34,9 @@ static void finish_turn(struct bk_call_part *p, const struct bk_now *now)
     p->busy = false;
 }
 
-void bk_call_part_tell(struct bk_call_part *p, const struct bk_call_event *event)
+/* Hands an event to the core and carries out what it wants. What carrying out brings about by itself
+ * (a dial that fails at once, a checked password) waits its turn; such events borrow no bytes. */
+static void tell(struct bk_call_part *p, const struct bk_call_event *event)
 {
     struct bk_now now = bk_now_sample();
 
@@ -55,7 +60,7 @@ void bk_call_part_tell_index(struct bk_call_part *p, enum bk_call_event_type typ
 {
     struct bk_call_event event = {.type = type, .index = index};
 
-    bk_call_part_tell(p, &event);
+    tell(p, &event);
 }
 
 /* ---- the connection to the server ---- */
@@ -66,7 +71,7 @@ static void on_server_open(void *ctx, struct bk_conn *conn, const struct bk_tls_
 
     (void)conn;
     (void)peer;
-    bk_call_part_tell(ctx, &event);
+    tell(ctx, &event);
 }
 
 static void on_server_message(void *ctx, struct bk_conn *conn, struct bk_slice frame)
@@ -74,7 +79,7 @@ static void on_server_message(void *ctx, struct bk_conn *conn, struct bk_slice f
     struct bk_call_event event = {.type = BK_CALL_SERVER_MESSAGE, .bytes = frame};
 
     (void)conn;
-    bk_call_part_tell(ctx, &event);
+    tell(ctx, &event);
 }
 
 static void on_server_closed(void *ctx, struct bk_conn *conn, const struct bk_conn_closed *why)
@@ -91,7 +96,7 @@ static void on_server_closed(void *ctx, struct bk_conn *conn, const struct bk_co
     if (why->end != BK_CONN_ENDED_BY_US) {
         bk_log(p->log, p->ctx, 1, "connection to the server: %s", why->text);
     }
-    bk_call_part_tell(p, &event);
+    tell(p, &event);
 }
 
 static void connect_server(struct bk_call_part *p)
@@ -122,7 +127,7 @@ static void connect_server(struct bk_call_part *p)
     if (config.tls == NULL ||
         bk_conn_connect(p->base, &config, &to, 1, NULL, &p->server_conn) != BK_OK) {
         p->server_conn = NULL;
-        bk_call_part_tell(p, &failed);
+        tell(p, &failed);
     }
     bk_tls_free(config.tls);
 }
@@ -141,15 +146,20 @@ static void ask_admission(struct bk_call_part *p, const struct bk_admission_fact
 /* Argon2id takes some 10 ms; nobody but this one caller waits for this process. */
 static void check_password(struct bk_call_part *p, struct bk_slice password)
 {
-    struct bk_call_event event = {.type = BK_CALL_PASSWORD,
-                                  .right = bk_agent_password_right(p->state_dir, password)};
+    enum bk_err err = bk_agent_password_check(p->state_dir, password);
+    struct bk_call_event event = {.type = BK_CALL_PASSWORD, .right = err == BK_OK};
     struct bk_channel_message message = {.type = BK_CHANNEL_PASSWORD, .right = event.right};
+
+    if (err != BK_OK && err != BK_E_AUTH) { /* callers are told as little as of a wrong one */
+        bk_log(p->log, p->ctx, 0, "%s/password: %s; set it with \"beckon-agent passwd\"", p->state_dir,
+               bk_err_text(err));
+    }
 
     if (bk_channel_send(p->channel, &message) != BK_OK) {
         event_base_loopbreak(p->base);
         return;
     }
-    bk_call_part_tell(p, &event);
+    tell(p, &event);
 }
 
 static const char *end_text(enum bk_call_end reason)
@@ -298,7 +308,7 @@ static void begin(struct bk_call_part *p, const struct bk_channel_message *hello
         event_base_loopbreak(p->base);
         return;
     }
-    bk_call_part_tell(p, &start);
+    tell(p, &start);
 }
 
 static void on_channel(evutil_socket_t fd, short what, void *ctx)
@@ -319,7 +329,7 @@ static void on_channel(evutil_socket_t fd, short what, void *ctx)
                                       .tag = message.tag,
                                       .unix_s = message.unix_s};
 
-        bk_call_part_tell(p, &event);
+        tell(p, &event);
     } else {
         event_base_loopbreak(p->base);
     }

@@ -49,9 +49,8 @@ struct bk_call_part {
     struct bk_call_out out;
 };
 
-/* Hands an event to the core and carries out what it wants. What carrying out brings about by itself
- * (a dial that fails at once, a checked password) waits its turn; such events borrow no bytes. */
-void bk_call_part_tell(struct bk_call_part *p, const struct bk_call_event *event);
+/* An event about one candidate goes to the core, and what the core wants is carried out: at once, or
+ * when what is being carried out now is done. */
 void bk_call_part_tell_index(struct bk_call_part *p, enum bk_call_event_type type, size_t index);
 
 /* agent_dial.c */

@@ -1,6 +1,6 @@
+/* agent.conf and the agent's small state files. Buffers that held keys are wiped on every way out. */
 #include "lib/agent_config.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/number.h"
@@ -182,6 +182,7 @@ static enum beckon_status read_exactly(const char *dir, const char *name, uint8_
     if (err == BK_OK && got == n) {
         return BECKON_OK;
     }
+    bk_wipe(out, n);
     if (err == BK_E_NOTFOUND) {
         return bk_fail(error, BECKON_NOT_JOINED,
                        "%s/%s is not there; run \"beckon-agent join\" first", dir, name);

@@ -7,14 +7,12 @@
 #include "seal/seal.h"
 #include "seal/text.h"
 #include "wire/attrs.h"
+#include "wire/enrol.h"
 
 enum {
     BK_AGENT_SERVICES_MAX = 64,
     BK_TARGET_MAX_BYTES = 108,    /* as long as a Unix socket path may be */
     BK_AGENT_PORT_DEFAULT = 2000, /* the local UDP port, figure 7A */
-    BK_SERVER_UDP_PORT = 1200,
-    BK_SERVER_REQUEST_PORT = 1201,
-    BK_SERVER_AGENT_PORT = 1300,
 };
 
 enum bk_target_kind {
@@ -34,7 +32,7 @@ struct bk_agent_config {
     char server[BK_HOST_MAX_BYTES + 1];
     uint16_t port; /* local UDP port */
     uint16_t server_udp_port;
-    uint16_t server_request_port; /* never dialled: only to know it */
+    uint16_t server_request_port; /* only known, so that no caller has it dialled */
     uint16_t server_agent_port;
     uint32_t keepalive_s;
     size_t n_services;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/agent_config.h"
+#include "lib/certs.h"
 #include "lib/enrolment.h"
 #include "lib/fail.h"
 #include "lib/files.h"
@@ -66,14 +67,6 @@ static enum bk_err config_write(const char *dir, const char *server,
     return bk_file_write(dir, file_config, bk_slice(text, (size_t)n));
 }
 
-static enum bk_err save_cert(const char *dir, const char *name, X509 *cert)
-{
-    char path[BK_PATH_BYTES];
-    enum bk_err err = bk_file_path(dir, name, path);
-
-    return err == BK_OK ? bk_x509_save(path, cert, true) : err;
-}
-
 /* agent.conf comes last: it is what makes a directory "joined". */
 static enum bk_err save(const char *dir, const struct bk_token *token,
                         const struct bk_box_pair *pair, const struct bk_enrolled *enrolled)
@@ -88,10 +81,10 @@ static enum bk_err save(const char *dir, const struct bk_token *token,
     }
     bk_wipe(&state, sizeof state);
     if (err == BK_OK) {
-        err = save_cert(dir, file_cert, enrolled->cert);
+        err = bk_cert_save(dir, file_cert, enrolled->cert);
     }
     if (err == BK_OK) {
-        err = save_cert(dir, file_ca, enrolled->ca);
+        err = bk_cert_save(dir, file_ca, enrolled->ca);
     }
     return err == BK_OK ? config_write(dir, token->host, enrolled) : err;
 }

@@ -24,10 +24,9 @@ void bk_call_part_policy(const struct bk_call_part *p, const struct bk_addr *obs
         (struct bk_policy){.server = p->server, .n_server_ports = sizeof ports / sizeof ports[0]};
     memcpy(policy->server_ports, ports, sizeof ports);
     own(policy, observed);
-    if (bk_host_gateways(gateways, sizeof gateways / sizeof gateways[0], &n) == BK_OK) {
-        for (size_t i = 0; i < n; i++) {
-            own(policy, &gateways[i]);
-        }
+    n = bk_host_gateways(gateways, sizeof gateways / sizeof gateways[0]);
+    for (size_t i = 0; i < n; i++) {
+        own(policy, &gateways[i]);
     }
     if (bk_host_addresses(addrs, BK_POLICY_ADDRS_MAX, &n) != BK_OK) {
         return;

@@ -1,8 +1,8 @@
+/* Finding where the device can call back. Told exactly once; whatever a router granted is taken back at the end. */
 #include "lib/candidates.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "net/host.h"
 #include "net/portmap.h"

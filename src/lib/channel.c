@@ -1,3 +1,4 @@
+/* The messages between the agent's two parts. A packet is taken whole or refused. */
 #include "lib/channel.h"
 
 #include <errno.h>

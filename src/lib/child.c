@@ -1,3 +1,4 @@
+/* Starting and reaping the processes of calls. Between fork and exec only async-signal-safe calls are made. */
 #include "lib/child.h"
 
 #include <errno.h>

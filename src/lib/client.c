@@ -1,3 +1,4 @@
+/* The client object: options, state, and the loop that its calls run in. */
 #include "lib/client.h"
 
 #include <stdlib.h>

@@ -1,5 +1,4 @@
 /* beckon_client_connect: one call, one stream, two descriptors. */
-#include <string.h>
 #include <unistd.h>
 
 #include "lib/client.h"

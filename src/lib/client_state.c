@@ -1,3 +1,5 @@
+/* The requester's state directory: reading it, and joining, which makes it. Pins and names are in
+ * known_devices.c. */
 #include "lib/client_state.h"
 
 #include <errno.h>
@@ -5,7 +7,7 @@
 #include <string.h>
 
 #include "base/number.h"
-#include "lib/agent_config.h"
+#include "lib/certs.h"
 #include "lib/enrolment.h"
 #include "lib/fail.h"
 #include "lib/files.h"
@@ -97,18 +99,12 @@ void bk_client_state_fini(struct bk_client_state *state)
 static enum bk_err save(const char *dir, const struct bk_token *token,
                         const struct bk_enrolled *enrolled)
 {
-    char path[BK_PATH_BYTES], text[CONFIG_TEXT_BYTES];
-    enum bk_err err = bk_file_path(dir, file_cert, path);
+    char text[CONFIG_TEXT_BYTES];
+    enum bk_err err = bk_cert_save(dir, file_cert, enrolled->cert);
     int n;
 
     if (err == BK_OK) {
-        err = bk_x509_save(path, enrolled->cert, true);
-    }
-    if (err == BK_OK) {
-        err = bk_file_path(dir, file_ca, path);
-    }
-    if (err == BK_OK) {
-        err = bk_x509_save(path, enrolled->ca, true);
+        err = bk_cert_save(dir, file_ca, enrolled->ca);
     }
     if (err != BK_OK) {
         return err;

@@ -1,3 +1,4 @@
+/* The ENROL exchange. Believes nothing that does not come from the CA which the token pins. */
 #include "lib/enrolment.h"
 
 #include <event2/event.h>
@@ -99,10 +100,15 @@ enum beckon_status bk_join_begin(const char *dir, const char *token, enum bk_rol
         return status;
     }
     if (bk_file_exists(dir, marker)) {
-        return bk_fail(error, BECKON_FAILED,
-                       "%s is joined already; give another --state, or remove it first", dir);
+        status = bk_fail(error, BECKON_FAILED,
+                         "%s is joined already; give another --state, or remove it first", dir);
+    } else {
+        status = join_key(dir, key_name, &out->key, error);
     }
-    return join_key(dir, key_name, &out->key, error);
+    if (status != BECKON_OK) {
+        bk_wipe(&out->token, sizeof out->token);
+    }
+    return status;
 }
 
 static void finish(struct exchange *x, enum beckon_status status)

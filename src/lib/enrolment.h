@@ -27,7 +27,7 @@ struct bk_enrolled {
     struct bk_server_ports ports; /* devices */
 };
 
-/* Reads a token and checks that it is for that role (2 device, 3 user: enum bk_role). BAD_TOKEN. */
+/* Reads a token and checks that it is for that role, device or user. BAD_TOKEN. */
 enum beckon_status bk_token_check(const char *text, enum bk_role role, struct bk_token *out,
                                   struct beckon_error *error);
 

@@ -1,3 +1,4 @@
+/* One line for people about what failed, or for a log. A line stays one line whatever is put into it. */
 #include "lib/fail.h"
 
 #include <stdarg.h>

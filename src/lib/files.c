@@ -1,3 +1,4 @@
+/* Paths and files of a state directory. Decides nothing about what is in them. */
 #include "lib/files.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* "[ADDR:]PORT:SERVICE", strictly. */
 #include "lib/forward_spec.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* INI, strictly: inih reads, and what it would let pass is refused here. */
 #include "lib/ini.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+/* What every shell of a core needs from its loop. */
 #include "lib/loop.h"
 
 #include <poll.h>
@@ -5,18 +6,19 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "net/clock.h"
+
 enum {
     CLOCK_TRUSTED_FROM_S = 1704067200, /* 2024-01-01: before it, the clock was never set */
 };
 
 struct bk_now bk_now_sample(void)
 {
-    struct timespec mono, wall;
+    struct timespec wall;
 
-    clock_gettime(CLOCK_MONOTONIC, &mono);
     clock_gettime(CLOCK_REALTIME, &wall);
     return (struct bk_now){
-        .mono = (bk_time)mono.tv_sec * BK_SECOND + (bk_time)mono.tv_nsec,
+        .mono = bk_clock_mono(),
         .unix_s = wall.tv_sec >= CLOCK_TRUSTED_FROM_S ? (uint64_t)wall.tv_sec : 0,
     };
 }

@@ -1,3 +1,4 @@
+/* The TLS server name of a call. One-way: the call ID cannot be read from it. */
 #include "lib/names.h"
 
 #include <string.h>

@@ -5,6 +5,16 @@
 #include "base/number.h"
 #include "lib/outgoing_private.h"
 
+/* Whoever was to answer has stopped the program instead, by Ctrl-C perhaps: true, and the call is ended. */
+static bool interrupted(struct bk_outgoing *c)
+{
+    if (!bk_stop_raised(&c->client->stop)) {
+        return false;
+    }
+    bk_outgoing_fail(c, BECKON_INTERRUPTED, "interrupted");
+    return true;
+}
+
 /* True if the user says that this is the device meant: by --accept-new beforehand, or when asked. */
 static bool confirmed(const struct bk_outgoing *c, const char *device, const char *pin)
 {
@@ -52,6 +62,9 @@ void bk_outgoing_ask_pin(struct bk_outgoing *c, uint64_t equipment_id,
         (void)bk_key_changed(c->client->state_dir, equipment_id, &error);
         bk_outgoing_fail(c, error.status, error.text);
     } else if (!confirmed(c, device, text)) {
+        if (interrupted(c)) {
+            return;
+        }
         if (found) { /* it is the name that is new */
             (void)bk_fail(
                 &error, BECKON_KEY_CHANGED,
@@ -81,6 +94,9 @@ void bk_outgoing_ask_password(struct bk_outgoing *c)
             ? -1
             : options->password(options->ctx, device, c->password, sizeof c->password);
     if (n <= 0 || (size_t)n > sizeof c->password) {
+        if (interrupted(c)) {
+            return;
+        }
         bk_outgoing_fail(c, BECKON_REFUSED,
                          "a password is needed; give --password-file or BECKON_PASSWORD");
         return;

@@ -14,12 +14,11 @@
 enum {
     BK_OUTGOING_LATER_MAX = 8,
     BK_OUTGOING_SESSIONS_MAX = BK_CANDIDATES_MAX,
-    BK_OUTGOING_CONNECTIONS_MAX =
-        128, /* taken on the callback address at one time, handshakes included */
+    /* Taken on the callback address at one time, handshakes included. */
+    BK_OUTGOING_CONNECTIONS_MAX = 128,
     /* The device may come on all candidates at once; more of one address are strangers, who must not fill it. */
     BK_OUTGOING_PER_ADDRESS_MAX = BK_CANDIDATES_MAX,
-    BK_OUTGOING_STRANGERS_TOLD_MAX =
-        20, /* in the log, of those who knock at the callback address */
+    BK_OUTGOING_STRANGERS_TOLD_MAX = 20, /* in the log, of those who knock at that address */
 };
 
 /* A connection on which the device proved itself; the core has not chosen yet. */
@@ -53,8 +52,8 @@ struct bk_outgoing {
     bool expecting;                           /* EXPECT was asked for: `device_pin` may come in */
     uint8_t device_pin[BK_PIN_BYTES];
     uint64_t equipment_id;
-    char name[BK_NAME_MAX_BYTES +
-              1]; /* called by it, and whose it is only the server says; else empty */
+    /* Called by this name, and whose it is only the server says; else empty. */
+    char name[BK_NAME_MAX_BYTES + 1];
     uint64_t last_session;
     uint32_t strangers; /* told of in the log */
     struct bk_outgoing_waiting waiting[BK_OUTGOING_SESSIONS_MAX];

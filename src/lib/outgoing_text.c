@@ -1,3 +1,4 @@
+/* Failures of a call in words: what happened, and what to do. */
 #include "lib/outgoing_text.h"
 
 #include "lib/client_state.h"
@@ -40,8 +41,7 @@ static const struct {
         {BECKON_UNKNOWN_DEVICE,
          "the server knows no such device, or it is not granted to you; check "
          "the ID, or ask the operator for a grant"},
-    [BK_FAIL_REVOKED] = {BECKON_REVOKED,
-                         "this device, or our own access, was revoked; ask the operator"},
+    [BK_FAIL_REVOKED] = {BECKON_REVOKED, "the device was revoked; ask the operator"},
     [BK_FAIL_USER_REVOKED] =
         {BECKON_REVOKED, "the server does not know our certificate any more: it was revoked or "
                          "replaced; join again with a new token"},

@@ -1,8 +1,6 @@
 /* The device's password at rest. */
 #include "lib/password.h"
 
-#include <string.h>
-
 #include "lib/fail.h"
 #include "lib/files.h"
 #include "seal/password.h"
@@ -33,11 +31,11 @@ enum beckon_status beckon_agent_set_password(const char *state_dir, const char *
     return BECKON_OK;
 }
 
-bool bk_agent_password_right(const char *state_dir, struct bk_slice password)
+enum bk_err bk_agent_password_check(const char *state_dir, struct bk_slice password)
 {
     char hash[BK_PASSWORD_HASH_BYTES] = {0};
     size_t n;
+    enum bk_err err = bk_file_read(state_dir, file_password, (uint8_t *)hash, sizeof hash - 1, &n);
 
-    return bk_file_read(state_dir, file_password, (uint8_t *)hash, sizeof hash - 1, &n) == BK_OK &&
-           bk_password_check(password, hash) == BK_OK;
+    return err == BK_OK ? bk_password_check(password, hash) : err;
 }

@@ -1,3 +1,5 @@
+/* Joining streams to services. Invariant: a stream whose service has not answered owns one bk_serve_joining,
+ * which is in the list. */
 #include "lib/serve.h"
 
 #include <stdlib.h>

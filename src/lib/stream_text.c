@@ -1,3 +1,4 @@
+/* Streams in words. */
 #include "lib/stream_text.h"
 
 #include <stdio.h>

@@ -1,3 +1,4 @@
+/* Connecting to a service on the device's side, one address after the other. Tells once, from the loop. */
 #include "lib/target.h"
 
 #include <errno.h>

@@ -9,8 +9,7 @@
 #include "net/resolve.h"
 
 enum {
-    BK_TARGET_MS =
-        5000, /* until the service must have taken the connection, all addresses together */
+    BK_TARGET_MS = 5000, /* until the service must have answered, all addresses together */
 };
 
 struct bk_target;

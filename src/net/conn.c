@@ -12,6 +12,7 @@
 
 #include <openssl/err.h>
 
+#include "net/clock.h"
 #include "net/sockaddr.h"
 
 enum {
@@ -19,13 +20,11 @@ enum {
     FRAME_MS = 5000,
     FRAME_MAX_BYTES = 8192,
     OUT_MAX_BYTES = 65536,
-    MS_PER_S = 1000,
 };
 
 void bk_conn_arm(struct event *timer, uint32_t ms)
 {
-    struct timeval tv = {.tv_sec = ms / MS_PER_S,
-                         .tv_usec = (suseconds_t)(ms % MS_PER_S) * MS_PER_S};
+    struct timeval tv = bk_timeval_ms(ms);
     (void)event_add(timer, &tv);
 }
 
@@ -70,7 +69,8 @@ void bk_conn_leave(struct bk_conn *c)
     }
 }
 
-void bk_conn_quiet(struct bk_conn *c)
+/* Stops all events: nothing happens any more unless something is begun anew. */
+static void quiet(struct bk_conn *c)
 {
     if (c->io_wants != 0) {
         (void)event_del(&c->io);
@@ -130,7 +130,7 @@ void bk_conn_end(struct bk_conn *c, enum bk_conn_end end, enum bk_tls_failure tl
         return;
     }
     describe(&why, end, tls, os_error);
-    bk_conn_quiet(c);
+    quiet(c);
     c->state = BK_CONN_DONE;
     if (!c->was_open && c->hooks.refused != NULL) {
         /* Nobody above knows of this one. */
@@ -323,7 +323,7 @@ void bk_conn_free(struct bk_conn *c)
     if (c == NULL || c->freed) {
         return;
     }
-    bk_conn_quiet(c);
+    quiet(c);
     c->freed = true;
     if (c->depth == 0) {
         destroy(c);
@@ -336,7 +336,7 @@ SSL *bk_conn_take_ssl(struct bk_conn *c)
     SSL *ssl = c->ssl;
     c->ssl = NULL;
     c->taken = true;
-    bk_conn_quiet(c);
+    quiet(c);
     c->freed = true;
     return ssl;
 }
@@ -344,11 +344,6 @@ SSL *bk_conn_take_ssl(struct bk_conn *c)
 void bk_conn_set_ctx(struct bk_conn *c, void *ctx)
 {
     c->on.ctx = ctx;
-}
-
-void *bk_conn_ctx(const struct bk_conn *c)
-{
-    return c->on.ctx;
 }
 
 void bk_conn_set_idle(struct bk_conn *c, uint32_t idle_ms)

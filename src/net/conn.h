@@ -76,7 +76,8 @@ BK_NODISCARD enum bk_err bk_conn_connect(struct event_base *base,
  * more, the connection ends (`closed` comes later). */
 BK_NODISCARD enum bk_err bk_conn_send(struct bk_conn *conn, struct bk_slice frame);
 
-/* Ends in order once everything queued is sent (at most 5 s); reads no more. `closed` tells. */
+/* Ends in order: sends what is queued (at most 5 s), then waits for the peer to hang up (at most 1 s). Hands out
+ * no frame any more. `closed` tells. */
 void bk_conn_close(struct bk_conn *conn);
 
 /* Ends at once, without `closed`. NULL is fine. */
@@ -89,7 +90,6 @@ SSL *bk_conn_take_ssl(struct bk_conn *conn);
 
 /* An accepted connection comes with the listener's ctx: give it its own. */
 void bk_conn_set_ctx(struct bk_conn *conn, void *ctx);
-void *bk_conn_ctx(const struct bk_conn *conn);
 /* Idle limit from now on; 0: none. */
 void bk_conn_set_idle(struct bk_conn *conn, uint32_t idle_ms);
 /* NULL before `open`. */

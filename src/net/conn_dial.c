@@ -82,7 +82,7 @@ static bool any_under_way(const struct bk_conn *c)
     return false;
 }
 
-void bk_conn_dial_next(struct bk_conn *c)
+static void dial_next(struct bk_conn *c)
 {
     (void)event_del(&c->stagger);
     while (c->next_addr < c->n_addrs) {
@@ -103,7 +103,7 @@ void bk_conn_on_stagger(evutil_socket_t fd, short what, void *ctx)
     (void)fd, (void)what;
     struct bk_conn *c = ctx;
     bk_conn_enter(c);
-    bk_conn_dial_next(c);
+    dial_next(c);
     bk_conn_leave(c);
 }
 
@@ -121,7 +121,7 @@ static void on_dialled(evutil_socket_t fd, short what, void *ctx)
     if (error != 0) {
         c->last_error = error;
         drop(d);
-        bk_conn_dial_next(c);
+        dial_next(c);
     } else {
         d->fd = -1; /* kept: no longer the dial's */
         (void)event_del(&d->event);

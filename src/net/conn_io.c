@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -22,6 +21,8 @@ enum {
 };
 
 static void read_frames(struct bk_conn *c);
+static void linger(struct bk_conn *c);
+static void on_io(evutil_socket_t fd, short what, void *ctx);
 
 /* ---- Waiting ---- */
 
@@ -37,7 +38,7 @@ void bk_conn_want(struct bk_conn *c, short what)
     if (what == 0) {
         return;
     }
-    event_assign(&c->io, c->base, c->fd, (short)(what | EV_PERSIST), bk_conn_on_io, c);
+    event_assign(&c->io, c->base, c->fd, (short)(what | EV_PERSIST), on_io, c);
     (void)event_add(&c->io, NULL);
 }
 
@@ -48,7 +49,7 @@ static bool alive(const struct bk_conn *c)
 
 /* ---- Bytes ---- */
 
-/* Room for at least one more byte, at most `max` in all. */
+/* Room for `more` bytes behind those that count, at most `max` in all. */
 static bool make_room(struct bk_conn_bytes *b, size_t more, size_t max)
 {
     size_t have = b->n - b->at;
@@ -70,10 +71,14 @@ static bool make_room(struct bk_conn_bytes *b, size_t more, size_t max)
     if (cap > max) {
         cap = max;
     }
-    uint8_t *p = realloc(b->p, cap);
+    uint8_t *p = malloc(cap); /* not realloc: what it moves from stays readable */
     if (p == NULL) {
         return false;
     }
+    if (have > 0) {
+        memcpy(p, b->p, have);
+    }
+    bk_conn_forget(b);
     b->p = p;
     b->cap = cap;
     return true;
@@ -151,7 +156,7 @@ static void refused(struct bk_conn *c, enum bk_tls_failure failure)
     c->hooks.refused = NULL;
     c->unwanted = true;
     if (!c->freed) {
-        bk_conn_linger(c);
+        linger(c);
     }
 }
 
@@ -324,12 +329,12 @@ static void write_last(struct bk_conn *c)
     }
     (void)SSL_shutdown(c->ssl);
     ERR_clear_error();
-    bk_conn_linger(c);
+    linger(c);
 }
 
 /* ---- Lingering ---- */
 
-void bk_conn_linger(struct bk_conn *c)
+static void linger(struct bk_conn *c)
 {
     c->state = BK_CONN_LINGERING;
     c->lingered = 0;
@@ -354,7 +359,7 @@ static void discard(struct bk_conn *c)
     }
 }
 
-void bk_conn_on_io(evutil_socket_t fd, short what, void *ctx)
+static void on_io(evutil_socket_t fd, short what, void *ctx)
 {
     (void)fd;
     struct bk_conn *c = ctx;

@@ -27,9 +27,9 @@ enum bk_conn_state {
 struct bk_conn_hooks {
     void *ctx;
     void (*opened)(void *ctx); /* before `open` */
-    void (*refused)(void *ctx,
-                    const struct bk_conn_closed *why); /* in place of `closed`; frees itself */
-    void (*gone)(void *ctx);                           /* its memory goes now */
+    /* In place of `closed`; the connection frees itself. */
+    void (*refused)(void *ctx, const struct bk_conn_closed *why);
+    void (*gone)(void *ctx); /* its memory goes now */
 };
 
 struct bk_conn_dial {
@@ -59,8 +59,8 @@ struct bk_conn {
     int fd;
     struct event io; /* of fd: what TLS waits for */
     short io_wants;
-    struct event
-        timer; /* of the state: opening, a frame, flushing, lingering; or an end that is due */
+    /* Of the state: opening, a frame, flushing, lingering; or an end that is due. */
+    struct event timer;
     struct event idle;
 
     struct bk_conn_bytes in, out;
@@ -85,8 +85,6 @@ void bk_conn_enter(struct bk_conn *c);
 void bk_conn_leave(struct bk_conn *c); /* may free c: touch it no more */
 /* Ends with `end`: tells and stops. Only from the loop (between enter and leave). */
 void bk_conn_end(struct bk_conn *c, enum bk_conn_end end, enum bk_tls_failure tls, int os_error);
-/* Stops all events: nothing happens any more unless something is begun anew. */
-void bk_conn_quiet(struct bk_conn *c);
 void bk_conn_arm(struct event *timer, uint32_t ms);
 /* Takes ownership of `fd`, which is connected; fields of hooks are copied. BK_E_NOMEM: fd is closed. */
 BK_NODISCARD enum bk_err bk_conn_accept(struct event_base *base,
@@ -95,15 +93,12 @@ BK_NODISCARD enum bk_err bk_conn_accept(struct event_base *base,
 void bk_conn_set_no_delay(int fd);
 
 /* conn_dial.c */
-void bk_conn_dial_next(struct bk_conn *c);
 void bk_conn_dial_stop(struct bk_conn *c);
 void bk_conn_on_stagger(evutil_socket_t fd, short what, void *ctx);
 
 /* conn_io.c */
 void bk_conn_begin_tls(struct bk_conn *c, int fd); /* TCP stands */
-void bk_conn_on_io(evutil_socket_t fd, short what, void *ctx);
 void bk_conn_want(struct bk_conn *c, short what);
-void bk_conn_linger(struct bk_conn *c);
 BK_NODISCARD enum bk_err bk_conn_append(struct bk_conn_bytes *b, struct bk_slice bytes, size_t max);
 void bk_conn_forget(struct bk_conn_bytes *b); /* frees, leaving nothing to read */
 

@@ -30,8 +30,7 @@ static enum bk_err write_all(int fd, struct bk_slice bytes)
     return fsync(fd) == 0 ? BK_OK : BK_E_IO;
 }
 
-/* The folder must be synced too, or the new name may be lost with the power. */
-static void sync_folder(const char *path)
+static int open_folder(const char *path)
 {
     char folder[PATH_MAX_BYTES];
     const char *slash = strrchr(path, '/');
@@ -40,12 +39,35 @@ static void sync_folder(const char *path)
     } else {
         snprintf(folder, sizeof folder, "%.*s", slash == path ? 1 : (int)(slash - path), path);
     }
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0) {
-        return;
+    return open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* The folder must be synced too, or the new name may be lost with the power. */
+static void sync_folder(const char *path)
+{
+    int fd = open_folder(path);
+    if (fd >= 0) {
+        (void)fsync(fd);
+        close(fd);
     }
-    (void)fsync(fd);
-    close(fd);
+}
+
+/* What root puts into somebody's folder is for that one to read: a daemon under its own user, say. */
+static enum bk_err give_to_owner(int fd, const char *path)
+{
+    if (geteuid() != 0) {
+        return BK_OK;
+    }
+    struct stat st;
+    int folder = open_folder(path);
+    bool known = folder >= 0 && fstat(folder, &st) == 0;
+    if (folder >= 0) {
+        close(folder);
+    }
+    if (!known) {
+        return BK_E_IO;
+    }
+    return st.st_uid == 0 || fchown(fd, st.st_uid, st.st_gid) == 0 ? BK_OK : BK_E_IO;
 }
 
 static enum bk_err put_in_place(const char *temporary, const char *path, bool overwrite)
@@ -77,6 +99,9 @@ enum bk_err bk_file_save(const char *path, struct bk_slice bytes, unsigned mode,
         return BK_E_IO;
     }
     enum bk_err err = write_all(fd, bytes);
+    if (err == BK_OK) {
+        err = give_to_owner(fd, path);
+    }
     /* After writing, so that the umask does not decide. */
     if (err == BK_OK && fchmod(fd, (mode_t)mode) != 0) {
         err = BK_E_IO;

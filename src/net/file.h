@@ -6,7 +6,7 @@
 #include "base/err.h"
 #include "base/slice.h"
 
-/* `mode` as for chmod (0600). BK_E_EXISTS if there and not `overwrite`; BK_E_IO, errno tells. */
+/* `mode` as for chmod (0600). Written by root, the file belongs to the folder's owner. BK_E_EXISTS if there and not `overwrite`; BK_E_IO, errno tells. */
 BK_NODISCARD enum bk_err bk_file_save(const char *path, struct bk_slice bytes, unsigned mode,
                                       bool overwrite);
 

@@ -9,29 +9,14 @@
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 enum {
     UNSENT_BYTES = 256 * 1024, /* in the kernel, not yet on their way: a small frame waits behind */
     CLOSING_ROUNDS = 10,       /* of BK_H2_CLOSING_MS, while the last bytes still move */
 };
-
-bk_time bk_h2_clock(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (bk_time)ts.tv_sec * BK_SECOND + (bk_time)ts.tv_nsec;
-}
-
-static struct timeval in_ms(uint64_t ms)
-{
-    return (struct timeval){.tv_sec = (time_t)(ms / 1000),
-                            .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
-}
 
 void bk_h2_want_turn(struct bk_h2 *h)
 {
@@ -136,7 +121,7 @@ static void turn(struct bk_h2 *h)
 {
     h->busy++;
     h->again = false;
-    h->now = bk_h2_clock();
+    h->now = bk_clock_mono();
     if (h->phase == H2_OPEN && h->readable) {
         bk_h2_read(h);
     }
@@ -191,7 +176,7 @@ static void on_write(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct bk_h2 *h = arg;
     h->blocked = false;
-    h->heard = bk_h2_clock(); /* it takes our bytes, so it lives */
+    h->heard = bk_clock_mono(); /* it takes our bytes, so it lives */
     bk_h2_want_turn(h);
 }
 
@@ -203,7 +188,7 @@ static void on_closing(evutil_socket_t fd, short what, void *arg)
     int left = 0;
     if (h->phase == H2_CLOSING && ioctl(h->bio.fd, SIOCOUTQ, &left) == 0 && left > 0 &&
         (h->closing_left == 0 || left < h->closing_left) && h->closing_rounds++ < CLOSING_ROUNDS) {
-        const struct timeval limit = in_ms(BK_H2_CLOSING_MS);
+        const struct timeval limit = bk_timeval_ms(BK_H2_CLOSING_MS);
         h->closing_left = left; /* slow, but the peer is still taking our last bytes */
         (void)event_add(&h->ev_closing, &limit);
         return;
@@ -221,7 +206,7 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
     (void)fd;
     (void)what;
     struct bk_h2 *h = arg;
-    bk_time now = bk_h2_clock();
+    bk_time now = bk_clock_mono();
     bk_time patience = h->config.keepalive_ms * BK_MS;
     uint64_t next_ms = h->config.keepalive_wait_ms;
     if (h->phase != H2_OPEN) {
@@ -243,18 +228,18 @@ static void on_idle(evutil_socket_t fd, short what, void *arg)
     } else {
         next_ms = (patience - (now - h->heard)) / BK_MS + 1;
     }
-    struct timeval wait = in_ms(next_ms);
+    struct timeval wait = bk_timeval_ms(next_ms);
     (void)event_add(&h->ev_idle, &wait);
 }
 
-BK_NODISCARD enum bk_err bk_h2_ping(struct bk_h2 *h)
+enum bk_err bk_h2_ping(struct bk_h2 *h)
 {
     static const uint8_t opaque[8] = {'p'};
     if (h->phase != H2_OPEN || h->ping_at != 0 ||
         nghttp2_submit_ping(h->ng, NGHTTP2_FLAG_NONE, opaque) != 0) {
         return BK_E_STATE;
     }
-    h->ping_at = bk_h2_clock();
+    h->ping_at = bk_clock_mono();
     bk_h2_want_turn(h);
     return BK_OK;
 }
@@ -277,7 +262,7 @@ static enum bk_err start_events(struct bk_h2 *h)
     event_assign(&h->ev_turn, h->base, -1, 0, on_turn, h);
     event_assign(&h->ev_idle, h->base, -1, 0, on_idle, h);
     event_assign(&h->ev_closing, h->base, -1, 0, on_closing, h);
-    struct timeval wait = in_ms(h->config.keepalive_ms);
+    struct timeval wait = bk_timeval_ms(h->config.keepalive_ms);
     if (event_add(&h->ev_read, NULL) != 0 ||
         (h->config.keepalive_ms != UINT32_MAX && event_add(&h->ev_idle, &wait) != 0)) {
         return BK_E_NOMEM;
@@ -285,8 +270,8 @@ static enum bk_err start_events(struct bk_h2 *h)
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_h2_new(struct event_base *base, SSL *ssl,
-                                   const struct bk_h2_config *config, struct bk_h2 **out)
+enum bk_err bk_h2_new(struct event_base *base, SSL *ssl, const struct bk_h2_config *config,
+                      struct bk_h2 **out)
 {
     assert(!config->server || config->on.request != NULL);
     *out = NULL;
@@ -305,7 +290,7 @@ BK_NODISCARD enum bk_err bk_h2_new(struct event_base *base, SSL *ssl,
     fill_defaults(&h->config);
     h->ssl = ssl;
     h->bio.fd = fd;
-    h->heard = bk_h2_clock();
+    h->heard = bk_clock_mono();
     h->readable = true; /* the handshake may have read further than its end */
     int on = 1, unsent = UNSENT_BYTES;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* in tests it is no TCP */

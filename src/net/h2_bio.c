@@ -110,7 +110,7 @@ static void make_method(void)
     }
 }
 
-BK_NODISCARD enum bk_err bk_h2_bio_set(SSL *ssl, struct bk_h2_bio *b)
+enum bk_err bk_h2_bio_set(SSL *ssl, struct bk_h2_bio *b)
 {
     (void)pthread_once(&once, make_method);
     BIO *bio = method == NULL ? NULL : BIO_new(method);
@@ -130,7 +130,7 @@ bool bk_h2_bio_room(const struct bk_h2_bio *b, size_t n)
     return need <= sizeof b->out - b->out_len;
 }
 
-BK_NODISCARD enum bk_err bk_h2_bio_flush(struct bk_h2_bio *b)
+enum bk_err bk_h2_bio_flush(struct bk_h2_bio *b)
 {
     while (b->out_len > 0) {
         ssize_t n = send(b->fd, b->out + b->out_off, b->out_len, MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -120,7 +120,7 @@ static void on_pong(struct bk_h2 *h, const uint8_t *opaque)
     if (opaque[0] != 'p' || h->ping_at == 0) {
         return; /* the keepalive's: having heard anything is all it was for */
     }
-    bk_time took = bk_h2_clock() - h->ping_at;
+    bk_time took = bk_clock_mono() - h->ping_at;
     h->ping_at = 0;
     if (h->config.on.pong != NULL && !h->dead) {
         h->config.on.pong(h->config.ctx, took);
@@ -239,7 +239,7 @@ static int submit_settings(struct bk_h2 *h)
                                                             H2_CONNECTION_WINDOW_BYTES);
 }
 
-BK_NODISCARD enum bk_err bk_h2_make_nghttp2(struct bk_h2 *h)
+enum bk_err bk_h2_make_nghttp2(struct bk_h2 *h)
 {
     nghttp2_session_callbacks *cb = make_callbacks();
     nghttp2_option *option = NULL;

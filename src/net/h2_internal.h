@@ -13,6 +13,7 @@
 #include <event2/event_struct.h>
 #include <nghttp2/nghttp2.h>
 
+#include "net/clock.h"
 #include "net/h2.h"
 #include "net/h2_bio.h"
 #include "net/pump.h"
@@ -90,8 +91,8 @@ struct bk_h2 {
     bk_time keepalive_at; /* the unanswered PING went then; 0: none */
     bk_time ping_at;      /* of bk_h2_ping; 0: none */
 
-    size_t turn_in, turn_out;
-    size_t staged; /* bytes in `stage` behind the frame head, from the pump, not yet encrypted */
+    size_t turn_out; /* data bytes made in this turn */
+    size_t staged;   /* bytes in `stage` behind the frame head, from the pump, not yet encrypted */
     size_t plain_n;
     uint8_t plain[H2_PLAIN_BYTES];
     uint8_t stage[H2_FRAME_HEAD_BYTES + BK_H2_FRAME_BYTES];
@@ -100,7 +101,6 @@ struct bk_h2 {
 };
 
 /* h2.c */
-bk_time bk_h2_clock(void);
 void bk_h2_want_turn(struct bk_h2 *h);
 /* Ends the connection for a reason; the first counts. Only at the top of a turn, not from nghttp2's callbacks. */
 void bk_h2_lose(struct bk_h2 *h, enum bk_err why, const char *text);
@@ -115,14 +115,12 @@ void bk_h2_stream_settle(struct bk_h2_stream *s, enum bk_h2_how how, uint32_t co
                          int local_errno);
 /* Settled (cleanly, where that has come true), and nghttp2 gone or done with it: may be finished. */
 bool bk_h2_stream_is_over(struct bk_h2_stream *s);
-void bk_h2_stream_reset(struct bk_h2_stream *s, uint32_t code);
 /* Data, its end, from the peer. */
 void bk_h2_stream_receive(struct bk_h2_stream *s, struct bk_slice bytes);
 void bk_h2_stream_receive_end(struct bk_h2_stream *s);
 void bk_h2_stream_answered(struct bk_h2_stream *s, int status);
 void bk_h2_stream_http_closed(struct bk_h2_stream *s, uint32_t code);
 void bk_h2_stream_requested(struct bk_h2_stream *s);
-nghttp2_data_provider bk_h2_stream_source(struct bk_h2_stream *s);
 
 /* h2_callbacks.c */
 BK_NODISCARD enum bk_err bk_h2_make_nghttp2(struct bk_h2 *h);

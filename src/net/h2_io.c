@@ -11,7 +11,6 @@
 #include <openssl/err.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 enum { SMALL_DATA_BYTES = 4 * 1024 };
@@ -96,15 +95,15 @@ void bk_h2_read(struct bk_h2 *h)
 {
     uint64_t before = h->bio.received;
     bool more = true;
-    for (h->turn_in = 0; more && h->phase != H2_CLOSED;) {
-        if (h->turn_in >= H2_TURN_BYTES) {
+    for (size_t taken = 0; more && h->phase != H2_CLOSED;) {
+        if (taken >= H2_TURN_BYTES) {
             h->again = true;
             break;
         }
         size_t n;
         int error;
         more = fill(h, &n, &error);
-        h->turn_in += n;
+        taken += n;
         if (n > 0) {
             feed(h, n);
         }
@@ -237,8 +236,7 @@ void bk_h2_write(struct bk_h2 *h)
 
 void bk_h2_begin_closing(struct bk_h2 *h)
 {
-    const struct timeval limit = {.tv_sec = BK_H2_CLOSING_MS / 1000,
-                                  .tv_usec = BK_H2_CLOSING_MS % 1000 * 1000};
+    const struct timeval limit = bk_timeval_ms(BK_H2_CLOSING_MS);
     h->phase = H2_CLOSING;
     ERR_clear_error();
     (void)SSL_shutdown(h->ssl);

@@ -52,10 +52,19 @@ static void on_pump_out_done(void *ctx)
     bk_h2_want_turn(s->h);
 }
 
+static void reset(struct bk_h2_stream *s, uint32_t code)
+{
+    if (!s->http_closed && !s->reset_asked && s->h->ng != NULL) {
+        s->reset_asked = true; /* twice could name a stream that was never opened */
+        (void)nghttp2_submit_rst_stream(s->h->ng, NGHTTP2_FLAG_NONE, s->id, code);
+        bk_h2_want_turn(s->h);
+    }
+}
+
 static void local_failure(struct bk_h2_stream *s, int error)
 {
     bk_h2_stream_settle(s, BK_H2_LOCAL, 0, error);
-    bk_h2_stream_reset(s, NGHTTP2_CONNECT_ERROR);
+    reset(s, NGHTTP2_CONNECT_ERROR);
 }
 
 static void on_pump_failed(void *ctx, int error)
@@ -128,15 +137,6 @@ bool bk_h2_stream_is_over(struct bk_h2_stream *s)
     return s->settled && (s->http_closed || s->h->ng == NULL);
 }
 
-void bk_h2_stream_reset(struct bk_h2_stream *s, uint32_t code)
-{
-    if (!s->http_closed && !s->reset_asked && s->h->ng != NULL) {
-        s->reset_asked = true; /* twice could name a stream that was never opened */
-        (void)nghttp2_submit_rst_stream(s->h->ng, NGHTTP2_FLAG_NONE, s->id, code);
-        bk_h2_want_turn(s->h);
-    }
-}
-
 void bk_h2_stream_receive(struct bk_h2_stream *s, struct bk_slice bytes)
 {
     if (s->settled) { /* already resetting: nobody will read this */
@@ -175,7 +175,7 @@ void bk_h2_stream_answered(struct bk_h2_stream *s, int status)
     }
     if (status != 200) {
         bk_h2_stream_settle(s, BK_H2_REFUSED, 0, 0);
-        bk_h2_stream_reset(s, NGHTTP2_CANCEL);
+        reset(s, NGHTTP2_CANCEL);
         return;
     }
     if (s->deferred) {
@@ -240,7 +240,7 @@ static ssize_t source_read(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t
     return (ssize_t)n;
 }
 
-nghttp2_data_provider bk_h2_stream_source(struct bk_h2_stream *s)
+static nghttp2_data_provider source_of(struct bk_h2_stream *s)
 {
     return (nghttp2_data_provider){.source = {.ptr = s}, .read_callback = source_read};
 }
@@ -262,8 +262,8 @@ static void drop_fds(int fd_in, int fd_out)
     }
 }
 
-BK_NODISCARD enum bk_err bk_h2_open(struct bk_h2 *h, const char *authority, int fd_in, int fd_out,
-                                    void *owner, struct bk_h2_stream **out)
+enum bk_err bk_h2_open(struct bk_h2 *h, const char *authority, int fd_in, int fd_out, void *owner,
+                       struct bk_h2_stream **out)
 {
     *out = NULL;
     size_t n = strlen(authority);
@@ -281,7 +281,7 @@ BK_NODISCARD enum bk_err bk_h2_open(struct bk_h2 *h, const char *authority, int 
         memcpy(s->authority, authority, n + 1);
         nghttp2_nv nv[] = {NV(method_name, method, sizeof method - 1),
                            NV(authority_name, s->authority, n)};
-        nghttp2_data_provider source = bk_h2_stream_source(s);
+        nghttp2_data_provider source = source_of(s);
         s->id = nghttp2_submit_request(h->ng, NULL, nv, 2, &source, s);
         err = s->id > 0 ? BK_OK : s->id == NGHTTP2_ERR_NOMEM ? BK_E_NOMEM : BK_E_STATE;
     }
@@ -297,7 +297,7 @@ BK_NODISCARD enum bk_err bk_h2_open(struct bk_h2 *h, const char *authority, int 
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_h2_accept(struct bk_h2_stream *s, int fd_in, int fd_out)
+enum bk_err bk_h2_accept(struct bk_h2_stream *s, int fd_in, int fd_out)
 {
     struct bk_h2 *h = s->h;
     if (!h->config.server || s->answered || s->settled || s->http_closed || h->ng == NULL) {
@@ -312,7 +312,7 @@ BK_NODISCARD enum bk_err bk_h2_accept(struct bk_h2_stream *s, int fd_in, int fd_
     }
     char status[] = "200", name[] = ":status";
     nghttp2_nv nv[] = {NV(name, status, 3)};
-    nghttp2_data_provider source = bk_h2_stream_source(s);
+    nghttp2_data_provider source = source_of(s);
     if (nghttp2_submit_response(h->ng, s->id, nv, 1, &source) != 0) {
         local_failure(s, ENOMEM);
         return BK_E_NOMEM;
@@ -336,7 +336,7 @@ void bk_h2_refuse(struct bk_h2_stream *s, int status)
     nghttp2_nv nv[] = {NV(name, digits, 3)};
     bk_h2_stream_settle(s, BK_H2_REFUSED, 0, 0);
     if (nghttp2_submit_response(h->ng, s->id, nv, 1, NULL) != 0) {
-        bk_h2_stream_reset(s, NGHTTP2_INTERNAL_ERROR);
+        reset(s, NGHTTP2_INTERNAL_ERROR);
     }
     bk_h2_want_turn(h);
 }
@@ -344,7 +344,7 @@ void bk_h2_refuse(struct bk_h2_stream *s, int status)
 void bk_h2_abort(struct bk_h2_stream *s)
 {
     bk_h2_stream_settle(s, BK_H2_LOCAL, 0, ECANCELED);
-    bk_h2_stream_reset(s, NGHTTP2_CANCEL);
+    reset(s, NGHTTP2_CANCEL);
 }
 
 void *bk_h2_stream_owner(const struct bk_h2_stream *s)

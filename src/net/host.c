@@ -1,7 +1,6 @@
 /* What the host knows of itself, asked afresh each time: getifaddrs, /proc/net, a connected UDP socket. */
 #include "net/host.h"
 
-#include <errno.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -70,8 +69,7 @@ enum bk_err bk_host_addresses(struct bk_host_addr *out, size_t cap, size_t *n)
         if (family == AF_INET) {
             bits = (uint8_t)(bits + V4_BITS_BEFORE);
         }
-        out[(*n)++] = (struct bk_host_addr){
-            .addr = a, .prefix = prefix_of(&a, bits), .interface = if_nametoindex(i->ifa_name)};
+        out[(*n)++] = (struct bk_host_addr){.addr = a, .prefix = prefix_of(&a, bits)};
     }
     freeifaddrs(all);
     return BK_OK;
@@ -189,12 +187,12 @@ static void read_v6(struct bk_addr *out, size_t cap, size_t *n)
     (void)fclose(f);
 }
 
-enum bk_err bk_host_gateways(struct bk_addr *out, size_t cap, size_t *n)
+size_t bk_host_gateways(struct bk_addr *out, size_t cap)
 {
-    *n = 0;
-    read_v4(out, cap, n);
-    read_v6(out, cap, n);
-    return BK_OK;
+    size_t n = 0;
+    read_v4(out, cap, &n);
+    read_v6(out, cap, &n);
+    return n;
 }
 
 /* ---- Source ---- */

@@ -15,13 +15,12 @@ enum {
 struct bk_host_addr {
     struct bk_addr addr;     /* port 0 */
     struct bk_prefix prefix; /* of its interface's network */
-    unsigned interface;
 };
 
 /* Addresses of interfaces that are up, loopback left out; at most `cap`, the rest is dropped. BK_E_IO */
 BK_NODISCARD enum bk_err bk_host_addresses(struct bk_host_addr *out, size_t cap, size_t *n);
-/* Next hops of the default routes, IPv4 first; none is no error. BK_E_IO never for a missing /proc. */
-BK_NODISCARD enum bk_err bk_host_gateways(struct bk_addr *out, size_t cap, size_t *n);
+/* Next hops of the default routes, IPv4 first, at most `cap`; none where /proc is missing. Their number. */
+size_t bk_host_gateways(struct bk_addr *out, size_t cap);
 /* The address that the kernel would send from; sends nothing. BK_E_NOTFOUND: no route. */
 BK_NODISCARD enum bk_err bk_host_source_toward(const struct bk_addr *target,
                                                struct bk_addr *source);

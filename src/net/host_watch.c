@@ -11,10 +11,10 @@
 
 #include <event2/event_struct.h>
 
+#include "net/clock.h"
 #include "net/host.h"
 
 enum {
-    MS_PER_S = 1000,
     QUIETING_MAX = 8, /* after so many delays in a row it is told all the same */
 };
 
@@ -86,7 +86,7 @@ static void on_readable(evutil_socket_t fd, short what, void *ctx)
     if (evtimer_pending(&w->settle, NULL) && ++w->delays > QUIETING_MAX) {
         return; /* never quiet: told when the timer that runs is over */
     }
-    struct timeval tv = {.tv_usec = BK_HOST_SETTLE_MS * MS_PER_S};
+    struct timeval tv = bk_timeval_ms(BK_HOST_SETTLE_MS);
     (void)event_add(&w->settle, &tv);
 }
 

@@ -60,13 +60,6 @@ struct bk_portmap {
 static const struct portmap_protocol *const protocols[JOBS] = {&bk_portmap_upnp,
                                                                &bk_portmap_natpmp};
 
-bk_time bk_portmap_clock(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (bk_time)ts.tv_sec * BK_SECOND + (bk_time)ts.tv_nsec;
-}
-
 static void unref(struct portmap_shared *sh)
 {
     pthread_mutex_lock(&sh->lock);
@@ -168,19 +161,19 @@ static bool sleep_until(struct portmap_job *job, bk_time until)
 static void keep(struct portmap_job *job, const struct portmap_protocol *protocol)
 {
     bool mapped = true;
-    bk_time since = bk_portmap_clock();
+    bk_time since = bk_clock_mono();
     for (;;) {
         uint64_t lease = job->lease_s * BK_SECOND;
         bk_time ends = lease == 0 ? BK_TIME_NEVER : bk_time_add(since, lease);
         bk_time next = lease == 0 ? BK_TIME_NEVER : bk_time_add(since, lease / 2);
-        if (next < bk_portmap_clock()) { /* the last renewal failed */
-            next = bk_time_add(bk_portmap_clock(), RETRY_S * BK_SECOND);
+        if (next < bk_clock_mono()) { /* the last renewal failed */
+            next = bk_time_add(bk_clock_mono(), RETRY_S * BK_SECOND);
             next = mapped ? bk_time_min(next, ends) : next;
         }
         if (!sleep_until(job, next)) {
             return;
         }
-        bk_time now = bk_portmap_clock();
+        bk_time now = bk_clock_mono();
         struct bk_addr before = job->external;
         if (protocol->map(job)) {
             since = now;
@@ -188,7 +181,7 @@ static void keep(struct portmap_job *job, const struct portmap_protocol *protoco
                 report(job, true, false);
             }
             mapped = true;
-        } else if (mapped && bk_portmap_clock() >= ends) {
+        } else if (mapped && bk_clock_mono() >= ends) {
             mapped = false;
             report(job, false, false);
         }
@@ -337,13 +330,11 @@ static bool start_thread(struct bk_portmap *p, size_t i)
     return p->running[i];
 }
 
-BK_NODISCARD enum bk_err bk_portmap_new(struct event_base *base,
-                                        const struct bk_portmap_options *options, bk_portmap_fn *cb,
-                                        void *ctx, struct bk_portmap **out)
+enum bk_err bk_portmap_new(struct event_base *base, const struct bk_portmap_options *options,
+                           bk_portmap_fn *cb, void *ctx, struct bk_portmap **out)
 {
     assert(options->local_port != 0);
-    const struct timeval wait = {.tv_sec = BK_PORTMAP_WAIT_MS / 1000,
-                                 .tv_usec = BK_PORTMAP_WAIT_MS % 1000 * 1000};
+    const struct timeval wait = bk_timeval_ms(BK_PORTMAP_WAIT_MS);
     *out = NULL;
     struct bk_portmap *p = calloc(1, sizeof *p);
     if (p == NULL) {
@@ -395,7 +386,7 @@ void bk_portmap_free(struct bk_portmap *p)
         return;
     }
     stop_all(p);
-    bk_time until = bk_time_add(bk_portmap_clock(), BK_PORTMAP_FREE_MS * BK_MS);
+    bk_time until = bk_time_add(bk_clock_mono(), BK_PORTMAP_FREE_MS * BK_MS);
     for (size_t i = 0; i < JOBS; i++) {
         if (!p->running[i]) {
             continue;

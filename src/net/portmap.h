@@ -15,7 +15,7 @@
 enum {
     BK_PORTMAP_LEASE_S = 120,  /* asked for; renewed at half of what was granted */
     BK_PORTMAP_WAIT_MS = 5000, /* the first callback comes by then, whatever happens */
-    BK_PORTMAP_FREE_MS = 2000, /* bk_portmap_free takes at most so long */
+    BK_PORTMAP_FREE_MS = 5000, /* bk_portmap_free takes at most so long */
     BK_PORTMAP_REASON_BYTES = 128,
 };
 
@@ -42,9 +42,9 @@ struct bk_portmap_options {
     bool no_natpmp;
     /* For tests and for users whose router is not found: */
     const char *igd_url; /* description URL, in place of discovery; NULL: discover. Copied. */
-    struct bk_addr
-        natpmp_gateway; /* IPv4, in place of the default gateway; all zero: ask the system */
-    uint32_t lease_s;   /* 0: BK_PORTMAP_LEASE_S */
+    /* IPv4, in place of the default gateway; all zero: ask the system. */
+    struct bk_addr natpmp_gateway;
+    uint32_t lease_s; /* 0: BK_PORTMAP_LEASE_S */
 };
 
 /* The callback does not come before this returns. BK_E_NOMEM, BK_E_IO. */

@@ -6,7 +6,7 @@
 
 #include <miniupnpc/miniupnpc.h>
 
-#include "base/clock.h"
+#include "net/clock.h"
 #include "net/portmap.h"
 
 struct portmap_shared;
@@ -52,6 +52,5 @@ bool bk_portmap_stopping(struct portmap_job *job);
 void bk_portmap_say(struct portmap_job *job, const char *reason);
 /* The router's outer address: kept if it can be reached from anywhere; false and a reason else. */
 bool bk_portmap_take_address(struct portmap_job *job, const struct bk_addr *addr);
-bk_time bk_portmap_clock(void);
 
 #endif

@@ -37,13 +37,13 @@ static const char *words(int error)
 /* The answer to the request that was just sent: 0, or libnatpmp's error. */
 static int await(struct portmap_job *job, natpmpresp_t *answer, uint64_t wait_ms, bool stoppable)
 {
-    bk_time until = bk_time_add(bk_portmap_clock(), wait_ms * BK_MS);
+    bk_time until = bk_time_add(bk_clock_mono(), wait_ms * BK_MS);
     for (;;) {
         int err = readnatpmpresponseorretry(&job->natpmp, answer);
         if (err != NATPMP_TRYAGAIN) {
             return err;
         }
-        if (bk_portmap_clock() >= until || (stoppable && bk_portmap_stopping(job))) {
+        if (bk_clock_mono() >= until || (stoppable && bk_portmap_stopping(job))) {
             return NATPMP_TRYAGAIN;
         }
         struct pollfd in = {.fd = job->natpmp.s, .events = POLLIN};

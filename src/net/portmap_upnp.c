@@ -9,6 +9,8 @@
 #include <miniupnpc/upnpcommands.h>
 #include <miniupnpc/upnperrors.h>
 
+#include "net/host.h"
+
 enum {
     DISCOVER_MS = 1000,
     CONFLICT_TRIES = 4,
@@ -46,6 +48,18 @@ static bool ask_address(struct portmap_job *job)
     return bk_portmap_take_address(job, &addr);
 }
 
+/* Where multicast has no way out, miniupnpc would say so on standard error, past us. */
+static bool can_look(struct portmap_job *job)
+{
+    const struct bk_addr group = bk_addr_v4(239, 255, 255, 250, 1900);
+    struct bk_addr source;
+    if (bk_host_source_toward(&group, &source) != BK_OK) {
+        bk_portmap_say(job, "no network to look for a router in");
+        return false;
+    }
+    return true;
+}
+
 static bool discover(struct portmap_job *job)
 {
     /* A router of version 2 answers to 1 as well; asked for one after the other, a second each. */
@@ -74,7 +88,7 @@ static bool discover(struct portmap_job *job)
 static bool find(struct portmap_job *job)
 {
     if (job->igd_url == NULL) {
-        return discover(job) && ask_address(job);
+        return can_look(job) && discover(job) && ask_address(job);
     }
     job->urls_held = UPNP_GetIGDFromUrl(job->igd_url, &job->urls, &job->igd, job->lan_ip,
                                         sizeof job->lan_ip) == 1;

@@ -164,7 +164,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
     }
 }
 
-BK_NODISCARD enum bk_err bk_pump_push(struct bk_pump *p, struct bk_slice bytes, size_t *written)
+enum bk_err bk_pump_push(struct bk_pump *p, struct bk_slice bytes, size_t *written)
 {
     *written = 0;
     assert(!p->ending);
@@ -204,7 +204,7 @@ BK_NODISCARD enum bk_err bk_pump_push(struct bk_pump *p, struct bk_slice bytes, 
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_pump_end(struct bk_pump *p)
+enum bk_err bk_pump_end(struct bk_pump *p)
 {
     p->ending = true;
     if (!p->attached || p->q_len > 0 || p->out_done) {
@@ -271,7 +271,7 @@ static bool same_file(int a, int b)
     return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
-BK_NODISCARD enum bk_err bk_pump_attach(struct bk_pump *p, int fd_in, int fd_out)
+enum bk_err bk_pump_attach(struct bk_pump *p, int fd_in, int fd_out)
 {
     assert(!p->attached);
     p->fd_in = fd_in;

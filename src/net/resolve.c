@@ -11,10 +11,11 @@
 #include <event2/dns.h>
 #include <event2/event_struct.h>
 
+#include "net/clock.h"
+
 enum {
     HOST_MAX_BYTES = 255,
     LINE_MAX_BYTES = 1024,
-    MS_PER_S = 1000,
     OTHER_FAMILY_MS = 100, /* how long an answer waits for the other family's (RFC 8305 says 50) */
     ONE_FAMILY_MAX = BK_RESOLVE_MAX,
 };
@@ -25,8 +26,7 @@ struct bk_resolver {
 };
 
 struct bk_resolve {
-    struct bk_resolver
-        *resolver; /* NULL once finished, cancelled or dropped: nothing more to tell */
+    struct bk_resolver *resolver; /* NULL: finished, cancelled or dropped, nothing more to tell */
     struct bk_resolve *next, **link;
     struct event timer; /* tells what is known, at the latest */
     struct evdns_base *dns;
@@ -95,8 +95,7 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
 
 static void finish_within(struct bk_resolve *q, unsigned ms)
 {
-    struct timeval tv = {.tv_sec = ms / MS_PER_S,
-                         .tv_usec = (suseconds_t)(ms % MS_PER_S) * MS_PER_S};
+    struct timeval tv = bk_timeval_ms(ms);
     (void)event_add(&q->timer, &tv);
 }
 

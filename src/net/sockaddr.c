@@ -6,8 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static const uint8_t mapped_head[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-
 int bk_sockaddr_family(const struct bk_addr *a)
 {
     return bk_addr_is_v4(a) ? AF_INET : AF_INET6;
@@ -40,9 +38,8 @@ enum bk_err bk_sockaddr_read(const struct sockaddr *sa, struct bk_addr *out)
     if (sa->sa_family == AF_INET) {
         struct sockaddr_in in4;
         memcpy(&in4, sa, sizeof in4);
-        memcpy(out->ip, mapped_head, sizeof mapped_head);
+        *out = bk_addr_v4(0, 0, 0, 0, ntohs(in4.sin_port));
         memcpy(out->ip + 12, &in4.sin_addr, 4);
-        out->port = ntohs(in4.sin_port);
         return BK_OK;
     }
     if (sa->sa_family == AF_INET6) {

@@ -375,7 +375,6 @@ enum bk_err bk_tls_peer_of(SSL *ssl, struct bk_tls_peer *out)
         return BK_OK;
     }
     if (bk_x509_raw_key(cert, out->key) != BK_OK ||
-        bk_x509_to_der(cert, out->der, sizeof out->der, &out->der_n) != BK_OK ||
         bk_x509_not_after(cert, &out->not_after_s) != BK_OK) {
         return BK_E_MALFORMED;
     }

@@ -30,8 +30,6 @@ struct bk_tls_peer {
     uint8_t key[BK_X509_KEY_BYTES]; /* raw Ed25519 public key */
     uint8_t pin[BK_X509_PIN_BYTES];
     uint64_t not_after_s; /* until when its certificate is valid, seconds since 1970 */
-    size_t der_n;
-    uint8_t der[BK_X509_DER_MAX_BYTES];
     char alpn[BK_TLS_ALPN_BYTES];
 };
 
@@ -72,10 +70,10 @@ struct bk_tls_client {
     X509 *cert; /* NULL: shows none */
     EVP_PKEY *key;
     X509 *ca; /* or NULL: then `ca_pin` counts */
-    const uint8_t *
-        ca_pin; /* BK_X509_PIN_BYTES: the chain must hold a CA certificate with this key (joining) */
-    const char *
-        host; /* name or IP literal that the certificate must hold; sent as server name if a name */
+    /* BK_X509_PIN_BYTES: the chain must hold a CA certificate with this key (joining). */
+    const uint8_t *ca_pin;
+    /* Name or IP literal that the certificate must hold; sent as server name if a name. */
+    const char *host;
     const char *peer_uri; /* that it must hold as well: "beckon:server" */
     const char *alpn;
 };

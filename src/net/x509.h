@@ -65,8 +65,7 @@ BK_NODISCARD enum bk_err bk_x509_make_call(EVP_PKEY *key, uint64_t unix_s, X509 
 
 /* What to put into a certificate. */
 struct bk_x509_order {
-    const char *uri; /* e.g. "beckon:device:2133": the URI in subjectAltName, and the CN (cut
-                                 to 64 bytes) */
+    const char *uri; /* "beckon:device:2133": in subjectAltName, and the CN (cut to 64 bytes) */
     const char *const *hosts; /* more subjectAltNames: names and IP literals; NULL: none */
     size_t n_hosts;
     bool for_server, for_client; /* extended key usage: serverAuth, clientAuth */

@@ -44,9 +44,8 @@ void bk_box_key_sign(const struct bk_box_key *in, const uint8_t seed[BK_SIGN_SEE
     bk_wipe(secret_key, sizeof secret_key);
 }
 
-BK_NODISCARD enum bk_err bk_box_key_check(struct bk_slice signed_key,
-                                          const uint8_t signer[BK_KEY_BYTES],
-                                          struct bk_box_key *out)
+enum bk_err bk_box_key_check(struct bk_slice signed_key, const uint8_t signer[BK_KEY_BYTES],
+                             struct bk_box_key *out)
 {
     memset(out, 0, sizeof *out);
     if (signed_key.n != BK_BOX_KEY_BYTES || signed_key.p[0] != VERSION) {

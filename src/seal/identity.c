@@ -21,7 +21,7 @@ void bk_pin_format(const uint8_t pin[BK_PIN_BYTES], char out[BK_PIN_TEXT_BYTES])
     (void)err;
 }
 
-BK_NODISCARD enum bk_err bk_pin_parse(struct bk_slice text, uint8_t pin[BK_PIN_BYTES])
+enum bk_err bk_pin_parse(struct bk_slice text, uint8_t pin[BK_PIN_BYTES])
 {
     size_t n;
     enum bk_err err = bk_base64_read(text, pin, BK_PIN_BYTES, &n);

@@ -11,8 +11,7 @@ enum {
 
 _Static_assert(BK_PASSWORD_HASH_BYTES >= crypto_pwhash_STRBYTES, "libsodium's string form");
 
-BK_NODISCARD enum bk_err bk_password_hash(struct bk_slice password,
-                                          char out[BK_PASSWORD_HASH_BYTES])
+enum bk_err bk_password_hash(struct bk_slice password, char out[BK_PASSWORD_HASH_BYTES])
 {
     const char *text = password.n > 0 ? (const char *)password.p : "";
     memset(out, 0, BK_PASSWORD_HASH_BYTES);
@@ -23,7 +22,7 @@ BK_NODISCARD enum bk_err bk_password_hash(struct bk_slice password,
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_password_check(struct bk_slice password, const char *hash)
+enum bk_err bk_password_check(struct bk_slice password, const char *hash)
 {
     const char *text = password.n > 0 ? (const char *)password.p : "";
     return crypto_pwhash_str_verify(hash, text, password.n) == 0 ? BK_OK : BK_E_AUTH;

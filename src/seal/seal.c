@@ -9,7 +9,7 @@ _Static_assert(BK_KEY_BYTES == crypto_box_SECRETKEYBYTES, "X25519 secret key");
 _Static_assert(BK_SEAL_OVERHEAD_BYTES == crypto_box_SEALBYTES, "sealed box");
 _Static_assert(BK_REPLY_OVERHEAD_BYTES == crypto_box_NONCEBYTES + crypto_box_MACBYTES, "box");
 
-BK_NODISCARD enum bk_err bk_seal_init(void)
+enum bk_err bk_seal_init(void)
 {
     return sodium_init() < 0 ? BK_E_STATE : BK_OK;
 }
@@ -52,8 +52,8 @@ void bk_box_pair_make(const struct bk_random *rng, struct bk_box_pair *out)
     (void)crypto_scalarmult_base(out->public_key, out->secret_key); /* fails for no secret key */
 }
 
-BK_NODISCARD enum bk_err bk_seal_request(const uint8_t box_key[BK_KEY_BYTES], struct bk_slice plain,
-                                         uint8_t *out, size_t cap, struct bk_slice *sealed)
+enum bk_err bk_seal_request(const uint8_t box_key[BK_KEY_BYTES], struct bk_slice plain,
+                            uint8_t *out, size_t cap, struct bk_slice *sealed)
 {
     *sealed = BK_SLICE_EMPTY;
     if (cap < BK_SEAL_OVERHEAD_BYTES || plain.n > cap - BK_SEAL_OVERHEAD_BYTES) {
@@ -66,8 +66,8 @@ BK_NODISCARD enum bk_err bk_seal_request(const uint8_t box_key[BK_KEY_BYTES], st
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_open_request(const struct bk_box_pair *pair, struct bk_slice sealed,
-                                         uint8_t *out, size_t cap, struct bk_slice *plain)
+enum bk_err bk_open_request(const struct bk_box_pair *pair, struct bk_slice sealed, uint8_t *out,
+                            size_t cap, struct bk_slice *plain)
 {
     *plain = BK_SLICE_EMPTY;
     if (sealed.n < BK_SEAL_OVERHEAD_BYTES) {
@@ -84,10 +84,9 @@ BK_NODISCARD enum bk_err bk_open_request(const struct bk_box_pair *pair, struct 
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_seal_result(const uint8_t device_secret[BK_KEY_BYTES],
-                                        const uint8_t reply_key[BK_KEY_BYTES],
-                                        const struct bk_random *rng, struct bk_slice plain,
-                                        uint8_t *out, size_t cap, struct bk_slice *sealed)
+enum bk_err bk_seal_result(const uint8_t device_secret[BK_KEY_BYTES],
+                           const uint8_t reply_key[BK_KEY_BYTES], const struct bk_random *rng,
+                           struct bk_slice plain, uint8_t *out, size_t cap, struct bk_slice *sealed)
 {
     *sealed = BK_SLICE_EMPTY;
     if (cap < BK_REPLY_OVERHEAD_BYTES || plain.n > cap - BK_REPLY_OVERHEAD_BYTES) {
@@ -103,10 +102,9 @@ BK_NODISCARD enum bk_err bk_seal_result(const uint8_t device_secret[BK_KEY_BYTES
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_open_result(const uint8_t reply_secret[BK_KEY_BYTES],
-                                        const uint8_t device_box_key[BK_KEY_BYTES],
-                                        struct bk_slice sealed, uint8_t *out, size_t cap,
-                                        struct bk_slice *plain)
+enum bk_err bk_open_result(const uint8_t reply_secret[BK_KEY_BYTES],
+                           const uint8_t device_box_key[BK_KEY_BYTES], struct bk_slice sealed,
+                           uint8_t *out, size_t cap, struct bk_slice *plain)
 {
     *plain = BK_SLICE_EMPTY;
     if (sealed.n < BK_REPLY_OVERHEAD_BYTES) {

@@ -1,3 +1,5 @@
+/* How certificates name their holders. Each holder has exactly one text; what is not exactly one of ours is
+ * refused. */
 #include "seal/subject.h"
 
 #include <string.h>

@@ -27,7 +27,7 @@ _Static_assert(BK_URI_TEXT_BYTES >=
                    sizeof uri_prefix + BK_HOST_MAX_BYTES + 2 + 20 + 1 + BK_PIN_TEXT_BYTES,
                "the longest URI");
 
-BK_NODISCARD enum bk_err bk_base64_write(struct bk_slice bytes, char *out, size_t cap)
+enum bk_err bk_base64_write(struct bk_slice bytes, char *out, size_t cap)
 {
     const int variant = sodium_base64_VARIANT_URLSAFE_NO_PADDING;
     if (cap == 0) {
@@ -57,7 +57,7 @@ static bool base64_alphabet(struct bk_slice text)
     return true;
 }
 
-BK_NODISCARD enum bk_err bk_base64_read(struct bk_slice text, uint8_t *out, size_t cap, size_t *n)
+enum bk_err bk_base64_read(struct bk_slice text, uint8_t *out, size_t cap, size_t *n)
 {
     const char *end = NULL;
     const char *start = (const char *)text.p;
@@ -105,7 +105,7 @@ static void checksum(struct bk_slice bytes, uint8_t out[CHECKSUM_BYTES])
     bk_wipe(hash, sizeof hash);
 }
 
-BK_NODISCARD enum bk_err bk_token_write(const struct bk_token *in, char out[BK_TOKEN_TEXT_BYTES])
+enum bk_err bk_token_write(const struct bk_token *in, char out[BK_TOKEN_TEXT_BYTES])
 {
     struct bk_slice host = bk_slice_text(in->host);
     out[0] = '\0';
@@ -151,7 +151,7 @@ static enum bk_err read_token_fields(struct bk_slice fields, struct bk_token *ou
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_token_read(struct bk_slice text, struct bk_token *out)
+enum bk_err bk_token_read(struct bk_slice text, struct bk_token *out)
 {
     const size_t head = sizeof token_prefix - 1;
     uint8_t binary[TOKEN_BINARY_MAX_BYTES];
@@ -180,11 +180,11 @@ out:
     return err;
 }
 
-BK_NODISCARD enum bk_err bk_uri_write(const struct bk_uri *in, char out[BK_URI_TEXT_BYTES])
+enum bk_err bk_uri_write(const struct bk_uri *in, char out[BK_URI_TEXT_BYTES])
 {
     struct bk_slice host = bk_slice_text(in->host);
     out[0] = '\0';
-    if (!host_valid(host) || in->equipment_id == 0 || in->equipment_id > INT64_MAX) {
+    if (!host_valid(host) || !bk_equipment_id_valid(in->equipment_id)) {
         return BK_E_RANGE;
     }
     char id[21];
@@ -218,7 +218,7 @@ static bool cut(struct bk_slice *rest, uint8_t mark, struct bk_slice *before)
     return true;
 }
 
-BK_NODISCARD enum bk_err bk_uri_read(struct bk_slice text, struct bk_uri *out)
+enum bk_err bk_uri_read(struct bk_slice text, struct bk_uri *out)
 {
     const size_t head = sizeof uri_prefix - 1;
     memset(out, 0, sizeof *out);

@@ -22,21 +22,21 @@ bool bk_name_valid(struct bk_slice name)
     return !only_digits; /* those are equipment IDs */
 }
 
-BK_NODISCARD enum bk_err bk_attr_read_u16(struct bk_slice value, uint16_t *out)
+enum bk_err bk_attr_read_u16(struct bk_slice value, uint16_t *out)
 {
     struct bk_reader r = bk_reader(value);
     *out = bk_read_u16(&r);
     return bk_reader_end(&r) == BK_OK ? BK_OK : BK_E_MALFORMED;
 }
 
-BK_NODISCARD enum bk_err bk_attr_read_u64(struct bk_slice value, uint64_t *out)
+enum bk_err bk_attr_read_u64(struct bk_slice value, uint64_t *out)
 {
     struct bk_reader r = bk_reader(value);
     *out = bk_read_u64(&r);
     return bk_reader_end(&r) == BK_OK ? BK_OK : BK_E_MALFORMED;
 }
 
-BK_NODISCARD enum bk_err bk_attr_read_tag(struct bk_slice value, struct bk_tag *out)
+enum bk_err bk_attr_read_tag(struct bk_slice value, struct bk_tag *out)
 {
     struct bk_reader r = bk_reader(value);
     out->random = bk_read_u64(&r);
@@ -53,10 +53,10 @@ void bk_attr_put_tag(struct bk_stun_writer *s, const struct bk_tag *tag)
     bk_stun_put(s, BK_ATTR_TAG, bk_writer_bytes(&w));
 }
 
-BK_NODISCARD enum bk_err bk_attr_read_equipment_id(struct bk_slice value, uint64_t *out)
+enum bk_err bk_attr_read_equipment_id(struct bk_slice value, uint64_t *out)
 {
     enum bk_err err = bk_attr_read_u64(value, out);
-    return err == BK_OK && (*out == 0 || *out > BK_EQUIPMENT_ID_MAX) ? BK_E_MALFORMED : err;
+    return err == BK_OK && !bk_equipment_id_valid(*out) ? BK_E_MALFORMED : err;
 }
 
 static enum bk_err read_registration(struct bk_slice value, uint32_t *generation, uint16_t *epoch)
@@ -68,8 +68,8 @@ static enum bk_err read_registration(struct bk_slice value, uint32_t *generation
     return bk_reader_end(&r) == BK_OK && zero == 0 ? BK_OK : BK_E_MALFORMED;
 }
 
-BK_NODISCARD enum bk_err bk_attr_need_registration(const struct bk_stun *m, uint32_t *generation,
-                                                   uint16_t *epoch)
+enum bk_err bk_attr_need_registration(const struct bk_stun *m, uint32_t *generation,
+                                      uint16_t *epoch)
 {
     struct bk_slice value;
     return bk_stun_find(m, BK_ATTR_REGISTRATION, &value)
@@ -87,14 +87,14 @@ void bk_attr_put_registration(struct bk_stun_writer *s, uint32_t generation, uin
     bk_stun_put(s, BK_ATTR_REGISTRATION, bk_writer_bytes(&w));
 }
 
-BK_NODISCARD enum bk_err bk_attr_need(const struct bk_stun *m, uint16_t type, size_t min_bytes,
-                                      size_t max_bytes, struct bk_slice *value)
+enum bk_err bk_attr_need(const struct bk_stun *m, uint16_t type, size_t min_bytes, size_t max_bytes,
+                         struct bk_slice *value)
 {
     bool found = bk_stun_find(m, type, value);
     return found && value->n >= min_bytes && value->n <= max_bytes ? BK_OK : BK_E_MALFORMED;
 }
 
-BK_NODISCARD enum bk_err bk_attr_need_equipment_id(const struct bk_stun *m, uint64_t *out)
+enum bk_err bk_attr_need_equipment_id(const struct bk_stun *m, uint64_t *out)
 {
     struct bk_slice value;
     *out = 0;
@@ -102,8 +102,7 @@ BK_NODISCARD enum bk_err bk_attr_need_equipment_id(const struct bk_stun *m, uint
                                                          : BK_E_MALFORMED;
 }
 
-BK_NODISCARD enum bk_err bk_attr_need_call_id(const struct bk_stun *m,
-                                              uint8_t out[BK_CALL_ID_BYTES])
+enum bk_err bk_attr_need_call_id(const struct bk_stun *m, uint8_t out[BK_CALL_ID_BYTES])
 {
     struct bk_slice value;
     enum bk_err err = bk_attr_need(m, BK_ATTR_CALL_ID, BK_CALL_ID_BYTES, BK_CALL_ID_BYTES, &value);
@@ -113,8 +112,69 @@ BK_NODISCARD enum bk_err bk_attr_need_call_id(const struct bk_stun *m,
     return err;
 }
 
-BK_NODISCARD enum bk_err bk_datagram_check(const struct bk_stun *m, const struct bk_mac_ops *mac,
-                                           struct bk_slice key)
+bool bk_attr_next(struct bk_reader *r, struct bk_stun_attr *out)
+{
+    *out = (struct bk_stun_attr){0, BK_SLICE_EMPTY};
+    if (r->err != BK_OK || r->left.n == 0) {
+        return false;
+    }
+    uint16_t type = bk_read_u16(r);
+    size_t n = bk_read_u16(r);
+    struct bk_slice value = bk_read_bytes(r, n);
+    (void)bk_read_bytes(r, (4 - n % 4) % 4); /* padding may be any bytes (RFC 8489, section 14) */
+    if (r->err != BK_OK) {
+        return false;
+    }
+    *out = (struct bk_stun_attr){type, value};
+    return true;
+}
+
+enum bk_err bk_attr_read_address(struct bk_slice value, uint8_t *first, struct bk_addr *out)
+{
+    struct bk_addr addr = bk_addr_v4(0, 0, 0, 0, 0);
+    struct bk_reader r = bk_reader(value);
+    *out = addr;
+    *first = bk_read_u8(&r);
+    uint8_t family = bk_read_u8(&r);
+    addr.port = bk_read_u16(&r);
+    if (family == BK_FAMILY_IPV4) {
+        bk_read_copy(&r, addr.ip + 12, 4);
+    } else if (family == BK_FAMILY_IPV6) {
+        bk_read_copy(&r, addr.ip, 16);
+    } else {
+        return BK_E_MALFORMED;
+    }
+    if (bk_reader_end(&r) != BK_OK) {
+        return BK_E_MALFORMED;
+    }
+    *out = addr;
+    return BK_OK;
+}
+
+void bk_attr_put_address(struct bk_stun_writer *s, uint16_t type, uint8_t first, bool v4,
+                         const struct bk_addr *a)
+{
+    uint8_t value[4 + 16] = {first, v4 ? BK_FAMILY_IPV4 : BK_FAMILY_IPV6, (uint8_t)(a->port >> 8),
+                             (uint8_t)a->port};
+    memcpy(value + 4, v4 ? a->ip + 12 : a->ip, v4 ? 4 : 16);
+    bk_stun_put(s, type, bk_slice(value, v4 ? 8 : 20));
+}
+
+void bk_attr_xor_address(struct bk_addr *a, bool v4, const uint8_t txid[BK_STUN_TXID_BYTES])
+{
+    static const uint8_t cookie[4] = {0x21, 0x12, 0xA4, 0x42};
+    a->port = (uint16_t)(a->port ^ BK_STUN_COOKIE >> 16);
+    uint8_t *p = v4 ? a->ip + 12 : a->ip;
+    for (size_t i = 0; i < 4; i++) {
+        p[i] ^= cookie[i];
+    }
+    for (size_t i = 0; !v4 && i < BK_STUN_TXID_BYTES; i++) {
+        p[4 + i] ^= txid[i];
+    }
+}
+
+enum bk_err bk_datagram_check(const struct bk_stun *m, const struct bk_mac_ops *mac,
+                              struct bk_slice key)
 {
     enum bk_err err = bk_stun_check_fingerprint(m); /* cheap before dear */
     if (err == BK_OK) {
@@ -123,17 +183,16 @@ BK_NODISCARD enum bk_err bk_datagram_check(const struct bk_stun *m, const struct
     return err == BK_E_NOTFOUND ? BK_E_MALFORMED : err;
 }
 
-BK_NODISCARD enum bk_err bk_datagram_end(struct bk_stun_writer *s, const struct bk_mac_ops *mac,
-                                         struct bk_slice key, struct bk_slice *out)
+enum bk_err bk_datagram_end(struct bk_stun_writer *s, const struct bk_mac_ops *mac,
+                            struct bk_slice key, struct bk_slice *out)
 {
     bk_stun_put_sha256(s, mac, key, BK_STUN_SHORT_MAC_BYTES);
     bk_stun_put_fingerprint(s);
     return bk_stun_end(s, out);
 }
 
-BK_NODISCARD enum bk_err bk_message_expect(const struct bk_stun *m, uint16_t method,
-                                           enum bk_stun_class cls, const uint16_t *known,
-                                           size_t n_known)
+enum bk_err bk_message_expect(const struct bk_stun *m, uint16_t method, enum bk_stun_class cls,
+                              const uint16_t *known, size_t n_known)
 {
     if (m->method != method || m->cls != cls) {
         return BK_E_MALFORMED;
@@ -141,24 +200,23 @@ BK_NODISCARD enum bk_err bk_message_expect(const struct bk_stun *m, uint16_t met
     return bk_stun_understood(m, known, n_known) ? BK_OK : BK_E_UNKNOWN_ATTR;
 }
 
-BK_NODISCARD enum bk_err bk_success_write(uint8_t *buf, size_t cap, uint16_t method,
-                                          const uint8_t txid[BK_STUN_TXID_BYTES],
-                                          struct bk_slice *out)
+enum bk_err bk_success_write(uint8_t *buf, size_t cap, uint16_t method,
+                             const uint8_t txid[BK_STUN_TXID_BYTES], struct bk_slice *out)
 {
     struct bk_stun_writer s = bk_stun_begin(buf, cap, method, BK_STUN_SUCCESS, txid);
     return bk_stun_end(&s, out);
 }
 
-BK_NODISCARD enum bk_err bk_error_write(uint8_t *buf, size_t cap, uint16_t method,
-                                        const uint8_t txid[BK_STUN_TXID_BYTES], uint16_t code,
-                                        const char *reason, struct bk_slice *out)
+enum bk_err bk_error_write(uint8_t *buf, size_t cap, uint16_t method,
+                           const uint8_t txid[BK_STUN_TXID_BYTES], uint16_t code,
+                           const char *reason, struct bk_slice *out)
 {
     struct bk_stun_writer s = bk_stun_begin(buf, cap, method, BK_STUN_ERROR, txid);
     bk_stun_put_error(&s, code, bk_slice_text(reason));
     return bk_stun_end(&s, out);
 }
 
-BK_NODISCARD enum bk_err bk_error_read(const struct bk_stun *m, uint16_t *code)
+enum bk_err bk_error_read(const struct bk_stun *m, uint16_t *code)
 {
     struct bk_slice value;
     struct bk_slice reason;

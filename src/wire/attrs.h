@@ -3,6 +3,7 @@
 #ifndef BK_WIRE_ATTRS_H
 #define BK_WIRE_ATTRS_H
 
+#include "base/number.h"
 #include "base/reader.h"
 #include "wire/stun.h"
 
@@ -12,7 +13,6 @@ enum {
     BK_FAMILY_IPV4 = 1,     /* address families, RFC 8489, 14.1 */
     BK_FAMILY_IPV6 = 2,
 };
-#define BK_EQUIPMENT_ID_MAX UINT64_C(0x7FFFFFFFFFFFFFFF)
 
 /* 64 random bits drawn at the agent's start, and a counter that every REGISTER raises. */
 struct bk_tag {
@@ -23,6 +23,7 @@ struct bk_tag {
 /* A name as it may stand in messages and on command lines (not only digits; see above). */
 bool bk_name_valid(struct bk_slice name);
 
+/* Values of exactly their size and form. BK_E_MALFORMED. */
 BK_NODISCARD enum bk_err bk_attr_read_u16(struct bk_slice value, uint16_t *out);
 BK_NODISCARD enum bk_err bk_attr_read_u64(struct bk_slice value, uint64_t *out);
 BK_NODISCARD enum bk_err bk_attr_read_tag(struct bk_slice value, struct bk_tag *out);
@@ -56,7 +57,7 @@ void bk_attr_xor_address(struct bk_addr *a, bool v4, const uint8_t txid[BK_STUN_
  * is missing, BK_E_AUTH when wrong. */
 BK_NODISCARD enum bk_err bk_datagram_check(const struct bk_stun *m, const struct bk_mac_ops *mac,
                                            struct bk_slice key);
-/* Puts both and ends the message. */
+/* Puts both and ends the message. BK_E_NOSPACE. */
 BK_NODISCARD enum bk_err bk_datagram_end(struct bk_stun_writer *s, const struct bk_mac_ops *mac,
                                          struct bk_slice key, struct bk_slice *out);
 
@@ -67,7 +68,7 @@ BK_NODISCARD enum bk_err bk_message_expect(const struct bk_stun *m, uint16_t met
                                            size_t n_known);
 
 /* A success response without any attribute (CONNECT), and an error response with its code and
- * reason, as streams carry them. */
+ * reason, as streams carry them. BK_E_NOSPACE. */
 BK_NODISCARD enum bk_err bk_success_write(uint8_t *buf, size_t cap, uint16_t method,
                                           const uint8_t txid[BK_STUN_TXID_BYTES],
                                           struct bk_slice *out);

@@ -83,7 +83,7 @@ static enum bk_err read_field(const struct bk_stun_attr *a, struct bk_call_reque
     }
 }
 
-BK_NODISCARD enum bk_err bk_call_request_read(struct bk_slice plain, struct bk_call_request *out)
+enum bk_err bk_call_request_read(struct bk_slice plain, struct bk_call_request *out)
 {
     struct bk_reader r = bk_reader(plain);
     struct bk_stun_attr attr;
@@ -114,14 +114,13 @@ static bool writable(const struct bk_call_request *in)
             return false;
         }
     }
-    return in->equipment_id > 0 && in->equipment_id <= BK_EQUIPMENT_ID_MAX &&
+    return bk_equipment_id_valid(in->equipment_id) &&
            (in->service.n == 0 || bk_name_valid(in->service)) && in->n_candidates >= 1 &&
            in->n_candidates <= BK_CANDIDATES_MAX && in->password.n <= BK_PASSWORD_MAX_BYTES;
 }
 
-BK_NODISCARD enum bk_err bk_call_request_write(uint8_t *buf, size_t cap,
-                                               const struct bk_call_request *in,
-                                               struct bk_slice *out)
+enum bk_err bk_call_request_write(uint8_t *buf, size_t cap, const struct bk_call_request *in,
+                                  struct bk_slice *out)
 {
     *out = BK_SLICE_EMPTY;
     if (!writable(in)) {

@@ -13,10 +13,10 @@ enum {
     BK_CALL_REQUEST_MAX_BYTES = 960, /* sealed it stays below BK_BOX_MAX_BYTES */
 };
 
-enum bk_candidate_kind { /* RFC 6544, section 4.1: how the address came about */
-                         BK_CANDIDATE_HOST = 1,
-                         BK_CANDIDATE_MAPPED =
-                             2, /* granted by the caller's router, or made by hand */
+/* How the address came about (RFC 6544, section 4.1). */
+enum bk_candidate_kind {
+    BK_CANDIDATE_HOST = 1,
+    BK_CANDIDATE_MAPPED = 2, /* granted by the caller's router, or made by hand */
 };
 
 struct bk_candidate {
@@ -38,7 +38,7 @@ struct bk_call_request {
     uint8_t reply_key[BK_KEY_BYTES]; /* X25519 public key that RESULT is sealed to */
 };
 
-/* BK_E_TRUNCATED, BK_E_MALFORMED, BK_E_UNKNOWN_ATTR; slices borrow from `plain`. */
+/* BK_E_TRUNCATED besides what every reader returns; slices borrow from `plain`. */
 BK_NODISCARD enum bk_err bk_call_request_read(struct bk_slice plain, struct bk_call_request *out);
 BK_NODISCARD enum bk_err bk_call_request_write(uint8_t *buf, size_t cap,
                                                const struct bk_call_request *in,

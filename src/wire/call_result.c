@@ -44,7 +44,7 @@ static enum bk_err read_field(const struct bk_stun_attr *a, struct bk_call_resul
     }
 }
 
-BK_NODISCARD enum bk_err bk_call_result_read(struct bk_slice plain, struct bk_call_result *out)
+enum bk_err bk_call_result_read(struct bk_slice plain, struct bk_call_result *out)
 {
     struct bk_reader r = bk_reader(plain);
     struct bk_stun_attr attr;
@@ -67,8 +67,8 @@ BK_NODISCARD enum bk_err bk_call_result_read(struct bk_slice plain, struct bk_ca
     return r.err;
 }
 
-BK_NODISCARD enum bk_err bk_call_result_write(uint8_t *buf, size_t cap,
-                                              const struct bk_call_result *in, struct bk_slice *out)
+enum bk_err bk_call_result_write(uint8_t *buf, size_t cap, const struct bk_call_result *in,
+                                 struct bk_slice *out)
 {
     *out = BK_SLICE_EMPTY;
     if (in->status > BK_CALL_BUSY) {

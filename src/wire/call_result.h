@@ -27,6 +27,7 @@ struct bk_call_result {
     uint64_t unix_s;
 };
 
+/* BK_E_TRUNCATED besides what every reader returns. */
 BK_NODISCARD enum bk_err bk_call_result_read(struct bk_slice plain, struct bk_call_result *out);
 BK_NODISCARD enum bk_err bk_call_result_write(uint8_t *buf, size_t cap,
                                               const struct bk_call_result *in,

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-BK_NODISCARD enum bk_err bk_connect_read(const struct bk_stun *m, struct bk_connect *out)
+enum bk_err bk_connect_read(const struct bk_stun *m, struct bk_connect *out)
 {
     static const uint16_t known[] = {BK_ATTR_EQUIPMENT_ID, BK_ATTR_CALL_ID, BK_ATTR_BOX,
                                      BK_ATTR_USER_NAME};
@@ -27,12 +27,11 @@ BK_NODISCARD enum bk_err bk_connect_read(const struct bk_stun *m, struct bk_conn
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_connect_write(uint8_t *buf, size_t cap,
-                                          const uint8_t txid[BK_STUN_TXID_BYTES],
-                                          const struct bk_connect *in, struct bk_slice *out)
+enum bk_err bk_connect_write(uint8_t *buf, size_t cap, const uint8_t txid[BK_STUN_TXID_BYTES],
+                             const struct bk_connect *in, struct bk_slice *out)
 {
     struct bk_stun_writer s = bk_stun_begin(buf, cap, BK_METHOD_CONNECT, BK_STUN_REQUEST, txid);
-    if (in->equipment_id == 0 || in->equipment_id > BK_EQUIPMENT_ID_MAX || in->box.n == 0 ||
+    if (!bk_equipment_id_valid(in->equipment_id) || in->box.n == 0 ||
         in->box.n > BK_BOX_MAX_BYTES || (in->user.n > 0 && !bk_name_valid(in->user))) {
         bk_writer_fail(&s.w, BK_E_RANGE);
     }

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-BK_NODISCARD enum bk_err bk_enrol_read(const struct bk_stun *m, struct bk_enrol *out)
+enum bk_err bk_enrol_read(const struct bk_stun *m, struct bk_enrol *out)
 {
     static const uint16_t known[] = {BK_ATTR_TOKEN, BK_ATTR_CERTIFICATE_REQUEST, BK_ATTR_BOX_KEY};
     memset(out, 0, sizeof *out);
@@ -24,9 +24,8 @@ BK_NODISCARD enum bk_err bk_enrol_read(const struct bk_stun *m, struct bk_enrol 
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_enrol_write(uint8_t *buf, size_t cap,
-                                        const uint8_t txid[BK_STUN_TXID_BYTES],
-                                        const struct bk_enrol *in, struct bk_slice *out)
+enum bk_err bk_enrol_write(uint8_t *buf, size_t cap, const uint8_t txid[BK_STUN_TXID_BYTES],
+                           const struct bk_enrol *in, struct bk_slice *out)
 {
     struct bk_stun_writer s = bk_stun_begin(buf, cap, BK_METHOD_ENROL, BK_STUN_REQUEST, txid);
     if (in->token.n != BK_TOKEN_SECRET_BYTES || in->csr.n == 0) {
@@ -87,7 +86,7 @@ static enum bk_err check_user_part(const struct bk_stun *m, const struct bk_enro
     return bk_name_valid(got->user) && !device_part ? BK_OK : BK_E_MALFORMED;
 }
 
-BK_NODISCARD enum bk_err bk_enrol_answer_read(const struct bk_stun *m, struct bk_enrol_answer *out)
+enum bk_err bk_enrol_answer_read(const struct bk_stun *m, struct bk_enrol_answer *out)
 {
     static const uint16_t known[] = {BK_ATTR_CERTIFICATE,      BK_ATTR_CA_CERTIFICATE,
                                      BK_ATTR_EQUIPMENT_ID,     BK_ATTR_REGISTRATION,
@@ -113,15 +112,13 @@ BK_NODISCARD enum bk_err bk_enrol_answer_read(const struct bk_stun *m, struct bk
     return err;
 }
 
-BK_NODISCARD enum bk_err bk_enrol_answer_write(uint8_t *buf, size_t cap,
-                                               const uint8_t txid[BK_STUN_TXID_BYTES],
-                                               const struct bk_enrol_answer *in,
-                                               struct bk_slice *out)
+enum bk_err bk_enrol_answer_write(uint8_t *buf, size_t cap, const uint8_t txid[BK_STUN_TXID_BYTES],
+                                  const struct bk_enrol_answer *in, struct bk_slice *out)
 {
     struct bk_stun_writer s = bk_stun_begin(buf, cap, BK_METHOD_ENROL, BK_STUN_SUCCESS, txid);
     bool user = in->equipment_id == 0;
     bool fits = user ? bk_name_valid(in->user)
-                     : in->user.n == 0 && in->equipment_id <= BK_EQUIPMENT_ID_MAX &&
+                     : in->user.n == 0 && bk_equipment_id_valid(in->equipment_id) &&
                            in->registration_key.n == BK_KEY_BYTES && in->ports.udp != 0 &&
                            in->ports.request != 0 && in->ports.agent != 0;
     if (!fits || in->certificate.n == 0 || in->ca_certificate.n == 0) {

@@ -11,6 +11,9 @@
 
 enum {
     BK_TOKEN_SECRET_BYTES = 16,
+    BK_SERVER_UDP_PORT = 1200, /* a server's ports unless it is told others: the reference's */
+    BK_SERVER_REQUEST_PORT = 1201,
+    BK_SERVER_AGENT_PORT = 1300,
 };
 
 struct bk_enrol {

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-BK_NODISCARD enum bk_err bk_lookup_read(const struct bk_stun *m, struct bk_lookup *out)
+enum bk_err bk_lookup_read(const struct bk_stun *m, struct bk_lookup *out)
 {
     static const uint16_t known[] = {BK_ATTR_EQUIPMENT_ID, BK_ATTR_DEVICE_NAME};
     memset(out, 0, sizeof *out);
@@ -27,9 +27,8 @@ BK_NODISCARD enum bk_err bk_lookup_read(const struct bk_stun *m, struct bk_looku
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_lookup_write(uint8_t *buf, size_t cap,
-                                         const uint8_t txid[BK_STUN_TXID_BYTES],
-                                         const struct bk_lookup *in, struct bk_slice *out)
+enum bk_err bk_lookup_write(uint8_t *buf, size_t cap, const uint8_t txid[BK_STUN_TXID_BYTES],
+                            const struct bk_lookup *in, struct bk_slice *out)
 {
     struct bk_stun_writer s = bk_stun_begin(buf, cap, BK_METHOD_LOOKUP, BK_STUN_REQUEST, txid);
     if ((in->equipment_id == 0) == (in->name.n == 0) || in->equipment_id > BK_EQUIPMENT_ID_MAX ||
@@ -44,8 +43,7 @@ BK_NODISCARD enum bk_err bk_lookup_write(uint8_t *buf, size_t cap,
     return bk_stun_end(&s, out);
 }
 
-BK_NODISCARD enum bk_err bk_lookup_answer_read(const struct bk_stun *m,
-                                               struct bk_lookup_answer *out)
+enum bk_err bk_lookup_answer_read(const struct bk_stun *m, struct bk_lookup_answer *out)
 {
     static const uint16_t known[] = {BK_ATTR_EQUIPMENT_ID, BK_ATTR_CERTIFICATE, BK_ATTR_BOX_KEY,
                                      BK_ATTR_OBSERVED_ADDRESS, BK_ATTR_TAG};
@@ -76,14 +74,11 @@ BK_NODISCARD enum bk_err bk_lookup_answer_read(const struct bk_stun *m,
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_lookup_answer_write(uint8_t *buf, size_t cap,
-                                                const uint8_t txid[BK_STUN_TXID_BYTES],
-                                                const struct bk_lookup_answer *in,
-                                                struct bk_slice *out)
+enum bk_err bk_lookup_answer_write(uint8_t *buf, size_t cap, const uint8_t txid[BK_STUN_TXID_BYTES],
+                                   const struct bk_lookup_answer *in, struct bk_slice *out)
 {
     struct bk_stun_writer s = bk_stun_begin(buf, cap, BK_METHOD_LOOKUP, BK_STUN_SUCCESS, txid);
-    if (in->equipment_id == 0 || in->equipment_id > BK_EQUIPMENT_ID_MAX || in->certificate.n == 0 ||
-        in->box_key.n == 0) {
+    if (!bk_equipment_id_valid(in->equipment_id) || in->certificate.n == 0 || in->box_key.n == 0) {
         bk_writer_fail(&s.w, BK_E_RANGE);
     }
     bk_stun_put_u64(&s, BK_ATTR_EQUIPMENT_ID, in->equipment_id);

@@ -1,8 +1,8 @@
 /* NOTIFY. Authenticity comes first: nothing is looked at before the MAC is right. */
 #include "wire/notify.h"
 
-BK_NODISCARD enum bk_err bk_notify_read(const struct bk_stun *m, const struct bk_mac_ops *mac,
-                                        struct bk_slice key, struct bk_tag *tag)
+enum bk_err bk_notify_read(const struct bk_stun *m, const struct bk_mac_ops *mac,
+                           struct bk_slice key, struct bk_tag *tag)
 {
     static const uint16_t known[] = {BK_ATTR_CALL_WAITING, BK_ATTR_TAG};
     *tag = (struct bk_tag){0, 0};
@@ -23,10 +23,9 @@ BK_NODISCARD enum bk_err bk_notify_read(const struct bk_stun *m, const struct bk
     return err == BK_OK ? bk_attr_read_tag(value, tag) : err;
 }
 
-BK_NODISCARD enum bk_err bk_notify_write(uint8_t *buf, size_t cap,
-                                         const uint8_t txid[BK_STUN_TXID_BYTES],
-                                         const struct bk_tag *tag, const struct bk_mac_ops *mac,
-                                         struct bk_slice key, struct bk_slice *out)
+enum bk_err bk_notify_write(uint8_t *buf, size_t cap, const uint8_t txid[BK_STUN_TXID_BYTES],
+                            const struct bk_tag *tag, const struct bk_mac_ops *mac,
+                            struct bk_slice key, struct bk_slice *out)
 {
     struct bk_stun_writer s = bk_stun_begin(buf, cap, BK_METHOD_NOTIFY, BK_STUN_REQUEST, txid);
     bk_stun_put(&s, BK_ATTR_CALL_WAITING, BK_SLICE_EMPTY);
@@ -34,8 +33,8 @@ BK_NODISCARD enum bk_err bk_notify_write(uint8_t *buf, size_t cap,
     return bk_datagram_end(&s, mac, key, out);
 }
 
-BK_NODISCARD enum bk_err bk_notify_answer_read(const struct bk_stun *m,
-                                               const struct bk_mac_ops *mac, struct bk_slice key)
+enum bk_err bk_notify_answer_read(const struct bk_stun *m, const struct bk_mac_ops *mac,
+                                  struct bk_slice key)
 {
     if (m->method != BK_METHOD_NOTIFY || m->cls != BK_STUN_SUCCESS) {
         return BK_E_MALFORMED;
@@ -47,10 +46,9 @@ BK_NODISCARD enum bk_err bk_notify_answer_read(const struct bk_stun *m,
     return err;
 }
 
-BK_NODISCARD enum bk_err bk_notify_answer_write(uint8_t *buf, size_t cap,
-                                                const uint8_t txid[BK_STUN_TXID_BYTES],
-                                                const struct bk_mac_ops *mac, struct bk_slice key,
-                                                struct bk_slice *out)
+enum bk_err bk_notify_answer_write(uint8_t *buf, size_t cap, const uint8_t txid[BK_STUN_TXID_BYTES],
+                                   const struct bk_mac_ops *mac, struct bk_slice key,
+                                   struct bk_slice *out)
 {
     struct bk_stun_writer s = bk_stun_begin(buf, cap, BK_METHOD_NOTIFY, BK_STUN_SUCCESS, txid);
     return bk_datagram_end(&s, mac, key, out);

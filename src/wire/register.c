@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-BK_NODISCARD enum bk_err bk_register_read(const struct bk_stun *m, struct bk_register *out)
+enum bk_err bk_register_read(const struct bk_stun *m, struct bk_register *out)
 {
     static const uint16_t known[] = {BK_ATTR_EQUIPMENT_ID, BK_ATTR_REGISTRATION, BK_ATTR_TAG,
                                      BK_ATTR_NONCE};
@@ -28,14 +28,12 @@ BK_NODISCARD enum bk_err bk_register_read(const struct bk_stun *m, struct bk_reg
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_register_write(uint8_t *buf, size_t cap,
-                                           const uint8_t txid[BK_STUN_TXID_BYTES],
-                                           const struct bk_register *in,
-                                           const struct bk_mac_ops *mac, struct bk_slice key,
-                                           struct bk_slice *out)
+enum bk_err bk_register_write(uint8_t *buf, size_t cap, const uint8_t txid[BK_STUN_TXID_BYTES],
+                              const struct bk_register *in, const struct bk_mac_ops *mac,
+                              struct bk_slice key, struct bk_slice *out)
 {
     struct bk_stun_writer s = bk_stun_begin(buf, cap, BK_METHOD_REGISTER, BK_STUN_REQUEST, txid);
-    if (in->equipment_id == 0 || in->equipment_id > BK_EQUIPMENT_ID_MAX ||
+    if (!bk_equipment_id_valid(in->equipment_id) ||
         (in->nonce.n != 0 && in->nonce.n != BK_NONCE_BYTES)) {
         bk_writer_fail(&s.w, BK_E_RANGE);
     }
@@ -77,9 +75,8 @@ static enum bk_err read_error(const struct bk_stun *m, struct bk_register_answer
     return err;
 }
 
-BK_NODISCARD enum bk_err bk_register_answer_read(const struct bk_stun *m,
-                                                 const struct bk_mac_ops *mac, struct bk_slice key,
-                                                 struct bk_register_answer *out)
+enum bk_err bk_register_answer_read(const struct bk_stun *m, const struct bk_mac_ops *mac,
+                                    struct bk_slice key, struct bk_register_answer *out)
 {
     memset(out, 0, sizeof *out);
     if (m->method != BK_METHOD_REGISTER || (m->cls != BK_STUN_SUCCESS && m->cls != BK_STUN_ERROR)) {
@@ -97,11 +94,11 @@ BK_NODISCARD enum bk_err bk_register_answer_read(const struct bk_stun *m,
     return err;
 }
 
-BK_NODISCARD enum bk_err bk_register_answer_write(uint8_t *buf, size_t cap,
-                                                  const uint8_t txid[BK_STUN_TXID_BYTES],
-                                                  const struct bk_register_answer *in,
-                                                  const struct bk_mac_ops *mac, struct bk_slice key,
-                                                  struct bk_slice *out)
+enum bk_err bk_register_answer_write(uint8_t *buf, size_t cap,
+                                     const uint8_t txid[BK_STUN_TXID_BYTES],
+                                     const struct bk_register_answer *in,
+                                     const struct bk_mac_ops *mac, struct bk_slice key,
+                                     struct bk_slice *out)
 {
     struct bk_stun_writer s = bk_stun_begin(buf, cap, BK_METHOD_REGISTER,
                                             in->code == 0 ? BK_STUN_SUCCESS : BK_STUN_ERROR, txid);

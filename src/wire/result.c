@@ -5,7 +5,7 @@
 
 #include "wire/connect.h"
 
-BK_NODISCARD enum bk_err bk_result_read(const struct bk_stun *m, struct bk_result *out)
+enum bk_err bk_result_read(const struct bk_stun *m, struct bk_result *out)
 {
     static const uint16_t known[] = {BK_ATTR_CALL_ID, BK_ATTR_BOX};
     memset(out, 0, sizeof *out);
@@ -24,9 +24,8 @@ BK_NODISCARD enum bk_err bk_result_read(const struct bk_stun *m, struct bk_resul
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_result_write(uint8_t *buf, size_t cap,
-                                         const uint8_t txid[BK_STUN_TXID_BYTES],
-                                         const struct bk_result *in, struct bk_slice *out)
+enum bk_err bk_result_write(uint8_t *buf, size_t cap, const uint8_t txid[BK_STUN_TXID_BYTES],
+                            const struct bk_result *in, struct bk_slice *out)
 {
     struct bk_stun_writer s = bk_stun_begin(buf, cap, BK_METHOD_RESULT, BK_STUN_INDICATION, txid);
     if (in->box.n == 0 || in->box.n > BK_BOX_MAX_BYTES) {

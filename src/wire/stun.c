@@ -7,23 +7,6 @@
 
 #include "wire/attrs.h"
 
-bool bk_attr_next(struct bk_reader *r, struct bk_stun_attr *out)
-{
-    *out = (struct bk_stun_attr){0, BK_SLICE_EMPTY};
-    if (r->err != BK_OK || r->left.n == 0) {
-        return false;
-    }
-    uint16_t type = bk_read_u16(r);
-    size_t n = bk_read_u16(r);
-    struct bk_slice value = bk_read_bytes(r, n);
-    (void)bk_read_bytes(r, (4 - n % 4) % 4); /* padding may be any bytes (RFC 8489, section 14) */
-    if (r->err != BK_OK) {
-        return false;
-    }
-    *out = (struct bk_stun_attr){type, value};
-    return true;
-}
-
 /* Every attribute whole, and FINGERPRINT, if there, of its size and last. */
 static bool chain_holds(struct bk_slice attrs)
 {
@@ -37,7 +20,7 @@ static bool chain_holds(struct bk_slice attrs)
     return r.err == BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_stun_read(struct bk_slice bytes, struct bk_stun *out)
+enum bk_err bk_stun_read(struct bk_slice bytes, struct bk_stun *out)
 {
     memset(out, 0, sizeof *out);
     struct bk_reader r = bk_reader(bytes);
@@ -65,7 +48,7 @@ BK_NODISCARD enum bk_err bk_stun_read(struct bk_slice bytes, struct bk_stun *out
     return BK_OK;
 }
 
-BK_NODISCARD enum bk_err bk_stun_frame(struct bk_slice got, size_t *message_bytes)
+enum bk_err bk_stun_frame(struct bk_slice got, size_t *message_bytes)
 {
     static const uint8_t cookie[4] = {0x21, 0x12, 0xA4, 0x42};
     *message_bytes = 0;
@@ -136,44 +119,7 @@ bool bk_stun_understood(const struct bk_stun *m, const uint16_t *known, size_t n
     return true;
 }
 
-BK_NODISCARD enum bk_err bk_attr_read_address(struct bk_slice value, uint8_t *first,
-                                              struct bk_addr *out)
-{
-    struct bk_addr addr = bk_addr_v4(0, 0, 0, 0, 0);
-    struct bk_reader r = bk_reader(value);
-    *out = addr;
-    *first = bk_read_u8(&r);
-    uint8_t family = bk_read_u8(&r);
-    addr.port = bk_read_u16(&r);
-    if (family == BK_FAMILY_IPV4) {
-        bk_read_copy(&r, addr.ip + 12, 4);
-    } else if (family == BK_FAMILY_IPV6) {
-        bk_read_copy(&r, addr.ip, 16);
-    } else {
-        return BK_E_MALFORMED;
-    }
-    if (bk_reader_end(&r) != BK_OK) {
-        return BK_E_MALFORMED;
-    }
-    *out = addr;
-    return BK_OK;
-}
-
-void bk_attr_xor_address(struct bk_addr *a, bool v4, const uint8_t txid[BK_STUN_TXID_BYTES])
-{
-    static const uint8_t cookie[4] = {0x21, 0x12, 0xA4, 0x42};
-    a->port = (uint16_t)(a->port ^ BK_STUN_COOKIE >> 16);
-    uint8_t *p = v4 ? a->ip + 12 : a->ip;
-    for (size_t i = 0; i < 4; i++) {
-        p[i] ^= cookie[i];
-    }
-    for (size_t i = 0; !v4 && i < BK_STUN_TXID_BYTES; i++) {
-        p[4 + i] ^= txid[i];
-    }
-}
-
-BK_NODISCARD enum bk_err bk_stun_xor_address(const struct bk_stun *m, struct bk_slice value,
-                                             struct bk_addr *out)
+enum bk_err bk_stun_xor_address(const struct bk_stun *m, struct bk_slice value, struct bk_addr *out)
 {
     uint8_t unused;
     enum bk_err err = bk_attr_read_address(value, &unused, out);
@@ -184,8 +130,7 @@ BK_NODISCARD enum bk_err bk_stun_xor_address(const struct bk_stun *m, struct bk_
     return err;
 }
 
-BK_NODISCARD enum bk_err bk_stun_error_code(struct bk_slice value, uint16_t *code,
-                                            struct bk_slice *reason)
+enum bk_err bk_stun_error_code(struct bk_slice value, uint16_t *code, struct bk_slice *reason)
 {
     *code = 0;
     *reason = BK_SLICE_EMPTY;

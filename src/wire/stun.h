@@ -36,11 +36,12 @@ enum {
 #define BK_STUN_COOKIE UINT32_C(0x2112A442)
 #define BK_STUN_FINGERPRINT_XOR UINT32_C(0x5354554E) /* RFC 8489, 14.7 */
 
-enum bk_stun_class { /* the two class bits, RFC 8489 section 5 */
-                     BK_STUN_REQUEST = 0,
-                     BK_STUN_INDICATION = 1,
-                     BK_STUN_SUCCESS = 2,
-                     BK_STUN_ERROR = 3,
+/* The two class bits, RFC 8489 section 5. */
+enum bk_stun_class {
+    BK_STUN_REQUEST = 0,
+    BK_STUN_INDICATION = 1,
+    BK_STUN_SUCCESS = 2,
+    BK_STUN_ERROR = 3,
 };
 
 /* Ours lie in 0x0C0-0x0FF: above it Wireshark no longer takes a datagram for STUN. */
@@ -153,14 +154,17 @@ BK_NODISCARD enum bk_err bk_stun_check_sha256(const struct bk_stun *m, const str
 BK_NODISCARD enum bk_err bk_stun_check_sha1(const struct bk_stun *m, const struct bk_mac_ops *mac,
                                             struct bk_slice key);
 
-/* Attribute values. */
+/* Attribute values. BK_E_MALFORMED. */
 BK_NODISCARD enum bk_err bk_stun_xor_address(const struct bk_stun *m, struct bk_slice value,
                                              struct bk_addr *out);
 BK_NODISCARD enum bk_err bk_stun_error_code(struct bk_slice value, uint16_t *code,
                                             struct bk_slice *reason);
 
-/* Writing: begin, put..., integrity, fingerprint, end. Errors stick. The message writers of this
- * layer refuse with BK_E_RANGE what their own readers would. */
+/* Writing: begin, put..., integrity, fingerprint, end. Errors stick.
+ *
+ * Every message file of this layer keeps to one rule: its reader returns BK_E_MALFORMED for another
+ * method, class or form and BK_E_UNKNOWN_ATTR, and its slices borrow from the message; its writer
+ * returns BK_E_NOSPACE, and BK_E_RANGE for what the reader would refuse. */
 struct bk_stun_writer {
     struct bk_writer w;
 };

@@ -25,7 +25,7 @@ static bool find_anywhere(const struct bk_stun *m, uint16_t type, size_t *at,
     return false;
 }
 
-BK_NODISCARD enum bk_err bk_stun_check_fingerprint(const struct bk_stun *m)
+enum bk_err bk_stun_check_fingerprint(const struct bk_stun *m)
 {
     size_t at;
     struct bk_slice value;
@@ -50,8 +50,8 @@ static void covered_parts(const struct bk_stun *m, size_t at, size_t mac_bytes, 
     parts[2] = bk_slice(m->raw.p + 4, at - 4);
 }
 
-BK_NODISCARD enum bk_err bk_stun_check_sha256(const struct bk_stun *m, const struct bk_mac_ops *mac,
-                                              struct bk_slice key, size_t mac_bytes)
+enum bk_err bk_stun_check_sha256(const struct bk_stun *m, const struct bk_mac_ops *mac,
+                                 struct bk_slice key, size_t mac_bytes)
 {
     size_t at;
     struct bk_slice value;
@@ -69,8 +69,8 @@ BK_NODISCARD enum bk_err bk_stun_check_sha256(const struct bk_stun *m, const str
     return bk_equal_const_time(value.p, expected, mac_bytes) ? BK_OK : BK_E_AUTH;
 }
 
-BK_NODISCARD enum bk_err bk_stun_check_sha1(const struct bk_stun *m, const struct bk_mac_ops *mac,
-                                            struct bk_slice key)
+enum bk_err bk_stun_check_sha1(const struct bk_stun *m, const struct bk_mac_ops *mac,
+                               struct bk_slice key)
 {
     size_t at;
     struct bk_slice value;

@@ -50,15 +50,6 @@ void bk_stun_put_u64(struct bk_stun_writer *s, uint16_t type, uint64_t v)
     bk_stun_put(s, type, BK_SLICE_OF(value));
 }
 
-void bk_attr_put_address(struct bk_stun_writer *s, uint16_t type, uint8_t first, bool v4,
-                         const struct bk_addr *a)
-{
-    uint8_t value[4 + 16] = {first, v4 ? BK_FAMILY_IPV4 : BK_FAMILY_IPV6, (uint8_t)(a->port >> 8),
-                             (uint8_t)a->port};
-    memcpy(value + 4, v4 ? a->ip + 12 : a->ip, v4 ? 4 : 16);
-    bk_stun_put(s, type, bk_slice(value, v4 ? 8 : 20));
-}
-
 void bk_stun_put_xor_address(struct bk_stun_writer *s, uint16_t type, const struct bk_addr *a)
 {
     if (s->w.err != BK_OK) {
@@ -130,7 +121,7 @@ void bk_stun_put_fingerprint(struct bk_stun_writer *s)
     bk_stun_put(s, BK_ATTR_FINGERPRINT, BK_SLICE_OF(value));
 }
 
-BK_NODISCARD enum bk_err bk_stun_end(struct bk_stun_writer *s, struct bk_slice *out)
+enum bk_err bk_stun_end(struct bk_stun_writer *s, struct bk_slice *out)
 {
     set_length(s, 0);
     *out = bk_writer_bytes(&s->w);

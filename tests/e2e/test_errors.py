@@ -2,18 +2,22 @@
 nothing is left behind."""
 
 import concurrent.futures
+import fcntl
 import os
 import pathlib
+import pty
 import re
+import select
 import shutil
 import signal
 import sqlite3
 import subprocess
+import termios
 import types
 
 import pytest
 
-from lab import Beckon, REQUESTER, ROUTER_A, SERVER, nft_rules, wait_until
+from lab import Beckon, REQUESTER, ROUTER_A, ROUTER_B, SERVER, nft_rules, wait_until
 from lab.process import run
 
 LIMIT_S = 10
@@ -146,6 +150,12 @@ def test_revoked_device(world):
     assert ping(world.alice, 2142).status == 0
     world.server.revoke(device=2142)
     failed(ping(world.alice, 2142), REVOKED, "revoked")
+    row, = [row for row in world.server.devices() if row["id"] == 2142]
+    assert row["address"] is None  # at once, not when the row expires
+    assert device.stop() == 0
+    device.state.rename(device.state.with_suffix(".revoked"))
+    device = world.beckon.enrol_device(2142, port=2142)  # joining with a new token lifts it
+    device.start()
     assert device.stop() == 0
 
 
@@ -199,7 +209,7 @@ def test_unreachable_callback_address(world):
 def test_callback_addresses_that_the_device_does_not_dial(world):
     """Refused by its policy: not told from one that does not answer, and no SYN is sent."""
     addresses = ["127.0.0.1:5000", f"{SERVER}:1201", "192.168.1.1:5000", "192.168.1.3:5000", "10.1.2.3:5000",
-                 "169.254.1.1:5000", f"{ROUTER_A}:1023"]
+                 "169.254.1.1:5000", f"{ROUTER_A}:1023", f"{ROUTER_B}:5000"]
     with world.net.capture(world.net.device, "any",
                            "tcp[tcpflags] & tcp-syn != 0 and dst port (5000 or 1201 or 1023)") as capture:
         calls = [lambda n=n, a=a: ping(world.alice, 2133, ("--listen", f"0.0.0.0:{1600 + n}", "--advertise", a))
@@ -207,6 +217,13 @@ def test_callback_addresses_that_the_device_does_not_dial(world):
         lines = {failed(done, NO_PATH, "callback address") for done in together(calls)}
     assert len(lines) == 1
     assert not capture.fields(["frame.number"])
+
+
+def test_a_neighbour_of_the_device_is_dialled(world):
+    """A private address inside the device's own network: looked for there, though nobody has it."""
+    with world.net.capture(world.net.device, "any", "arp host 192.168.1.77") as capture:
+        failed(ping(world.alice, 2133, ("--listen", "0.0.0.0:1600", "--advertise", "192.168.1.77:5000")), NO_PATH)
+        capture.wait_for("arp")
 
 
 def test_no_port_mapping_to_be_had(world):
@@ -246,6 +263,29 @@ def test_interrupted_call_takes_its_mapping_back(world, upnp, number):
         assert process.lines[since:] == []  # who sent the signal knows
     finally:
         world.net.block_clear()
+
+
+def test_ctrl_c_at_the_password_prompt_ends_the_call(world):
+    terminal, inside = pty.openpty()
+    process = subprocess.Popen(
+        world.net.requester.argv(world.alice._argv("beckon", ("ping", *MAPPED, 2133))), env=world.alice.env(),
+        stdin=inside, stdout=inside, stderr=inside, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(inside, termios.TIOCSCTTY, 0))
+    os.close(inside)
+    try:
+        shown = b""
+        while b"Password of device 2133: " not in shown:
+            assert select.select([terminal], [], [], LIMIT_S)[0], shown
+            shown += os.read(terminal, 4096)
+        assert termios.tcgetattr(terminal)[3] & termios.ECHO == 0
+        os.write(terminal, b"\x03")
+        assert process.wait(3) == INTERRUPTED
+        assert termios.tcgetattr(terminal)[3] & termios.ECHO != 0
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        os.close(terminal)
 
 
 def test_listening_port_taken(world):

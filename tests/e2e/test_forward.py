@@ -231,6 +231,8 @@ def test_next_connection_calls_again_when_the_agent_is_restarted(fixed_world, fo
     try:
         with pytest.raises(ConnectionResetError):  # offline: this connection's misfortune, not the forward's end
             use(forward)
+        with pytest.raises(ConnectionResetError), forward.connect("echo") as s:
+            s.recv(1)  # nor an end of file, where nothing was sent
         forward.process.wait_line("offline", since=since)
     finally:
         fixed_world.device.start()

@@ -6,8 +6,10 @@ Over 100,000 pieces are generated, from fixed seeds and a fresh one that a failu
 
 import collections
 import contextlib
+import datetime
 import os
 import random
+import re
 import secrets
 import socket
 import ssl
@@ -17,6 +19,8 @@ import time
 import types
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from lab import DEVICE, REQUESTER, ROUTER_A, ROUTER_B, SERVER, flood, pcap, stun, wait_until
 from lab.services import PAGE
@@ -515,6 +519,101 @@ def test_streams_against_the_callback_port(field):
     assert len(process.output().splitlines()) < 100
     for s in slow.sockets:
         s.close()
+
+
+def is_unknown_name(field, name):
+    """Dials the callback port by that server name; true if it is refused for it, before anything is shown."""
+    context = tls(certificate(field.insider, "device"), "beckon-call/1")
+    with reach(field.net.wan, random.Random(SEEDS[0]), ROUTER_A, 5000) as raw:
+        try:
+            context.wrap_socket(raw, server_hostname=name).close()
+        except ssl.SSLError as refusal:
+            return "UNRECOGNIZED_NAME" in refusal.reason
+    return False
+
+
+def test_the_callback_port_answers_to_the_name_of_its_call_only(field):
+    """Which is on the wire only when the device dials, and worth nothing once it is connected."""
+    names = field.net.capture(field.net.wan, "to-a", f"tcp and src host {ROUTER_B} and dst port 5000")
+    field.net.block(f"ip saddr {ROUTER_B} tcp dport 5000")
+    try:
+        process = field.world.alice.start("connect", "-v", *CALLBACK, "2133", "web", stdin=-1)
+        process.wait_line("accepts us")
+        assert is_unknown_name(field, None)
+        assert is_unknown_name(field, "0" * 32 + ".call.invalid")
+    finally:
+        field.net.block_clear()
+    process.wait_line("the device is connected", 10)
+    name, = wait_until(lambda: set(re.findall(rb"[0-9a-f]+\.call\.invalid", names.raw())), what="the name of the call")
+    assert is_unknown_name(field, name.decode())
+    names.stop()
+    process.stdin.write(b"GET / HTTP/1.0\r\n\r\n")
+    process.stdin.close()
+    assert process.wait(10) == 0
+    assert PAGE.strip() in process.output()
+
+
+def lookup_answered(s):
+    """Whether a LOOKUP on that stream is still answered, be it with an error."""
+    try:
+        s.sendall(lookup_and_connect(2134)[0])
+        return s.recv(2000) != b""
+    except (ConnectionError, ssl.SSLError):
+        return False
+
+
+def test_a_role_is_spoken_for_by_its_own_certificate_only(field):
+    """Each protocol on its own port, and with the certificate of its own role."""
+    alice, insider = certificate(field.world.alice, "user"), certificate(field.insider, "device")
+
+    def answered(who, alpn, port):
+        raw = reach(field.net.wan, random.Random(SEEDS[0]), SERVER, port)
+        with tls(who, alpn).wrap_socket(raw, server_hostname=SERVER) as s:
+            return lookup_answered(s)
+
+    assert answered(alice, "beckon-request/1", 1201)
+    assert not answered(alice, "beckon-agent/1", 1300)
+    assert not answered(insider, "beckon-agent/1", 1300)
+    assert not answered(insider, "beckon-request/1", 1201)
+    assert not answered(None, "beckon-request/1", 1201)
+    for alpn, port in (("beckon-request/1", 1300), ("beckon-agent/1", 1201), ("h2", 1201)):
+        with pytest.raises(ssl.SSLError, match="NO_APPLICATION_PROTOCOL"):
+            answered(alice, alpn, port)
+
+
+def test_a_user_who_is_revoked_loses_the_stream_that_is_open(field):
+    bob = field.world.beckon.enrol_user("bob")
+    context = tls(certificate(bob, "user"), "beckon-request/1")
+    raw = reach(field.net.wan, random.Random(SEEDS[0]), SERVER, 1201)
+    with context.wrap_socket(raw, server_hostname=SERVER) as s:
+        assert lookup_answered(s)
+        field.world.server.revoke(user="bob")
+        assert s.recv(100) == b""
+
+
+def short_lived(ca, user, path, until):
+    """A certificate like the user's own, by the same CA, that ends then."""
+    own = x509.load_pem_x509_certificate((user.state / "user.crt").read_bytes())
+    authority = x509.load_pem_x509_certificate((ca / "ca.crt").read_bytes())
+    signer = serialization.load_pem_private_key((ca / "ca.key").read_bytes(), None)
+    builder = x509.CertificateBuilder().subject_name(own.subject).issuer_name(authority.subject) \
+        .public_key(own.public_key()).serial_number(x509.random_serial_number()) \
+        .not_valid_before(own.not_valid_before).not_valid_after(until)
+    for extension in own.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    path.write_bytes(builder.sign(signer, None).public_bytes(serialization.Encoding.PEM))
+    return path, user.state / "user.key"
+
+
+def test_a_certificate_that_ends_meanwhile_ends_its_stream(field, tmp_path):
+    until = datetime.datetime.utcnow().replace(microsecond=0) + datetime.timedelta(seconds=4)
+    context = tls(short_lived(field.world.server.state, field.world.alice, tmp_path / "short.crt", until),
+                  "beckon-request/1")
+    raw = reach(field.net.wan, random.Random(SEEDS[0]), SERVER, 1201)
+    with context.wrap_socket(raw, server_hostname=SERVER) as s:
+        assert lookup_answered(s)
+        wait_until(lambda: not lookup_answered(s), 15, "the stream of an expired certificate ends")
+        assert datetime.datetime.utcnow() > until
 
 
 # -- the sum -------------------------------------------------------------------------------------------

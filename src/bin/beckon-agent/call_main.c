@@ -3,8 +3,8 @@
 #include <signal.h>
 #include <string.h>
 
+#include "bin/beckon-agent/command.h"
 #include "bin/common/descriptors.h"
-#include "command.h"
 
 int main(int argc, char **argv)
 {

@@ -1,9 +1,8 @@
 /* One call: the channel to beckon-agent is descriptor 3. */
-#include <errno.h>
 #include <stdio.h>
 #include <sys/socket.h>
 
-#include "command.h"
+#include "bin/beckon-agent/command.h"
 
 enum {
     CHANNEL_FD = 3,

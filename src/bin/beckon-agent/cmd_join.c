@@ -1,5 +1,7 @@
 /* beckon-agent join: becomes a device of the server that a token names. */
-#include "command.h"
+#include <string.h>
+
+#include "bin/beckon-agent/command.h"
 
 enum {
     TOKEN_BYTES = 1024,
@@ -9,6 +11,7 @@ int cmd_join(int argc, char **argv)
 {
     const char *state;
     struct beckon_error error;
+    enum beckon_status status;
     char token[TOKEN_BYTES];
     int n_rest;
 
@@ -22,8 +25,7 @@ int cmd_join(int argc, char **argv)
     if (!bk_token_argument("beckon-agent", argv[1], token, sizeof token)) {
         return BECKON_BAD_TOKEN;
     }
-    if (beckon_agent_join(state, token, &error) != BECKON_OK) {
-        return bk_report("beckon-agent", &error);
-    }
-    return BECKON_OK;
+    status = beckon_agent_join(state, token, &error);
+    explicit_bzero(token, sizeof token);
+    return status == BECKON_OK ? BECKON_OK : bk_report("beckon-agent", &error);
 }

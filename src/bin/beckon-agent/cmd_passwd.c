@@ -3,13 +3,15 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "bin/beckon-agent/command.h"
 
 enum {
     PASSWORD_BYTES = 128,
+    NO_PASSWORD = -1, /* as bk_secret_from_... say it */
+    TWO_PASSWORDS = -2,
 };
 
-/* Twice from a terminal, once from a file or pipe. */
+/* Twice from a terminal, once from a file or pipe. The length, NO_PASSWORD or TWO_PASSWORDS. */
 static int ask(char out[PASSWORD_BYTES])
 {
     char again[PASSWORD_BYTES];
@@ -21,8 +23,7 @@ static int ask(char out[PASSWORD_BYTES])
     n = bk_secret_from_terminal("New password of this device: ", out, PASSWORD_BYTES);
     m = bk_secret_from_terminal("Once more: ", again, PASSWORD_BYTES);
     if (n >= 0 && (n != m || memcmp(out, again, (size_t)n) != 0)) {
-        fprintf(stderr, "beckon-agent: the two differ; nothing was changed\n");
-        n = -2;
+        n = TWO_PASSWORDS;
     }
     explicit_bzero(again, sizeof again);
     return n;
@@ -43,13 +44,14 @@ int cmd_passwd(int argc, char **argv)
         return bk_usage("beckon-agent", "passwd takes no arguments; the password is asked for");
     }
     n = ask(password);
-    if (n == -1) {
+    status = n < 0 ? BECKON_FAILED : beckon_agent_set_password(state, password, (size_t)n, &error);
+    explicit_bzero(password, sizeof password);
+    if (n == NO_PASSWORD) {
         return bk_usage("beckon-agent", "no password of 1 to 128 bytes came from standard input");
     }
-    if (n < 0) {
+    if (n == TWO_PASSWORDS) {
+        fprintf(stderr, "beckon-agent: the two differ; nothing was changed\n");
         return BECKON_FAILED;
     }
-    status = beckon_agent_set_password(state, password, (size_t)n, &error);
-    explicit_bzero(password, sizeof password);
     return status == BECKON_OK ? BECKON_OK : bk_report("beckon-agent", &error);
 }

@@ -1,10 +1,8 @@
 /* beckon-agent run: keeps the device registered and answers calls, in the foreground. */
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
+#include "bin/beckon-agent/command.h"
 #include "bin/common/ready.h"
-#include "command.h"
 
 static void on_log(void *ctx, int level, const char *line)
 {

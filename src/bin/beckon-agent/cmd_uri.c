@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "bin/beckon-agent/command.h"
 
 enum {
     URI_BYTES = 400,

@@ -3,7 +3,7 @@
 #ifndef BK_BIN_AGENT_COMMAND_H
 #define BK_BIN_AGENT_COMMAND_H
 
-#include "common/args.h"
+#include "bin/common/args.h"
 
 enum {
     PATH_BYTES = 1024,

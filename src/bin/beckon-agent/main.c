@@ -5,16 +5,19 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "bin/beckon-agent/command.h"
 #include "bin/common/descriptors.h"
-#include "command.h"
 
 static const char help[] =
     "usage: beckon-agent COMMAND --state DIR ...\n"
     "\n"
-    "  join --state DIR TOKEN|-            become a device of the server that a token names\n"
-    "  passwd --state DIR                  set the password that callers must give\n"
-    "  run --state DIR [--config FILE]     stay registered and answer calls\n"
-    "  uri --state DIR                     print beckon://HOST/ID#FINGERPRINT, for \"beckon pin\"\n"
+    "  join --state DIR TOKEN|-         become a device of the server that a token names\n"
+    "  passwd --state DIR               set the password that callers must give\n"
+    "  run --state DIR [--config FILE]  stay registered and answer calls\n"
+    "  uri --state DIR                  print beckon://HOST/ID#FINGERPRINT, for \"beckon pin\"\n"
+    "\n"
+    "TOKEN - reads the token from standard input. passwd asks for the password, or reads one line\n"
+    "of standard input. FILE stands in for DIR/agent.conf. --version tells the version.\n"
     "\n"
     "Exit status: 0 done, 1 failed, 2 usage, 8 server down, 9 bad token, 10 token used,\n"
     "12 malformed configuration, 15 not joined.\n";
@@ -33,18 +36,28 @@ static int hand_over(char **argv)
     return BECKON_FAILED;
 }
 
+/* --help among a command's words. */
+static bool asks_for_help(int argc, char **argv)
+{
+    for (int i = 2; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     bk_descriptors_fill();
     if (argc < 2) {
         return bk_usage("beckon-agent", "a command is missing");
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 ||
-        (argc == 3 && strcmp(argv[2], "--help") == 0)) {
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || asks_for_help(argc, argv)) {
         fputs(help, stdout);
         return BECKON_OK;
     }
-    if (strcmp(argv[1], "--version") == 0) {
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
         puts("beckon-agent " BECKON_VERSION);
         return BECKON_OK;
     }

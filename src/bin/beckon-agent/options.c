@@ -1,8 +1,9 @@
+/* Options of the agent's subcommands, and where its second program lies. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "bin/beckon-agent/command.h"
 
 enum {
     EXTRA_MAX = 4,

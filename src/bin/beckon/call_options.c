@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "bin/beckon/command.h"
 
 static const char program[] = "beckon";
 
@@ -144,7 +144,6 @@ enum beckon_status client_open(struct call_options *options, void (*ready)(void 
         return BECKON_FAILED;
     }
     status = beckon_client_new(&client, out, &error);
-
     if (status != BECKON_OK) {
         bk_report(program, &error);
         return status;

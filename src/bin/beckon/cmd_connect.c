@@ -1,7 +1,7 @@
 /* beckon connect: joins standard input and output to a service; an ssh ProxyCommand. */
 #include <unistd.h>
 
-#include "command.h"
+#include "bin/beckon/command.h"
 
 int cmd_connect(int argc, char **argv)
 {

@@ -1,7 +1,7 @@
 /* beckon forward: local listeners that lead to services, until interrupted. */
 #include <stdio.h>
 
-#include "command.h"
+#include "bin/beckon/command.h"
 
 static void on_ready(void *ctx)
 {

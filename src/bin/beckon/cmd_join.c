@@ -1,9 +1,7 @@
 /* beckon join: becomes a user of the server that a token names. */
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "command.h"
+#include "bin/beckon/command.h"
 
 enum {
     TOKEN_BYTES = 1024,
@@ -13,6 +11,7 @@ int cmd_join(int argc, char **argv)
 {
     struct call_options options = {0};
     struct beckon_error error;
+    enum beckon_status status;
     char token[TOKEN_BYTES];
     int n_rest;
 
@@ -25,8 +24,7 @@ int cmd_join(int argc, char **argv)
     if (!bk_token_argument("beckon", argv[1], token, sizeof token)) {
         return BECKON_BAD_TOKEN;
     }
-    if (beckon_client_join(options.state, token, &error) != BECKON_OK) {
-        return bk_report("beckon", &error);
-    }
-    return BECKON_OK;
+    status = beckon_client_join(options.state, token, &error);
+    explicit_bzero(token, sizeof token);
+    return status == BECKON_OK ? BECKON_OK : bk_report("beckon", &error);
 }

@@ -1,5 +1,5 @@
 /* beckon pin: takes a device's fingerprint from its beckon:// URI. */
-#include "command.h"
+#include "bin/beckon/command.h"
 
 int cmd_pin(int argc, char **argv)
 {

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "command.h"
+#include "bin/beckon/command.h"
 
 enum {
     PINGS_MAX = 1000000,
@@ -127,6 +127,7 @@ int cmd_ping(int argc, char **argv)
         print_text(&phases);
     } else if (!print_json(&phases)) {
         status = BECKON_FAILED;
+        error = (struct beckon_error){status, "no memory to print the result"};
     }
     return client_close(client, status, &error, false);
 }

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "command.h"
+#include "bin/beckon/command.h"
 
 enum {
     COMMAND_BYTES = 8192,

@@ -2,7 +2,7 @@
 #ifndef BK_BIN_BECKON_COMMAND_H
 #define BK_BIN_BECKON_COMMAND_H
 
-#include "common/args.h"
+#include "bin/common/args.h"
 
 struct command {
     const char *name;

@@ -3,30 +3,34 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "bin/beckon/command.h"
 #include "bin/common/descriptors.h"
-#include "command.h"
 
 static const struct command commands[] = {
     {"join", "[--state DIR] TOKEN|-", "become a user of the server that a token names", cmd_join},
     {"pin", "[--state DIR] URI", "take a device's fingerprint from its beckon:// URI", cmd_pin},
-    {"connect", "[OPTIONS] DEVICE [SERVICE]", "join standard input and output to a service (ssh)",
-     cmd_connect},
+    {"connect", "[OPTIONS] DEVICE [SERVICE]",
+     "join standard input and output to a service (ssh, if none is named)", cmd_connect},
     {"forward", "[OPTIONS] DEVICE [ADDR:]PORT:SERVICE ...", "local listeners that lead to services",
      cmd_forward},
     {"ssh", "[OPTIONS] [USER@]DEVICE [-- SSH ARGUMENTS]", "log in by ssh", cmd_ssh},
-    {"ping", "[OPTIONS] DEVICE [-c N]", "round trips, and where the time of a call went", cmd_ping},
+    {"ping", "[OPTIONS] DEVICE [-c N]", "N round trips (3), and where the time of a call went",
+     cmd_ping},
 };
 
 static const char options_help[] =
     "\n"
-    "DEVICE is an equipment ID or a device's name. OPTIONS:\n"
+    "DEVICE is an equipment ID or a device's name. TOKEN - reads the token from standard input.\n"
+    "OPTIONS:\n"
     "  --state DIR             state directory (default ~/.config/beckon)\n"
-    "  --listen [ADDR]:PORT    take the device's call here\n"
+    "  --listen [ADDR]:PORT    take the device's connection on this port\n"
     "  --advertise ADDR:PORT   what leads there from outside, mapped by hand in the router\n"
-    "  --accept-new            pin a device at first contact without asking\n"
+    "  --accept-new            accept a device's key, or its name, at first contact unasked\n"
     "  --password-file FILE    the device's password (else BECKON_PASSWORD, else a question)\n"
     "  --json                  print results as JSON (ping)\n"
-    "  -v                      say what happens\n"
+    "  -v                      say what happens, and which path won\n"
+    "\n"
+    "\"beckon COMMAND --help\" shows one command alone; --version tells the version.\n"
     "\n"
     "Exit status: 0 done, 1 failed, 2 usage, 3 unknown device, 4 offline, 5 password refused,\n"
     "6 callback address unreachable, 7 no callback address to be had, 8 server down, 9 bad token,\n"
@@ -44,6 +48,17 @@ static void help(void)
     fputs(options_help, stdout);
 }
 
+/* --help among a command's words; what follows "--" is another program's. */
+static bool asks_for_help(int argc, char **argv)
+{
+    for (int i = 2; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 int main(int argc, char **argv)
 {
     bk_descriptors_fill();
@@ -55,7 +70,7 @@ int main(int argc, char **argv)
         help();
         return BECKON_OK;
     }
-    if (strcmp(argv[1], "--version") == 0) {
+    if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {
         puts("beckon " BECKON_VERSION);
         return BECKON_OK;
     }
@@ -63,7 +78,7 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], commands[i].name) != 0) {
             continue;
         }
-        if (argc == 3 && strcmp(argv[2], "--help") == 0) {
+        if (asks_for_help(argc, argv)) {
             printf("usage: beckon %s %s\n%s\n%s", commands[i].name, commands[i].usage,
                    commands[i].summary, options_help);
             return BECKON_OK;

@@ -1,3 +1,5 @@
+/* The admin socket. Reads the location table and passes words on; changes nothing itself. Whoever is slow
+ * costs one place of few, for a limited time. */
 #include "bin/beckond/admin.h"
 
 #include <errno.h>
@@ -8,12 +10,12 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/number.h"
 #include "bin/beckond/state.h"
 #include "bin/beckond/unix_path.h"
+#include "net/clock.h"
 #include "wire/attrs.h"
 
 enum {
@@ -52,19 +54,11 @@ static void end(struct client *c)
     c->ending = true;
 }
 
-static bk_time now(void)
-{
-    struct timespec t;
-
-    (void)clock_gettime(CLOCK_MONOTONIC, &t);
-    return (bk_time)t.tv_sec * BK_SECOND + (bk_time)t.tv_nsec;
-}
-
 /* Writes some more rows; the write callback comes again when they are gone. */
 static void walk(struct client *c)
 {
     struct evbuffer *out = bufferevent_get_output(c->bev);
-    bk_time at = now();
+    bk_time now = bk_clock_mono();
 
     for (int i = 0; i < ROWS_A_TURN; i++) {
         struct bk_server_row row;
@@ -76,7 +70,7 @@ static void walk(struct client *c)
         }
         bk_number_format(row.equipment_id, id);
         bk_addr_format(&row.addr, addr);
-        age = at > row.last_seen ? (at - row.last_seen) / BK_SECOND : 0;
+        age = bk_time_left(row.last_seen, now) / BK_SECOND;
         (void)evbuffer_add_printf(out, "%s %s %llu\n", id, addr, (unsigned long long)age);
     }
 }

@@ -1,3 +1,4 @@
+/* The other end of the admin socket: one request, and the answer's lines. */
 #include "bin/beckond/admin_client.h"
 
 #include <errno.h>

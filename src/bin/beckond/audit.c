@@ -1,3 +1,4 @@
+/* The audit line. Peer bytes in it are escaped. */
 #include "bin/beckond/audit.h"
 
 #include <assert.h>

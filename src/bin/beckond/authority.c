@@ -1,3 +1,4 @@
+/* Keys and certificates of the operator. Private keys never leave this file but into OpenSSL. */
 #include "bin/beckond/authority.h"
 
 #include <string.h>

@@ -1,3 +1,4 @@
+/* Steps that several subcommands share; each says on standard error what is wrong. */
 #include "bin/beckond/cmd.h"
 
 #include <time.h>

@@ -207,9 +207,9 @@ static enum beckon_status run(int argc, char **argv)
 
 const struct bk_command bk_cmd_devices = {
     .name = "devices",
-    .summary = "shows the location table: ID, name, address, port, last seen",
+    .summary = "show the location table: ID, name, address, port, last seen",
     .help =
-        "beckond devices --state DIR [--json]\n\n"
+        "usage: beckond devices --state DIR [--json]\n\n"
         "Shows every enrolled device by ascending ID, with the address and port from which it is\n"
         "registered at the running server and how long ago it was last heard; devices that are "
         "not\n"

@@ -83,8 +83,8 @@ static enum beckon_status ungrant(int argc, char **argv)
 
 const struct bk_command bk_cmd_grant = {
     .name = "grant",
-    .summary = "lets a user call a device",
-    .help = "beckond grant --state DIR --user NAME --device ID|NAME|all\n\n"
+    .summary = "let a user call a device",
+    .help = "usage: beckond grant --state DIR --user NAME --device ID|NAME|all\n\n"
             "Lets the user call that device, or every device, from the next request on. At first a "
             "user\n"
             "may call none.\n",
@@ -93,8 +93,8 @@ const struct bk_command bk_cmd_grant = {
 
 const struct bk_command bk_cmd_ungrant = {
     .name = "ungrant",
-    .summary = "takes a grant back",
-    .help = "beckond ungrant --state DIR --user NAME --device ID|NAME|all\n\n"
+    .summary = "take a grant back",
+    .help = "usage: beckond ungrant --state DIR --user NAME --device ID|NAME|all\n\n"
             "Takes the grant back, from the next request on; calls that are up stay. \"all\" takes "
             "back\n"
             "every grant of the user.\n",

@@ -64,10 +64,10 @@ static enum beckon_status run(int argc, char **argv)
 
 const struct bk_command bk_cmd_revoke = {
     .name = "revoke",
-    .summary = "shuts out a device or a user",
+    .summary = "shut out a device or a user",
     .help =
-        "beckond revoke --state DIR --device ID|NAME\n"
-        "beckond revoke --state DIR --user NAME\n\n"
+        "usage: beckond revoke --state DIR --device ID|NAME\n"
+        "       beckond revoke --state DIR --user NAME\n\n"
         "Shuts the device or user out at once: its certificate and registration key are no longer\n"
         "accepted, its connections to the server are closed, its unused tokens are void. Joining\n"
         "with a new token lifts the revocation.\n",

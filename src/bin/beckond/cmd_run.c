@@ -50,13 +50,15 @@ static enum beckon_status run(int argc, char **argv)
 
 const struct bk_command bk_cmd_run = {
     .name = "run",
-    .summary = "serves, in the foreground",
+    .summary = "serve, in the foreground",
     .help =
-        "beckond run --state DIR [--config FILE]\n\n"
+        "usage: beckond run --state DIR [--config FILE]\n\n"
         "Serves until SIGTERM or SIGINT. Says \"ready\" on standard output, and to systemd, once "
         "it\n"
         "serves. Logs to standard error, one line for every call among it. SIGHUP makes it read\n"
-        "configuration and certificates again; a bad configuration leaves the old one in force.\n\n"
+        "configuration and certificates again; a bad configuration leaves the old one in force, "
+        "and\n"
+        "addresses, ports and max_devices take effect with a restart.\n\n"
         "  --config   instead of DIR/beckond.conf\n",
     .run = run,
 };

@@ -160,14 +160,14 @@ static enum beckon_status run(int argc, char **argv)
 
 const struct bk_command bk_cmd_token = {
     .name = "token",
-    .summary = "makes a join token for a device or a user",
-    .help = "beckond token create --state DIR --device ID [--name NAME] [--expires 24h]\n"
-            "beckond token create --state DIR --user NAME [--expires 24h]\n\n"
-            "Prints one join token, for beckon-agent join or beckon join. It works once, until it\n"
-            "expires (30m, 24h, 7d). Joining with it replaces whoever held that ID or name before, "
-            "and\n"
-            "lifts a revocation.\n\n"
-            "  --device   the equipment ID, a decimal number\n"
-            "  --name     a name for the device, unique on this server, which works like its ID\n",
+    .summary = "make a join token for a device or a user",
+    .help =
+        "usage: beckond token create --state DIR --device ID [--name NAME] [--expires 24h]\n"
+        "       beckond token create --state DIR --user NAME [--expires 24h]\n\n"
+        "Prints one join token, for beckon-agent join or beckon join. It works once, until it\n"
+        "expires (30m, 24h, 7d; at most 366d). Joining with it replaces whoever held that ID or\n"
+        "name before, and lifts a revocation.\n\n"
+        "  --device   the equipment ID, a decimal number\n"
+        "  --name     a name for the device, unique on this server, which works like its ID\n",
     .run = run,
 };

@@ -1,3 +1,4 @@
+/* Reading beckond.conf. Knows every setting; the first mistake ends the reading. */
 #include "bin/beckond/config.h"
 
 #include <errno.h>
@@ -7,11 +8,9 @@
 #include <string.h>
 
 #include "base/number.h"
+#include "wire/enrol.h"
 
 enum {
-    DEFAULT_UDP_PORT = 1200, /* the reference's: registration and notification */
-    DEFAULT_REQUEST_PORT = 1201,
-    DEFAULT_AGENT_PORT = 1300,
     DEFAULT_MAX_DEVICES = 1000000,
     DEFAULT_BINDING_PER_SECOND = 10,
     MAX_DEVICES_LIMIT = 16777214, /* the location table takes no more */
@@ -244,9 +243,9 @@ static char *next_line(char *out, int cap, void *stream)
 static void set_defaults(struct bk_config *c)
 {
     memset(c, 0, sizeof *c);
-    c->udp_port = DEFAULT_UDP_PORT;
-    c->request_port = DEFAULT_REQUEST_PORT;
-    c->agent_port = DEFAULT_AGENT_PORT;
+    c->udp_port = BK_SERVER_UDP_PORT;
+    c->request_port = BK_SERVER_REQUEST_PORT;
+    c->agent_port = BK_SERVER_AGENT_PORT;
     c->max_devices = DEFAULT_MAX_DEVICES;
     c->answer_binding = true;
     c->binding_per_second = DEFAULT_BINDING_PER_SECOND;
@@ -319,8 +318,8 @@ enum bk_err bk_config_template(const char *host, char *out, size_t cap)
         "\n"
         "# How calls reach a device. \"first\": a notification by UDP, and the request over TLS.\n"
         "# call_form = first\n";
-    int n = snprintf(out, cap, text, host, DEFAULT_UDP_PORT, DEFAULT_REQUEST_PORT,
-                     DEFAULT_AGENT_PORT, DEFAULT_MAX_DEVICES, DEFAULT_BINDING_PER_SECOND);
+    int n = snprintf(out, cap, text, host, BK_SERVER_UDP_PORT, BK_SERVER_REQUEST_PORT,
+                     BK_SERVER_AGENT_PORT, DEFAULT_MAX_DEVICES, DEFAULT_BINDING_PER_SECOND);
 
     return n < 0 || (size_t)n >= cap ? BK_E_NOSPACE : BK_OK;
 }

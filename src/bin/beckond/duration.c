@@ -1,3 +1,4 @@
+/* Durations, strictly: one number and one unit. */
 #include "bin/beckond/duration.h"
 
 #include "base/number.h"

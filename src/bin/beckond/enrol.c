@@ -1,8 +1,12 @@
+/* ENROL: from a token's secret to a certificate. The store's transaction is ended on every way out. */
 #include "bin/beckond/enrol.h"
 
 #include <string.h>
 
 #include "seal/seal.h"
+
+_Static_assert(sizeof((struct bk_identity *)0)->name == BK_NAME_MAX_BYTES + 1,
+               "names are copied whole");
 
 void bk_enrol_hash(struct bk_slice secret, uint8_t hash[BK_STORE_HASH_BYTES])
 {

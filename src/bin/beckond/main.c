@@ -20,13 +20,13 @@ enum {
 
 static void print_help(void)
 {
-    (void)printf("beckond: introduces callers to devices behind NAT.\n\n");
+    (void)printf("usage: beckond COMMAND --state DIR ...\n\n");
     for (size_t i = 0; i < N_COMMANDS; i++) {
-        (void)printf("  beckond %-8s  %s\n", commands[i]->name, commands[i]->summary);
+        (void)printf("  %-8s %s\n", commands[i]->name, commands[i]->summary);
     }
-    (void)printf(
-        "\nbeckond COMMAND --help says more; beckond --version tells the version.\n"
-        "Exit status: 0 done, 1 failed, 2 wrong usage, 12 malformed configuration or store.\n");
+    (void)printf("\n\"beckond COMMAND --help\" says more; --version tells the version.\n"
+                 "\n"
+                 "Exit status: 0 done, 1 failed, 2 usage, 12 malformed configuration or state.\n");
 }
 
 static bool asks(const char *arg, const char *long_form, const char *short_form)

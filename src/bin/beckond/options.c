@@ -1,3 +1,4 @@
+/* Reading the command line of a subcommand. Says what is wrong, prints no help. */
 #include "bin/beckond/options.h"
 
 #include <string.h>

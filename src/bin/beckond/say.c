@@ -1,3 +1,4 @@
+/* Lines for people. Never more than one line a call, and never longer than BK_SAY_LINE_BYTES. */
 #include "bin/beckond/say.h"
 
 #include <assert.h>

@@ -6,17 +6,17 @@
 #include "bin/beckond/audit.h"
 #include "bin/beckond/enrol.h"
 #include "bin/beckond/serve_private.h"
+#include "net/clock.h"
 #include "seal/seal.h"
 #include "wire/stun.h"
 
 struct bk_now bk_serve_now(void)
 {
-    struct timespec mono, wall;
+    struct timespec wall;
 
-    (void)clock_gettime(CLOCK_MONOTONIC, &mono);
     (void)clock_gettime(CLOCK_REALTIME, &wall);
     return (struct bk_now){
-        .mono = (bk_time)mono.tv_sec * BK_SECOND + (bk_time)mono.tv_nsec,
+        .mono = bk_clock_mono(),
         .unix_s = wall.tv_sec < 0 ? 0 : (uint64_t)wall.tv_sec,
     };
 }
@@ -35,7 +35,6 @@ static void add_job(struct bk_serve *s, const struct bk_server_action *action)
     size_t total = parts[0].n + parts[1].n + parts[2].n;
     struct bk_serve_job *job = calloc(1, sizeof *job + total);
     uint8_t *at;
-
     uint64_t query = find ? action->find.query : action->enrol.query;
 
     if (job == NULL) {

@@ -5,6 +5,7 @@
 
 #include "bin/beckond/serve_private.h"
 #include "seal/subject.h"
+#include "wire/alpn.h"
 #include "wire/stun.h"
 
 /* ---- streams and their numbers: the place below, a count that never repeats above ---- */

@@ -15,7 +15,6 @@
 #include "core/server/server.h"
 #include "net/listener.h"
 #include "net/udp.h"
-#include "wire/alpn.h"
 
 enum {
     BK_SERVE_STREAMS_MAX = 8192,

@@ -1,3 +1,4 @@
+/* Paths in the state directory, and the master keys in it. Buffers that held keys are wiped. */
 #include "bin/beckond/state.h"
 
 #include <stdio.h>
@@ -51,6 +52,7 @@ enum bk_err bk_state_master_load(const char *dir, struct bk_master_key out[BK_SE
         err = BK_E_MALFORMED;
     }
     if (err != BK_OK) {
+        bk_wipe(bytes, sizeof bytes);
         return err;
     }
     *n = got / BK_STATE_MASTER_RECORD_BYTES;

@@ -1,10 +1,10 @@
+/* Opening, making and checking the store, and finding devices by what people call them. */
 #include "bin/beckond/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/number.h"

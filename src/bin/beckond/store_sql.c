@@ -1,3 +1,4 @@
+/* The store's SQL. Statements are constant texts; values are bound, never pasted. */
 #include "bin/beckond/store_sql.h"
 
 #include <string.h>

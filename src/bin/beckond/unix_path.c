@@ -1,3 +1,4 @@
+/* The socket address of the admin socket. Opens nothing. */
 #include "bin/beckond/unix_path.h"
 
 #include <stdio.h>

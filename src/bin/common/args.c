@@ -1,10 +1,12 @@
-#include "common/args.h"
+/* What the thin programs share. Keeps no secret: what it reads goes to the caller's buffer alone. */
+#include "bin/common/args.h"
 
-#include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/signalfd.h>
 #include <termios.h>
 #include <unistd.h>
 
@@ -66,18 +68,43 @@ int bk_usage(const char *program, const char *text)
     return BECKON_USAGE;
 }
 
-/* One line from `fd`, byte by byte: what follows it is not ours. */
-static int read_line(int fd, char *out, size_t cap)
+/* Holds back what would end the program while a question is on the terminal: the descriptor shows when there
+ * is something, and it takes effect at the release, when the terminal is as it was. */
+static int signals_hold(sigset_t *before)
 {
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGQUIT);
+    sigprocmask(SIG_BLOCK, &set, before);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void signals_release(int ending, const sigset_t *before)
+{
+    if (ending >= 0) {
+        close(ending);
+    }
+    sigprocmask(SIG_SETMASK, before, NULL);
+}
+
+/* One line from `fd`, byte by byte: what follows it is not ours. `ending` (or -1) ends it. */
+static int read_line(int fd, int ending, char *out, size_t cap)
+{
+    struct pollfd waits[] = {{.fd = fd, .events = POLLIN}, {.fd = ending, .events = POLLIN}};
     size_t n = 0;
 
     for (;;) {
         char c;
-        ssize_t got = read(fd, &c, 1);
+        ssize_t got;
 
-        if (got < 0 && errno == EINTR) {
-            continue;
+        if (ending >= 0 && (poll(waits, 2, -1) < 0 || waits[1].revents != 0)) {
+            return -1;
         }
+        got = read(fd, &c, 1);
         if (got < 0 || (got == 0 && n == 0)) {
             return -1;
         }
@@ -91,7 +118,7 @@ static int read_line(int fd, char *out, size_t cap)
     }
 }
 
-static int read_hidden(int tty, const char *prompt, char *out, size_t cap)
+static int read_hidden(int tty, int ending, const char *prompt, char *out, size_t cap)
 {
     struct termios shown, hidden;
     int n;
@@ -101,10 +128,10 @@ static int read_hidden(int tty, const char *prompt, char *out, size_t cap)
     }
     hidden = shown;
     hidden.c_lflag &= ~(tcflag_t)ECHO;
-    if (write(tty, prompt, strlen(prompt)) < 0 || tcsetattr(tty, TCSAFLUSH, &hidden) != 0) {
+    if (tcsetattr(tty, TCSAFLUSH, &hidden) != 0) {
         return -1;
     }
-    n = read_line(tty, out, cap);
+    n = write(tty, prompt, strlen(prompt)) < 0 ? -1 : read_line(tty, ending, out, cap);
     (void)tcsetattr(tty, TCSAFLUSH, &shown);
     if (write(tty, "\n", 1) < 0) {
         return -1;
@@ -115,19 +142,22 @@ static int read_hidden(int tty, const char *prompt, char *out, size_t cap)
 int bk_secret_from_terminal(const char *prompt, char *out, size_t cap)
 {
     int tty = open("/dev/tty", O_RDWR | O_CLOEXEC);
-    int n;
+    sigset_t before;
+    int n, ending;
 
     if (tty < 0) {
         return -1;
     }
-    n = read_hidden(tty, prompt, out, cap);
+    ending = signals_hold(&before);
+    n = read_hidden(tty, ending, prompt, out, cap);
+    signals_release(ending, &before);
     close(tty);
     return n;
 }
 
 int bk_secret_from_file(int fd, char *out, size_t cap)
 {
-    return read_line(fd, out, cap);
+    return read_line(fd, -1, out, cap);
 }
 
 bool bk_token_argument(const char *program, const char *argument, char *out, size_t cap)
@@ -143,7 +173,7 @@ bool bk_token_argument(const char *program, const char *argument, char *out, siz
         memcpy(out, argument, n + 1);
         return true;
     }
-    got = read_line(STDIN_FILENO, out, cap - 1);
+    got = read_line(STDIN_FILENO, -1, out, cap - 1);
     if (got < 0) {
         fprintf(stderr, "%s: no join token on standard input\n", program);
         return false;
@@ -156,14 +186,17 @@ bool bk_confirm_on_terminal(const char *question)
 {
     char answer[8];
     int tty = open("/dev/tty", O_RDWR | O_CLOEXEC);
-    int n = -1;
+    sigset_t before;
+    int n = -1, ending;
 
     if (tty < 0) {
         return false;
     }
+    ending = signals_hold(&before);
     if (write(tty, question, strlen(question)) >= 0) {
-        n = read_line(tty, answer, sizeof answer);
+        n = read_line(tty, ending, answer, sizeof answer);
     }
+    signals_release(ending, &before);
     close(tty);
     return n == 3 && memcmp(answer, "yes", 3) == 0;
 }

@@ -25,7 +25,7 @@ int bk_report(const char *program, const struct beckon_error *error);
 int bk_usage(const char *program, const char *text);
 
 /* A secret of one line, without its newline: from the controlling terminal without echo, or from a
- * descriptor. Its length, or -1 (no terminal, nothing there, longer than `cap`). */
+ * descriptor. Its length, or -1 (no terminal, nothing there, longer than `cap`, stopped by a signal). */
 int bk_secret_from_terminal(const char *prompt, char *out, size_t cap);
 int bk_secret_from_file(int fd, char *out, size_t cap);
 

@@ -1,3 +1,4 @@
+/* Keeps the first three descriptors taken. */
 #include "bin/common/descriptors.h"
 
 #include <fcntl.h>

@@ -1,3 +1,4 @@
+/* Saying that we serve, once. */
 #include "bin/common/ready.h"
 
 #include <stddef.h>

@@ -95,6 +95,7 @@ struct bk_call_out {
 
 struct bk_call;
 
+/* BK_E_NOMEM. */
 BK_NODISCARD enum bk_err bk_call_new(const struct bk_alloc *alloc,
                                      const struct bk_call_config *config, struct bk_call **out);
 void bk_call_free(struct bk_call *c); /* wipes what was opened */

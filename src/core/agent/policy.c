@@ -4,35 +4,10 @@
  * is one: another spelling opens no door. */
 #include "core/agent/policy.h"
 
-#include <string.h>
-
 enum {
     PRIVILEGED_PORTS_END = 1024,
     HTTPS_PORT = 443, /* the one port below that a caller behind a strict firewall may need */
 };
-
-static bool starts_with(const struct bk_addr *a, const uint8_t *prefix, size_t n)
-{
-    return memcmp(a->ip, prefix, n) == 0;
-}
-
-/* NAT64 (RFC 6052), 6to4 (RFC 3056), IPv4-compatible (RFC 4291, 2.5.5.1). */
-static bool inner_v4(const struct bk_addr *a, struct bk_addr *out)
-{
-    static const uint8_t nat64[12] = {0x00, 0x64, 0xff, 0x9b};
-    static const uint8_t zeros[12];
-    static const uint8_t six_to_four[2] = {0x20, 0x02};
-    const uint8_t *v4;
-    if (starts_with(a, nat64, sizeof nat64) || starts_with(a, zeros, sizeof zeros)) {
-        v4 = a->ip + 12;
-    } else if (starts_with(a, six_to_four, sizeof six_to_four)) {
-        v4 = a->ip + 2;
-    } else {
-        return false;
-    }
-    *out = bk_addr_v4(v4[0], v4[1], v4[2], v4[3], a->port);
-    return true;
-}
 
 /* The two addresses of an IPv4 network that reach all of its hosts. */
 static bool is_broadcast_of(const struct bk_prefix *net, const struct bk_addr *a)
@@ -94,7 +69,7 @@ enum bk_policy_verdict bk_policy_check(const struct bk_policy *policy, const str
         return BK_POLICY_PORT;
     }
     struct bk_addr inner;
-    if (inner_v4(target, &inner)) {
+    if (bk_addr_inner_v4(target, &inner)) {
         enum bk_policy_verdict verdict = check_spelling(policy, &inner);
         if (verdict != BK_POLICY_ALLOWED) {
             return verdict;

@@ -230,7 +230,7 @@ static void answered(struct bk_registration *r, const struct bk_now *now, const 
     }
     if (answer.code == 0) {
         registered(r, now, &answer, out);
-    } else if (answer.code == BK_CODE_STALE_NONCE && answer.nonce.n == BK_NONCE_BYTES) {
+    } else if (answer.code == BK_CODE_STALE_NONCE) {
         challenged(r, now->mono, answer.nonce, out);
     } else if (answer.code == BK_CODE_FORBIDDEN) {
         revoked(r, now->mono, out);

@@ -10,8 +10,8 @@
 
 #include "core/requester/state.h"
 
-struct bk_requester_action *bk_requester_add(struct bk_requester_out *out,
-                                             enum bk_requester_action_type type)
+static struct bk_requester_action *add(struct bk_requester_out *out,
+                                       enum bk_requester_action_type type)
 {
     assert(out->n < BK_REQUESTER_OUT_ACTIONS);
     struct bk_requester_action *a = &out->actions[out->n++];
@@ -22,14 +22,14 @@ struct bk_requester_action *bk_requester_add(struct bk_requester_out *out,
 
 void bk_requester_phase(struct bk_requester_out *out, enum bk_requester_phase phase)
 {
-    bk_requester_add(out, BK_REQUESTER_PHASE)->phase = phase;
+    add(out, BK_REQUESTER_PHASE)->phase = phase;
 }
 
 static void close_server(struct bk_requester *r, struct bk_requester_out *out)
 {
     if (r->server != SERVER_NONE) {
         r->server = SERVER_NONE;
-        bk_requester_add(out, BK_REQUESTER_CLOSE_SERVER);
+        add(out, BK_REQUESTER_CLOSE_SERVER);
     }
 }
 
@@ -40,13 +40,13 @@ void bk_requester_fail(struct bk_requester *r, enum bk_requester_failure failure
     bk_wipe(r->password, sizeof r->password);
     r->state = STATE_OVER;
     r->deadline = BK_TIME_NEVER;
-    struct bk_requester_action *a = bk_requester_add(out, BK_REQUESTER_FAILED);
+    struct bk_requester_action *a = add(out, BK_REQUESTER_FAILED);
     a->failure = failure;
     memcpy(a->pin, r->pin, sizeof a->pin);
     a->equipment_id = r->equipment_id;
 }
 
-void bk_requester_draw_txid(struct bk_requester *r)
+static void draw_txid(struct bk_requester *r)
 {
     r->config.rng.fill(r->config.rng.ctx, r->txid, sizeof r->txid);
     r->waiting = true;
@@ -56,7 +56,7 @@ static void connect_server(struct bk_requester *r, bk_time now, struct bk_reques
 {
     r->server = SERVER_OPENING;
     r->deadline = bk_time_add(now, BK_REQUESTER_SERVER_MS * BK_MS);
-    bk_requester_add(out, BK_REQUESTER_CONNECT_SERVER);
+    add(out, BK_REQUESTER_CONNECT_SERVER);
 }
 
 static void send_lookup(struct bk_requester *r, struct bk_requester_out *out)
@@ -66,13 +66,13 @@ static void send_lookup(struct bk_requester *r, struct bk_requester_out *out)
         lookup.name = bk_slice_text(r->config.device_name);
     }
     struct bk_slice bytes;
-    bk_requester_draw_txid(r);
+    draw_txid(r);
     if (bk_lookup_write(out->bytes + out->used, sizeof out->bytes - out->used, r->txid, &lookup,
                         &bytes) != BK_OK) {
         bk_requester_fail(r, BK_FAIL_UNKNOWN_DEVICE, out); /* a name that no device can have */
         return;
     }
-    bk_requester_add(out, BK_REQUESTER_SEND_SERVER)->bytes = bytes;
+    add(out, BK_REQUESTER_SEND_SERVER)->bytes = bytes;
     out->used += bytes.n;
 }
 
@@ -106,7 +106,7 @@ static enum bk_err write_request(struct bk_requester *r, const struct bk_now *no
     }
     bk_wipe(plain, sizeof plain);
     if (err == BK_OK) {
-        bk_requester_draw_txid(r);
+        draw_txid(r);
         err = bk_connect_write(out->bytes + out->used, sizeof out->bytes - out->used, r->txid,
                                &message, bytes);
     }
@@ -125,7 +125,7 @@ void bk_requester_send_request(struct bk_requester *r, const struct bk_now *now,
     r->state = STATE_REQUESTED;
     r->delivered = false;
     r->deadline = bk_time_add(now->mono, BK_REQUESTER_DELIVERY_MS * BK_MS);
-    bk_requester_add(out, BK_REQUESTER_SEND_SERVER)->bytes = bytes;
+    add(out, BK_REQUESTER_SEND_SERVER)->bytes = bytes;
     out->used += bytes.n;
     bk_requester_phase(out, BK_PHASE_REQUESTED);
 }
@@ -144,7 +144,7 @@ void bk_requester_go_on(struct bk_requester *r, const struct bk_now *now,
     if (!r->pin_accepted) {
         if (!r->asked_pin) {
             r->asked_pin = true;
-            struct bk_requester_action *a = bk_requester_add(out, BK_REQUESTER_CONFIRM_PIN);
+            struct bk_requester_action *a = add(out, BK_REQUESTER_CONFIRM_PIN);
             memcpy(a->pin, r->pin, sizeof a->pin);
             a->equipment_id = r->equipment_id;
         }
@@ -153,7 +153,7 @@ void bk_requester_go_on(struct bk_requester *r, const struct bk_now *now,
     if (!r->have_password) {
         if (!r->asked_password) {
             r->asked_password = true;
-            bk_requester_add(out, BK_REQUESTER_NEED_PASSWORD);
+            add(out, BK_REQUESTER_NEED_PASSWORD);
         }
         return;
     }
@@ -166,7 +166,7 @@ void bk_requester_go_on(struct bk_requester *r, const struct bk_now *now,
     if (r->server != SERVER_OPEN) {
         return;
     }
-    struct bk_requester_action *a = bk_requester_add(out, BK_REQUESTER_EXPECT);
+    struct bk_requester_action *a = add(out, BK_REQUESTER_EXPECT);
     memcpy(a->pin, r->pin, sizeof a->pin);
     a->equipment_id = r->equipment_id;
     bk_requester_send_request(r, now, out);
@@ -180,7 +180,7 @@ static void start(struct bk_requester *r, const struct bk_now *now, struct bk_re
     r->state = STATE_PREPARING;
     r->gather_until = bk_time_add(now->mono, BK_REQUESTER_GATHER_MS * BK_MS);
     connect_server(r, now->mono, out);
-    bk_requester_add(out, BK_REQUESTER_GATHER);
+    add(out, BK_REQUESTER_GATHER);
 }
 
 static void server_open(struct bk_requester *r, const struct bk_now *now,
@@ -262,13 +262,13 @@ static void password(struct bk_requester *r, const struct bk_now *now, struct bk
 static void session_up(struct bk_requester *r, uint64_t session, struct bk_requester_out *out)
 {
     if (r->state != STATE_REQUESTED) {
-        bk_requester_add(out, BK_REQUESTER_CLOSE_SESSION)->session = session;
+        add(out, BK_REQUESTER_CLOSE_SESSION)->session = session;
         return;
     }
     r->state = STATE_UP;
     r->deadline = BK_TIME_NEVER;
     bk_wipe(r->password, sizeof r->password);
-    bk_requester_add(out, BK_REQUESTER_USE_SESSION)->session = session;
+    add(out, BK_REQUESTER_USE_SESSION)->session = session;
     close_server(r, out);
     bk_requester_phase(out, BK_PHASE_UP);
 }
@@ -352,8 +352,8 @@ void bk_requester_timer(struct bk_requester *r, const struct bk_now *now,
     } else if (!r->delivered) {
         bk_requester_fail(r, BK_FAIL_OFFLINE, out);
     } else if (!r->accepted && r->server == SERVER_NONE) {
-        bk_requester_fail(r, BK_FAIL_SERVER,
-                          out); /* it left before it could say how things stand */
+        /* It left before it could say how things stand. */
+        bk_requester_fail(r, BK_FAIL_SERVER, out);
     } else {
         bk_requester_fail(r, BK_FAIL_NO_ANSWER, out);
     }

@@ -17,9 +17,8 @@ enum {
     BK_REQUESTER_OUT_ACTIONS = 16,
     BK_REQUESTER_SERVER_MS = 5000,   /* TLS to the server, and its answer to LOOKUP */
     BK_REQUESTER_DELIVERY_MS = 9000, /* 217 to the server's answer */
-    BK_REQUESTER_SESSION_MS =
-        7000, /* the server's answer, then ACCEPTED, to a session that stands */
-    BK_REQUESTER_GATHER_MS = 6000, /* GATHER unanswered for so long: there is no candidate */
+    BK_REQUESTER_SESSION_MS = 7000,  /* its answer, then ACCEPTED, to a session that stands */
+    BK_REQUESTER_GATHER_MS = 6000,   /* GATHER unanswered for so long: there is no candidate */
 };
 
 struct bk_requester_config {
@@ -31,8 +30,8 @@ struct bk_requester_config {
     bool have_pin;
     uint8_t pin[BK_PIN_BYTES];
     uint8_t call_key[BK_KEY_BYTES]; /* pin of the call's TLS key, which the shell made */
-    uint8_t call_id
-        [BK_CALL_ID_BYTES]; /* random, made by the shell: the TLS server name derives from it */
+    /* Random, made by the shell: the TLS server name derives from it. */
+    uint8_t call_id[BK_CALL_ID_BYTES];
 };
 
 enum bk_requester_event_type {
@@ -117,6 +116,7 @@ struct bk_requester_out {
 
 struct bk_requester;
 
+/* BK_E_NOMEM. */
 BK_NODISCARD enum bk_err bk_requester_new(const struct bk_alloc *alloc,
                                           const struct bk_requester_config *config,
                                           struct bk_requester **out);

@@ -51,10 +51,7 @@ struct bk_requester {
     uint64_t device_unix_s; /* the device's clock, as STALE gave it; 0: it has none */
 };
 
-struct bk_requester_action *bk_requester_add(struct bk_requester_out *out,
-                                             enum bk_requester_action_type type);
 void bk_requester_phase(struct bk_requester_out *out, enum bk_requester_phase phase);
-void bk_requester_draw_txid(struct bk_requester *r);
 
 /* Ends the call. */
 void bk_requester_fail(struct bk_requester *r, enum bk_requester_failure failure,

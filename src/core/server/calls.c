@@ -27,8 +27,9 @@ static void audit(struct bk_server *s, uint32_t requester, uint64_t equipment_id
     a->audit.took_ms = took_ms;
 }
 
-void bk_server_audit_call(struct bk_server *s, bk_time now, struct bk_server_call *c,
-                          enum bk_server_audit how, struct bk_server_out *out)
+/* Once per call; what comes later is not written. */
+static void audit_call(struct bk_server *s, bk_time now, struct bk_server_call *c,
+                       enum bk_server_audit how, struct bk_server_out *out)
 {
     if (!c->audited) {
         c->audited = true;
@@ -74,7 +75,7 @@ void bk_server_call_end(struct bk_server *s, bk_time now, uint32_t call, uint16_
     if (code != 0 && !c->audited) { /* else 217 has been answered */
         bk_server_send_error(s, c->requester, BK_METHOD_CONNECT, c->txid, code, out);
     }
-    bk_server_audit_call(s, now, c, how, out);
+    audit_call(s, now, c, how, out);
     bk_server_stop_waiting(s, call);
     leave_requester(s, call);
     if (c->device != 0) {
@@ -126,9 +127,9 @@ static uint32_t begin(struct bk_server *s, bk_time now, uint32_t stream, const s
     struct bk_server_call *c = &s->calls[call];
     c->state = BK_SERVER_CALL_FINDING;
     c->equipment_id = in->equipment_id;
-    memcpy(c->call_id, in->call_id, sizeof(c->call_id));
+    memcpy(c->call_id, in->call_id, sizeof c->call_id);
     c->call_id_hash = hash;
-    memcpy(c->txid, m->txid, sizeof(c->txid));
+    memcpy(c->txid, m->txid, sizeof c->txid);
     c->began = now;
     c->deadline = bk_time_add(now, BK_SERVER_DELIVERY_MS * BK_MS);
     c->requester = stream;
@@ -236,6 +237,6 @@ void bk_server_call_delivered(struct bk_server *s, bk_time now, uint32_t call,
     struct bk_server_call *c = &s->calls[call];
     c->state = BK_SERVER_CALL_DELIVERED;
     bk_server_send_success(s, c->requester, BK_METHOD_CONNECT, c->txid, out);
-    bk_server_audit_call(s, now, c, BK_AUDIT_DELIVERED, out);
+    audit_call(s, now, c, BK_AUDIT_DELIVERED, out);
     bk_server_set_timer(s, c, bk_time_add(now, ACCEPTED_LIFE_MS * BK_MS));
 }

@@ -78,7 +78,7 @@ bool bk_server_offer(struct bk_server *s, bk_time now, uint32_t stream, struct b
         return false;
     }
     struct bk_server_call *c = &s->calls[call];
-    s->config.rng.fill(s->config.rng.ctx, c->offer_txid, sizeof(c->offer_txid));
+    s->config.rng.fill(s->config.rng.ctx, c->offer_txid, sizeof c->offer_txid);
     struct bk_connect offer = {
         .equipment_id = c->equipment_id,
         .box = bk_slice(c->box, c->box_n),
@@ -87,7 +87,7 @@ bool bk_server_offer(struct bk_server *s, bk_time now, uint32_t stream, struct b
     if (!bk_name_valid(offer.user)) {
         offer.user = BK_SLICE_EMPTY; /* a note only, and no reason to hold the call back */
     }
-    memcpy(offer.call_id, c->call_id, sizeof(offer.call_id));
+    memcpy(offer.call_id, c->call_id, sizeof offer.call_id);
     size_t cap = 0;
     uint8_t *buf = bk_out_space(out, &cap);
     struct bk_slice bytes;
@@ -107,7 +107,7 @@ bool bk_server_offer(struct bk_server *s, bk_time now, uint32_t stream, struct b
 static bool is_answer(const struct bk_server_call *c, const struct bk_stun *m)
 {
     return m->method == BK_METHOD_CONNECT && c->state == BK_SERVER_CALL_OFFERED &&
-           memcmp(m->txid, c->offer_txid, sizeof(c->offer_txid)) == 0;
+           memcmp(m->txid, c->offer_txid, sizeof c->offer_txid) == 0;
 }
 
 static enum bk_err on_result(struct bk_server *s, const struct bk_server_call *c,
@@ -118,7 +118,7 @@ static enum bk_err on_result(struct bk_server *s, const struct bk_server_call *c
     if (err != BK_OK) {
         return err;
     }
-    if (memcmp(in.call_id, c->call_id, sizeof(in.call_id)) != 0) {
+    if (memcmp(in.call_id, c->call_id, sizeof in.call_id) != 0) {
         return BK_E_STATE;
     }
     const struct bk_server_stream *to = &s->streams[c->requester];

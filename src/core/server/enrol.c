@@ -53,7 +53,25 @@ static void answer(struct bk_server *s, uint32_t stream, const struct bk_server_
     } else {
         bk_server_send_error(s, stream, BK_METHOD_ENROL, q->txid, BK_CODE_OVERLOADED, out);
     }
-    bk_wipe(key, sizeof(key));
+    bk_wipe(key, sizeof key);
+}
+
+/* After an exception that is news: its row, streams and calls. */
+static void apply_exception(struct bk_server *s, bk_time now, uint64_t equipment_id)
+{
+    const struct bk_row *row = bk_table_find(&s->table, equipment_id);
+    if (row &&
+        bk_exceptions_check(&s->exceptions, equipment_id, row->generation) != BK_STANDING_GOOD) {
+        (void)bk_table_remove(&s->table, equipment_id);
+    }
+    /* Certificates do not name a generation: whoever holds a stream comes back if he still may. */
+    for (uint32_t i = 1; i <= s->stream_pool.high; i++) {
+        const struct bk_server_stream *t = &s->streams[i];
+        if (t->used && t->peer.role == BK_ROLE_DEVICE && t->peer.equipment_id == equipment_id) {
+            bk_server_close(s, i);
+        }
+    }
+    bk_server_end_calls_of_device(s, now, equipment_id);
 }
 
 void bk_server_on_enrolled(struct bk_server *s, const struct bk_now *now,
@@ -67,7 +85,7 @@ void bk_server_on_enrolled(struct bk_server *s, const struct bk_now *now,
     if (event->enrolled.code == 0 && event->enrolled.equipment_id != 0 &&
         bk_exceptions_raise(&s->exceptions, event->enrolled.equipment_id,
                             event->enrolled.generation)) {
-        bk_server_apply_exception(s, now->mono, event->enrolled.equipment_id);
+        apply_exception(s, now->mono, event->enrolled.equipment_id);
     }
     uint32_t stream = bk_server_stream(s, q.stream);
     if (stream == 0 || s->streams[stream].closing) {
@@ -86,23 +104,6 @@ void bk_server_on_exception(struct bk_server *s, const struct bk_now *now,
     uint64_t id = event->exception.equipment_id;
     if (id != 0 && bk_exceptions_set(&s->exceptions, id, event->exception.lowest_generation,
                                      event->exception.revoked)) {
-        bk_server_apply_exception(s, now->mono, id);
+        apply_exception(s, now->mono, id);
     }
-}
-
-void bk_server_apply_exception(struct bk_server *s, bk_time now, uint64_t equipment_id)
-{
-    const struct bk_row *row = bk_table_find(&s->table, equipment_id);
-    if (row &&
-        bk_exceptions_check(&s->exceptions, equipment_id, row->generation) != BK_STANDING_GOOD) {
-        (void)bk_table_remove(&s->table, equipment_id);
-    }
-    /* Certificates do not name a generation: whoever holds a stream comes back if he still may. */
-    for (uint32_t i = 1; i <= s->stream_pool.high; i++) {
-        const struct bk_server_stream *t = &s->streams[i];
-        if (t->used && t->peer.role == BK_ROLE_DEVICE && t->peer.equipment_id == equipment_id) {
-            bk_server_close(s, i);
-        }
-    }
-    bk_server_end_calls_of_device(s, now, equipment_id);
 }

@@ -6,7 +6,7 @@ void bk_registration_key(const struct bk_mac_ops *mac, const uint8_t master[BK_K
                          uint64_t equipment_id, uint32_t generation, uint8_t key[BK_KEY_BYTES])
 {
     uint8_t numbers[12];
-    struct bk_writer w = bk_writer(numbers, sizeof(numbers));
+    struct bk_writer w = bk_writer(numbers, sizeof numbers);
     bk_write_u64(&w, equipment_id);
     bk_write_u32(&w, generation);
     struct bk_slice parts[] = {bk_slice_text("beckon registration key 1"), bk_writer_bytes(&w)};

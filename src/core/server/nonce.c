@@ -32,7 +32,7 @@ static void make_at(const struct bk_mac_ops *mac, const uint8_t key[BK_KEY_BYTES
                     const struct bk_nonce_facts *facts, char out[BK_NONCE_BYTES + 1])
 {
     uint8_t buf[FACTS_BYTES];
-    struct bk_writer w = bk_writer(buf, sizeof(buf));
+    struct bk_writer w = bk_writer(buf, sizeof buf);
     bk_write_u32(&w, at_s);
     bk_write_u64(&w, facts->equipment_id);
     bk_write_u32(&w, facts->generation);
@@ -63,8 +63,8 @@ bool bk_nonce_check(const struct bk_mac_ops *mac, const uint8_t key[BK_KEY_BYTES
 {
     uint8_t raw[TIME_BYTES + MAC_BYTES];
     size_t n = 0;
-    if (nonce.n != BK_NONCE_BYTES || bk_base64_read(nonce, raw, sizeof(raw), &n) != BK_OK ||
-        n != sizeof(raw)) {
+    if (nonce.n != BK_NONCE_BYTES || bk_base64_read(nonce, raw, sizeof raw, &n) != BK_OK ||
+        n != sizeof raw) {
         return false;
     }
     uint32_t low = (uint32_t)raw[0] << 16 | (uint32_t)raw[1] << 8 | raw[2];

@@ -5,21 +5,19 @@
 
 #include <assert.h>
 
+#include "base/reader.h"
 #include "core/server/state.h"
 #include "seal/seal.h"
 
 static const uint32_t due_ms[] = {0, 250, 500, 1000, 2000, 4000, 6000};
 enum {
-    TIMES = sizeof(due_ms) / sizeof(due_ms[0]),
+    TIMES = sizeof due_ms / sizeof due_ms[0],
 };
 
 static uint64_t txid_key(const uint8_t txid[BK_STUN_TXID_BYTES])
 {
-    uint64_t key = 0;
-    for (size_t i = 0; i < 8; i++) {
-        key = key << 8 | txid[i];
-    }
-    return key;
+    struct bk_reader r = bk_reader(bk_slice(txid, 8));
+    return bk_read_u64(&r);
 }
 
 static bool send_one(struct bk_server *s, struct bk_server_call *c, const struct bk_row *row,
@@ -37,7 +35,7 @@ static bool send_one(struct bk_server *s, struct bk_server_call *c, const struct
     struct bk_slice bytes;
     enum bk_err err =
         bk_notify_write(buf, cap, c->notify_txid, &tag, &s->config.mac, BK_SLICE_OF(key), &bytes);
-    bk_wipe(key, sizeof(key));
+    bk_wipe(key, sizeof key);
     if (err != BK_OK) {
         return false;
     }
@@ -89,13 +87,13 @@ void bk_server_on_notify_answer(struct bk_server *s, const struct bk_datagram *d
         c->notify_answered = true;
         bk_server_set_timer(s, c, c->deadline);
     }
-    bk_wipe(key, sizeof(key));
+    bk_wipe(key, sizeof key);
 }
 
 void bk_server_notify_begin(struct bk_server *s, uint32_t call)
 {
     struct bk_server_call *c = &s->calls[call];
-    s->config.rng.fill(s->config.rng.ctx, c->notify_txid, sizeof(c->notify_txid));
+    s->config.rng.fill(s->config.rng.ctx, c->notify_txid, sizeof c->notify_txid);
     enum bk_err err = bk_map_put(&s->notify_txids, txid_key(c->notify_txid), call);
     assert(err == BK_OK); /* the map has room for every call */
     (void)err;

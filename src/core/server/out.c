@@ -43,7 +43,7 @@ struct bk_server_action *bk_out_add(struct bk_server_out *out, enum bk_server_ac
 {
     assert(out->n < BK_SERVER_OUT_ACTIONS);
     struct bk_server_action *a = &out->actions[out->n++];
-    memset(a, 0, sizeof(*a));
+    memset(a, 0, sizeof *a);
     a->type = type;
     return a;
 }

@@ -6,7 +6,7 @@
 enum bk_err bk_pool_init(struct bk_pool *p, const struct bk_alloc *alloc, uint32_t cap)
 {
     *p = (struct bk_pool){.cap = cap};
-    p->next = alloc->get(alloc->ctx, ((size_t)cap + 1) * sizeof(*p->next));
+    p->next = alloc->get(alloc->ctx, ((size_t)cap + 1) * sizeof *p->next);
     return p->next ? BK_OK : BK_E_NOMEM;
 }
 

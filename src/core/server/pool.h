@@ -3,10 +3,10 @@
 #ifndef BK_CORE_SERVER_POOL_H
 #define BK_CORE_SERVER_POOL_H
 
+#include <stdint.h>
+
 #include "base/alloc.h"
 #include "base/err.h"
-
-#include <stdint.h>
 
 struct bk_pool {
     uint32_t *next; /* chain of the free ones, by number */

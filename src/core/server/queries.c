@@ -21,7 +21,7 @@ uint32_t bk_server_query_start(struct bk_server *s, enum bk_server_query_kind ki
         .kind = kind,
         .stream = t->number,
     };
-    memcpy(q->txid, txid, sizeof(q->txid));
+    memcpy(q->txid, txid, sizeof q->txid);
     t->n_queries += kind != BK_QUERY_CONNECT;
     return query;
 }

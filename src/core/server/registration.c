@@ -41,7 +41,7 @@ static void answer(struct bk_server *s, const struct bk_datagram *d, struct bk_s
 static bool same_address(const struct bk_row *row, const struct bk_datagram *d)
 {
     return row->local == d->local && row->port == d->from.port &&
-           memcmp(row->ip, d->from.ip, sizeof(row->ip)) == 0;
+           memcmp(row->ip, d->from.ip, sizeof row->ip) == 0;
 }
 
 /* A plain keepalive: from where the row says, by the same run of the same agent, and newer. */
@@ -67,7 +67,7 @@ static enum bk_err apply(struct bk_server *s, const struct bk_now *now, const st
             return err;
         }
     }
-    memcpy(row->ip, d->from.ip, sizeof(row->ip));
+    memcpy(row->ip, d->from.ip, sizeof row->ip);
     row->port = d->from.port;
     row->local = d->local;
     row->tag_random = r->tag.random;
@@ -140,5 +140,5 @@ void bk_server_on_register(struct bk_server *s, const struct bk_now *now,
             proven(s, now, d, &r, epoch, BK_SLICE_OF(key), out);
         }
     }
-    bk_wipe(key, sizeof(key));
+    bk_wipe(key, sizeof key);
 }

@@ -25,7 +25,7 @@ struct bk_row *bk_server_live_row(const struct bk_server *s, uint64_t equipment_
 struct bk_addr bk_server_row_addr(const struct bk_row *row)
 {
     struct bk_addr a = {.port = row->port};
-    memcpy(a.ip, row->ip, sizeof(a.ip));
+    memcpy(a.ip, row->ip, sizeof a.ip);
     return a;
 }
 
@@ -58,11 +58,6 @@ static void show(const struct bk_server *s, const struct bk_row *row, struct bk_
 uint64_t bk_server_rows(const struct bk_server *s)
 {
     return s->table.rows;
-}
-
-size_t bk_server_table_bytes(const struct bk_server *s)
-{
-    return s->table.bytes;
 }
 
 bool bk_server_find(const struct bk_server *s, uint64_t equipment_id, struct bk_server_row *out)

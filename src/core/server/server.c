@@ -1,6 +1,5 @@
 /* The core's outside: making and ending it, handing each event to the file that knows it, timers. The
  * order of checks on a datagram begins here: size, header, method; then each method's own. */
-#include <string.h>
 
 #include "core/server/state.h"
 #include "seal/seal.h"
@@ -38,10 +37,10 @@ static bool make_tables(struct bk_server *s)
         bk_map_init(&s->waiting_last, a, s->seed, calls) != BK_OK) {
         return false;
     }
-    s->binding = take(s, BK_SERVER_BINDING_BUCKETS, sizeof(*s->binding));
-    s->streams = take(s, (size_t)streams + 1, sizeof(*s->streams));
-    s->queries = take(s, (size_t)queries + 1, sizeof(*s->queries));
-    s->calls = take(s, (size_t)calls + 1, sizeof(*s->calls));
+    s->binding = take(s, BK_SERVER_BINDING_BUCKETS, sizeof *s->binding);
+    s->streams = take(s, (size_t)streams + 1, sizeof *s->streams);
+    s->queries = take(s, (size_t)queries + 1, sizeof *s->queries);
+    s->calls = take(s, (size_t)calls + 1, sizeof *s->calls);
     s->timer_nodes = take(s, calls, sizeof(struct bk_timer *));
     if (!s->binding || !s->streams || !s->queries || !s->calls || !s->timer_nodes) {
         return false;
@@ -57,7 +56,7 @@ enum bk_err bk_server_new(const struct bk_server_config *config, const struct bk
     if (!config_fits(config)) {
         return BK_E_RANGE;
     }
-    struct bk_server *s = config->alloc.get(config->alloc.ctx, sizeof(*s));
+    struct bk_server *s = config->alloc.get(config->alloc.ctx, sizeof *s);
     if (!s) {
         return BK_E_NOMEM;
     }
@@ -65,7 +64,7 @@ enum bk_err bk_server_new(const struct bk_server_config *config, const struct bk
     s->started = now->mono;
     s->seed[0] = bk_random_u64(&config->rng);
     s->seed[1] = bk_random_u64(&config->rng);
-    config->rng.fill(config->rng.ctx, s->nonce_key, sizeof(s->nonce_key));
+    config->rng.fill(config->rng.ctx, s->nonce_key, sizeof s->nonce_key);
     if (!make_tables(s)) {
         bk_server_free(s);
         return BK_E_NOMEM;
@@ -95,7 +94,7 @@ void bk_server_free(struct bk_server *s)
     a.put(a.ctx, s->queries);
     a.put(a.ctx, s->calls);
     a.put(a.ctx, s->timer_nodes);
-    bk_wipe(s, sizeof(*s)); /* master and nonce keys */
+    bk_wipe(s, sizeof *s); /* master and nonce keys */
     a.put(a.ctx, s);
 }
 

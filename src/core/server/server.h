@@ -61,7 +61,7 @@ struct bk_server_event {
     enum bk_server_event_type type;
     union {
         struct {
-            uint8_t local; /* which of the server's sockets */
+            uint8_t local; /* the shell's number of the address and port it came to */
             struct bk_addr from;
             struct bk_slice bytes;
         } datagram;
@@ -113,13 +113,14 @@ enum bk_server_action_type {
     BK_SERVER_AUDIT,
 };
 
-enum bk_server_audit {                     /* how a call ended */
-                       BK_AUDIT_DELIVERED, /* the device has the request */
-                       BK_AUDIT_NOT_FOUND, /* unknown or not granted */
-                       BK_AUDIT_REVOKED,
-                       BK_AUDIT_OFFLINE,
-                       BK_AUDIT_ABANDONED, /* the caller left before */
-                       BK_AUDIT_OVERLOADED,
+/* How a call ended. */
+enum bk_server_audit {
+    BK_AUDIT_DELIVERED, /* the device has the request */
+    BK_AUDIT_NOT_FOUND, /* unknown or not granted */
+    BK_AUDIT_REVOKED,
+    BK_AUDIT_OFFLINE,
+    BK_AUDIT_ABANDONED, /* the caller left before */
+    BK_AUDIT_OVERLOADED,
 };
 
 struct bk_server_action {
@@ -190,7 +191,6 @@ struct bk_server_row {
     bk_time last_seen;
 };
 uint64_t bk_server_rows(const struct bk_server *s); /* expired ones too, until they are swept */
-size_t bk_server_table_bytes(const struct bk_server *s); /* all that the table has allocated */
 /* Both leave out rows that had expired by the newest event. */
 bool bk_server_find(const struct bk_server *s, uint64_t equipment_id, struct bk_server_row *out);
 /* Walks all rows; start with *cursor = 0. Rows may be missed or repeated only if the table changes

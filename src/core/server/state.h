@@ -42,8 +42,7 @@ enum bk_server_query_kind {
 };
 
 struct bk_server_query {
-    uint64_t
-        number; /* as the shell sees it: a serial above, the place in the table below; 0 unused */
+    uint64_t number; /* the shell's: a serial above, the place in the table below; 0 unused */
     enum bk_server_query_kind kind;
     uint64_t stream; /* the shell's number: it may be gone when the answer comes */
     uint8_t txid[BK_STUN_TXID_BYTES];
@@ -192,8 +191,6 @@ void bk_server_on_enrolled(struct bk_server *s, const struct bk_now *now,
                            const struct bk_server_event *event, struct bk_server_out *out);
 void bk_server_on_exception(struct bk_server *s, const struct bk_now *now,
                             const struct bk_server_event *event);
-/* After an exception that is news: its row, streams and calls. */
-void bk_server_apply_exception(struct bk_server *s, bk_time now, uint64_t equipment_id);
 
 BK_NODISCARD enum bk_err bk_server_on_connect(struct bk_server *s, const struct bk_now *now,
                                               uint32_t stream, const struct bk_stun *m,
@@ -212,9 +209,6 @@ void bk_server_call_due(struct bk_server *s, bk_time now, struct bk_server_call 
 void bk_server_call_delivered(struct bk_server *s, bk_time now, uint32_t call,
                               struct bk_server_out *out);
 void bk_server_set_timer(struct bk_server *s, struct bk_server_call *c, bk_time at);
-/* Once per call; what comes later is not written. */
-void bk_server_audit_call(struct bk_server *s, bk_time now, struct bk_server_call *c,
-                          enum bk_server_audit how, struct bk_server_out *out);
 
 /* delivery.c: the device's side of a call */
 void bk_server_wait(struct bk_server *s, uint32_t call); /* joins the device's queue */

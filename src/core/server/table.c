@@ -57,8 +57,8 @@ static size_t home_of(uint64_t hash)
 
 static uint32_t hash_tag(uint64_t hash)
 {
-    return (uint32_t)(hash / SEGMENT_SLOTS)
-           << ROW_BITS; /* the next eight bits; higher ones fall out */
+    /* The next eight bits; higher ones fall out. */
+    return (uint32_t)(hash / SEGMENT_SLOTS) << ROW_BITS;
 }
 
 static struct bk_row *row_at(const struct bk_table *t, uint32_t n)
@@ -106,7 +106,7 @@ void bk_table_fini(struct bk_table *t)
         for (size_t i = 0; i < n;) {
             struct bk_table_segment *g = t->directory[i];
             i += g ? (size_t)1 << (t->depth - g->depth) : 1; /* it stands there so many times */
-            give(t, g, sizeof(*g));
+            give(t, g, sizeof *g);
         }
         give(t, t->directory, n * sizeof(struct bk_table_segment *));
     }
@@ -153,14 +153,14 @@ static void segment_add(struct bk_table_segment *g, uint64_t hash, uint32_t entr
 static enum bk_err double_directory(struct bk_table *t)
 {
     size_t n = (size_t)1 << t->depth;
-    struct bk_table_segment **bigger = take(t, 2 * n * sizeof(*bigger));
+    struct bk_table_segment **bigger = take(t, 2 * n * sizeof *bigger);
     if (!bigger) {
         return BK_E_NOMEM;
     }
     for (size_t i = 0; i < 2 * n; i++) {
         bigger[i] = t->directory[i / 2];
     }
-    give(t, t->directory, n * sizeof(*bigger));
+    give(t, t->directory, n * sizeof *bigger);
     t->directory = bigger;
     t->depth++;
     return BK_OK;
@@ -177,10 +177,10 @@ static enum bk_err split(struct bk_table *t, uint64_t hash)
     if (depth > t->depth && double_directory(t) != BK_OK) {
         return BK_E_NOMEM;
     }
-    struct bk_table_segment *half[2] = {take(t, sizeof(*old)), take(t, sizeof(*old))};
+    struct bk_table_segment *half[2] = {take(t, sizeof *old), take(t, sizeof *old)};
     if (!half[0] || !half[1]) {
-        give(t, half[0], sizeof(*old));
-        give(t, half[1], sizeof(*old));
+        give(t, half[0], sizeof *old);
+        give(t, half[1], sizeof *old);
         return BK_E_NOMEM;
     }
     for (size_t i = 0; i < SEGMENT_SLOTS; i++) {
@@ -197,7 +197,7 @@ static enum bk_err split(struct bk_table *t, uint64_t hash)
             t->directory[first + b * span + i] = half[b];
         }
     }
-    give(t, old, sizeof(*old));
+    give(t, old, sizeof *old);
     return BK_OK;
 }
 
@@ -208,16 +208,16 @@ static enum bk_err need_page(struct bk_table *t)
         return BK_OK;
     }
     if (t->n_pages == t->pages_cap) {
-        struct bk_row **bigger = take(t, 2 * t->pages_cap * sizeof(*bigger));
+        struct bk_row **bigger = take(t, 2 * t->pages_cap * sizeof *bigger);
         if (!bigger) {
             return BK_E_NOMEM;
         }
-        memcpy(bigger, t->pages, t->pages_cap * sizeof(*bigger));
-        give(t, t->pages, t->pages_cap * sizeof(*bigger));
+        memcpy(bigger, t->pages, t->pages_cap * sizeof *bigger);
+        give(t, t->pages, t->pages_cap * sizeof *bigger);
         t->pages = bigger;
         t->pages_cap *= 2;
     }
-    struct bk_row *page = take(t, PAGE_ROWS * sizeof(*page));
+    struct bk_row *page = take(t, PAGE_ROWS * sizeof *page);
     if (!page) {
         return BK_E_NOMEM;
     }

@@ -53,6 +53,32 @@ static void expect_v4(const char *text, enum bk_addr_scope scope)
     assert_int_equal(bk_addr_scope(&a), scope);
 }
 
+static void the_ipv4_address_inside(void **state)
+{
+    static const struct {
+        const char *spelling, *inside; /* NULL: none */
+    } rows[] = {
+        {"64:ff9b::192.168.1.5", "192.168.1.5"},
+        {"2002:c0a8:105::77", "192.168.1.5"},
+        {"::192.168.1.5", "192.168.1.5"},
+        {"192.168.1.5", NULL}, /* IPv4 itself */
+        {"::ffff:192.168.1.5", NULL},
+        {"2001:4860::1", NULL},
+        {"::", NULL},
+        {"::1", NULL},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct bk_addr a, inside, want;
+        assert_int_equal(bk_addr_parse(bk_slice_text(rows[i].spelling), 443, &a), BK_OK);
+        assert_int_equal(bk_addr_inner_v4(&a, &inside), rows[i].inside != NULL);
+        if (rows[i].inside != NULL) {
+            assert_int_equal(bk_addr_parse(bk_slice_text(rows[i].inside), 443, &want), BK_OK);
+            assert_true(bk_addr_equal(&inside, &want));
+        }
+    }
+}
+
 static void ipv4_ranges(void **state)
 {
     (void)state;
@@ -133,6 +159,7 @@ static void ipv6_ranges(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_ipv4_address_inside),
         cmocka_unit_test(ipv4_ranges),
         cmocka_unit_test(ipv6_ranges),
     };

@@ -1,6 +1,8 @@
 /* ENROL as a whole: authority, store and the checks between them. */
 #include "beckond/setup.h"
 
+#include <sys/stat.h>
+
 #include "bin/beckond/authority.h"
 #include "bin/beckond/enrol.h"
 #include "bin/beckond/state.h"
@@ -171,6 +173,37 @@ static void test_refused(void **state)
     assert_int_equal(decide(f, "secret", &b, true), 0);
 }
 
+/* What the store gets of a token: SHA-256 of the word, and nothing to join with. */
+static void test_hash(void **state)
+{
+    static const uint8_t right[BK_STORE_HASH_BYTES] = {
+        0x2b, 0xb8, 0x0d, 0x53, 0x7b, 0x1d, 0xa3, 0xe3, 0x8b, 0xd3, 0x03,
+        0x61, 0xaa, 0x85, 0x56, 0x86, 0xbd, 0xe0, 0xea, 0xcd, 0x71, 0x62,
+        0xfe, 0xf6, 0xa2, 0x5f, 0xe9, 0x7b, 0xf5, 0x27, 0xa2, 0x5b};
+    uint8_t hash[BK_STORE_HASH_BYTES];
+
+    (void)state;
+    bk_enrol_hash(bk_slice_text("secret"), hash);
+    assert_memory_equal(hash, right, sizeof right);
+}
+
+/* Nobody else reads what the server's trust hangs on, whatever the umask. */
+static void test_modes(void **state)
+{
+    static const char *const names[] = {BK_STATE_CA_KEY, BK_STATE_SERVER_KEY, BK_STATE_MASTER_KEYS};
+    struct fixture *f = *state;
+    struct bk_random rng = bk_random_system();
+    char path[BK_STATE_PATH_BYTES];
+    struct stat st;
+
+    assert_int_equal(bk_state_master_make(f->place->dir, &rng), BK_OK);
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        assert_int_equal(bk_state_path(f->place->dir, names[i], path), BK_OK);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0600);
+    }
+}
+
 static void test_authority_files(void **state)
 {
     struct fixture *f = *state;
@@ -194,6 +227,19 @@ static void test_authority_files(void **state)
     assert_int_equal(link(aside, path), 0);
     assert_int_equal(bk_authority_load(f->place->dir, NOW, &other, &which), BK_E_AUTH);
     assert_string_equal(which, "server.key");
+    /* A certificate from the right CA, but a device's. */
+    static struct applicant a;
+    X509 *cert = NULL;
+    apply(&a);
+    invite(f, "word", BK_ROLE_DEVICE);
+    assert_int_equal(decide(f, "word", &a, true), 0);
+    assert_int_equal(bk_x509_from_der(bk_slice(f->d.certificate, f->d.certificate_bytes), &cert),
+                     BK_OK);
+    assert_int_equal(bk_state_path(f->place->dir, BK_STATE_SERVER_CERTIFICATE, path), BK_OK);
+    assert_int_equal(bk_x509_save(path, cert, true), BK_OK);
+    X509_free(cert);
+    assert_int_equal(bk_authority_load(f->place->dir, NOW, &other, &which), BK_E_MALFORMED);
+    assert_string_equal(which, "server.crt");
 }
 
 static void test_master_keys(void **state)
@@ -238,8 +284,10 @@ static void test_master_keys(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_ALL(test_device),          WITH_ALL(test_user),        WITH_ALL(test_refused),
-        WITH_ALL(test_authority_files), WITH_ALL(test_master_keys),
+        WITH_ALL(test_device),      WITH_ALL(test_user),
+        WITH_ALL(test_refused),     WITH_ALL(test_authority_files),
+        WITH_ALL(test_master_keys), WITH_ALL(test_modes),
+        WITH_ALL(test_hash),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

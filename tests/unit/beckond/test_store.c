@@ -339,16 +339,25 @@ static void test_grants(void **state)
     struct fixture *f = *state;
 
     people(f);
+    assert_int_equal(invite_device(f, 3, 2134, "yard"), BK_OK);
+    assert_int_equal(enrol(f, 3, 0x22), BK_OK);
+    assert_int_equal(invite_user(f, 4, "carol"), BK_OK);
+    assert_int_equal(enrol(f, 4, 0xcc), BK_OK);
     assert_int_equal(find(f, "alice", 2133, ""), BK_E_NOTFOUND); /* at first nothing */
     assert_int_equal(bk_store_grant(f->s, text("alice"), 2133), BK_OK);
     assert_int_equal(bk_store_grant(f->s, text("alice"), 2133), BK_OK);
     assert_int_equal(find(f, "alice", 2133, ""), BK_OK);
     assert_int_equal(find(f, "alice", 0, "lab"), BK_OK);
     assert_int_equal(find(f, "alice", 0, "bal"), BK_E_NOTFOUND);
-    assert_int_equal(find(f, "alice", 2134, ""), BK_E_NOTFOUND);
+    assert_int_equal(find(f, "alice", 2134, ""), BK_E_NOTFOUND); /* is there, and not hers */
+    assert_int_equal(find(f, "alice", 0, "yard"), BK_E_NOTFOUND);
+    assert_int_equal(find(f, "carol", 2133, ""), BK_E_NOTFOUND);
+    assert_int_equal(bk_store_grant(f->s, text("carol"), 2134), BK_OK);
+    assert_int_equal(find(f, "carol", 2134, ""), BK_OK);
     assert_int_equal(find(f, "bob", 2133, ""), BK_E_NOTFOUND);
     assert_int_equal(bk_store_ungrant(f->s, text("alice"), 2133), BK_OK);
     assert_int_equal(find(f, "alice", 2133, ""), BK_E_NOTFOUND);
+    assert_int_equal(find(f, "carol", 2134, ""), BK_OK); /* hers stays */
     assert_int_equal(bk_store_grant(f->s, text("bob"), 2133), BK_E_NOTFOUND);
     assert_int_equal(bk_store_ungrant(f->s, text("bob"), 2133), BK_E_NOTFOUND);
 }

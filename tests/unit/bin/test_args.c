@@ -1,5 +1,7 @@
-/* The option reader, and secrets from descriptors. */
+/* The option reader, secrets from descriptors, and questions on a terminal. */
 #include "lib/place.h"
+
+#include <sys/wait.h>
 
 #include "common/args.h"
 
@@ -107,6 +109,79 @@ static void test_secrets(void **state)
     assert_int_equal(bk_secret_from_file(-1, out, sizeof out), -1);
 }
 
+enum {
+    ANSWERED_YES = 10,
+    ANSWERED_NO = 11,
+    SECRET_TAKEN = 12,
+};
+
+/* In a process of its own: asks on its terminal and ends with what came of it. */
+static void ask(int terminal, bool secret)
+{
+    char out[16];
+    bool right;
+
+    if (setsid() < 0 || open(ptsname(terminal), O_RDWR) < 0) { /* it becomes our /dev/tty */
+        _exit(1);
+    }
+    if (secret) {
+        right = bk_secret_from_terminal("Password: ", out, sizeof out) == 4;
+        _exit(right && memcmp(out, "word", 4) == 0 ? SECRET_TAKEN : 1);
+    }
+    _exit(bk_confirm_on_terminal("Is it? ") ? ANSWERED_YES : ANSWERED_NO);
+}
+
+/* Types `typed` when something has been asked; all that the terminal showed is in `shown`. */
+static int answer(const char *typed, bool secret, char shown[256])
+{
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), status = 0;
+    size_t n = 0, typed_n = strlen(typed);
+    ssize_t got;
+    pid_t pid;
+
+    assert_true(terminal >= 0);
+    assert_int_equal(grantpt(terminal) + unlockpt(terminal), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        ask(terminal, secret);
+    }
+    while (n < 255 && (got = read(terminal, shown + n, 255 - n)) > 0) { /* fails with its end */
+        n += (size_t)got;
+        shown[n] = '\0';
+        if (typed_n > 0 && (strstr(shown, "? ") != NULL || strstr(shown, ": ") != NULL)) {
+            assert_int_equal(write(terminal, typed, typed_n), typed_n);
+            typed_n = 0;
+        }
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    close(terminal);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void test_questions(void **state)
+{
+    static const char *const no[] = {"no\n",     "y\n",  "\n",     "YES\n", "yess\n",
+                                     "yes no\n", "ye\n", " yes\n", "\004"};
+    char shown[256];
+
+    (void)state;
+    assert_int_equal(answer("yes\n", false, shown), ANSWERED_YES);
+    for (size_t i = 0; i < COUNT(no); i++) {
+        assert_int_equal(answer(no[i], false, shown), ANSWERED_NO);
+    }
+}
+
+static void test_hidden_secret(void **state)
+{
+    char shown[256];
+
+    (void)state;
+    assert_int_equal(answer("word\n", true, shown), SECRET_TAKEN);
+    assert_non_null(strstr(shown, "Password: "));
+    assert_null(strchr(strstr(shown, ": "), 'w')); /* no echo of any of it */
+}
+
 static void test_token(void **state)
 {
     char out[8];
@@ -120,9 +195,10 @@ static void test_token(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_order),    cmocka_unit_test(test_dashes),
-        cmocka_unit_test(test_mistakes), cmocka_unit_test(test_secrets),
-        cmocka_unit_test(test_token),
+        cmocka_unit_test(test_order),         cmocka_unit_test(test_dashes),
+        cmocka_unit_test(test_mistakes),      cmocka_unit_test(test_secrets),
+        cmocka_unit_test(test_token),         cmocka_unit_test(test_questions),
+        cmocka_unit_test(test_hidden_secret),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,6 +18,8 @@ enum mode {
     ANSWER_TWICE,        /* in one go, and close */
     ANSWER_OTHER_KEY,    /* a certificate for a key that nobody asked for */
     ANSWER_OTHER_DEVICE, /* certificate and equipment ID differ */
+    ANSWER_USER,         /* as to a user */
+    ANSWER_OTHER_USER,   /* certificate and name differ */
     REFUSE_UNKNOWN,
     REFUSE_USED,
     SAY_NOTHING, /* and close */
@@ -36,7 +38,8 @@ static struct bk_slice answer_of(const struct bk_stun *m, const struct bk_enrol 
                                  size_t cap)
 {
     static uint8_t der[BK_X509_DER_MAX_BYTES], ca_der[BK_X509_DER_MAX_BYTES];
-    struct bk_x509_order order = {.uri = "beckon:device:2133",
+    bool user = s.mode == ANSWER_USER || s.mode == ANSWER_OTHER_USER;
+    struct bk_x509_order order = {.uri = user ? "beckon:user:alice" : "beckon:device:2133",
                                   .for_client = true,
                                   .not_before_s = unix_now() - 60,
                                   .not_after_s = unix_now() + 3600};
@@ -50,6 +53,10 @@ static struct bk_slice answer_of(const struct bk_stun *m, const struct bk_enrol 
     size_t n, ca_n;
     X509 *cert;
 
+    if (user) {
+        answer = (struct bk_enrol_answer){
+            .user = bk_slice_text(s.mode == ANSWER_USER ? "alice" : "bob")};
+    }
     if (s.mode == ANSWER_OTHER_KEY) {
         struct holder other = holder_new(&s.pki, order.uri, false, -60, 3600);
 
@@ -207,6 +214,32 @@ static void test_refused(void **state)
     }
 }
 
+/* What was asked for as a device is taken as a device only, and a user's as that user's. */
+static void test_user(void **state)
+{
+    static const struct {
+        bool device;
+        enum mode mode;
+    } wrong[] = {{false, ANSWER_OTHER_USER}, {false, ANSWER}, {true, ANSWER_USER}};
+    struct bk_enrolled got;
+    struct beckon_error error;
+
+    (void)state;
+    enrolment.device = false;
+    assert_int_equal(enrol(ANSWER_USER, &got, &error), BECKON_OK);
+    assert_string_equal(got.user, "alice");
+    assert_int_equal(got.equipment_id, 0);
+    bk_enrolled_fini(&got);
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        enrolment.device = wrong[i].device;
+        assert_int_equal(enrol(wrong[i].mode, &got, &error), BECKON_FAILED);
+        assert_non_null(strstr(error.text, "does not fit our request"));
+        assert_null(got.cert);
+        assert_null(got.ca);
+    }
+    enrolment.device = true;
+}
+
 /* A server with another CA than the token pins, and none at all. */
 static void test_wrong_server(void **state)
 {
@@ -257,6 +290,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_accepted),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_user),
         cmocka_unit_test(test_wrong_server),
     };
 

@@ -75,7 +75,7 @@ static void test_password(void **state)
     struct stat st;
 
     memset(word, 'w', sizeof word);
-    assert_false(bk_agent_password_right(p->dir, bk_slice_text("x"))); /* never set */
+    assert_int_equal(bk_agent_password_check(p->dir, bk_slice_text("x")), BK_E_NOTFOUND); /* never set */
     assert_int_equal(beckon_agent_set_password(p->dir, "x", 1, &error), BECKON_NOT_JOINED);
     assert_error(&error, BECKON_NOT_JOINED, "beckon-agent join");
     place_write_text(p, "agent.conf", "");
@@ -83,16 +83,16 @@ static void test_password(void **state)
     assert_int_equal(beckon_agent_set_password(p->dir, word, 129, &error), BECKON_USAGE);
     assert_error(&error, BECKON_USAGE, "1 to 128 bytes");
     assert_int_equal(beckon_agent_set_password(p->dir, word, 128, &error), BECKON_OK);
-    assert_true(bk_agent_password_right(p->dir, bk_slice(word, 128)));
-    assert_false(bk_agent_password_right(p->dir, bk_slice(word, 127)));
-    assert_false(bk_agent_password_right(p->dir, BK_SLICE_EMPTY));
+    assert_int_equal(bk_agent_password_check(p->dir, bk_slice(word, 128)), BK_OK);
+    assert_int_equal(bk_agent_password_check(p->dir, bk_slice(word, 127)), BK_E_AUTH);
+    assert_int_equal(bk_agent_password_check(p->dir, BK_SLICE_EMPTY), BK_E_AUTH);
     place_path(p, "password", path);
     assert_int_equal(stat(path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     place_write_text(p, "password", "not a hash");
-    assert_false(bk_agent_password_right(p->dir, bk_slice_text("not a hash")));
+    assert_int_equal(bk_agent_password_check(p->dir, bk_slice_text("not a hash")), BK_E_AUTH);
     place_write_text(p, "password", "");
-    assert_false(bk_agent_password_right(p->dir, BK_SLICE_EMPTY));
+    assert_int_equal(bk_agent_password_check(p->dir, BK_SLICE_EMPTY), BK_E_AUTH);
 }
 
 int main(void)

@@ -101,6 +101,27 @@ static void test_no_newline_at_end(void **state)
     assert_true(found);
 }
 
+/* A line that was appended by whatever means takes nothing over. */
+static void test_first_line_counts(void **state)
+{
+    struct place *p = *state;
+    struct beckon_error error;
+    uint8_t pin[BK_PIN_BYTES];
+    char text[256], text_b[BK_PIN_TEXT_BYTES];
+    uint64_t id;
+    bool found;
+
+    bk_pin_format(pin_b, text_b);
+    (void)snprintf(text, sizeof text, "5 %s\nlamp 5\n5 %s\nlamp 6\n", text_a, text_b);
+    place_write_text(p, "known_devices", text);
+    assert_int_equal(bk_known_find(p->dir, 5, &found, pin, &error), BECKON_OK);
+    assert_true(found);
+    assert_memory_equal(pin, pin_a, sizeof pin);
+    assert_int_equal(bk_known_name(p->dir, "lamp", &id, &error), BECKON_OK);
+    assert_int_equal(id, 5);
+    assert_int_equal(bk_known_add(p->dir, 5, pin_b, &error), BECKON_KEY_CHANGED);
+}
+
 static void test_malformed(void **state)
 {
     static const char *const lines[] = {
@@ -280,11 +301,12 @@ static void test_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_PLACE(test_add_and_find),   WITH_PLACE(test_changed),
-        WITH_PLACE(test_names),          WITH_PLACE(test_no_newline_at_end),
-        WITH_PLACE(test_malformed),      WITH_PLACE(test_size_limit),
-        WITH_PLACE(test_pin_uri),        WITH_PLACE(test_state),
-        WITH_PLACE(test_state_mistakes), WITH_PLACE(test_addresses),
+        WITH_PLACE(test_add_and_find), WITH_PLACE(test_changed),
+        WITH_PLACE(test_names),        WITH_PLACE(test_no_newline_at_end),
+        WITH_PLACE(test_malformed),    WITH_PLACE(test_size_limit),
+        WITH_PLACE(test_pin_uri),      WITH_PLACE(test_first_line_counts),
+        WITH_PLACE(test_state),        WITH_PLACE(test_state_mistakes),
+        WITH_PLACE(test_addresses),
     };
 
     return cmocka_run_group_tests(tests, group, NULL);

@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "net/listener.h"
 #include "net/sockaddr.h"
 
@@ -444,6 +446,33 @@ static void test_idle(void **state)
     assert_int_equal(w->server.why.end, BK_CONN_IDLE);
 }
 
+static bk_time monotonic(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (bk_time)ts.tv_sec * BK_SECOND + (bk_time)ts.tv_nsec;
+}
+
+/* What is in use lives on, however long: three times the limit, and then ends by it. */
+static void test_busy_is_not_idle(void **state)
+{
+    struct world *w = *state;
+    enum { LIMIT_MS = 300 };
+    uint8_t buf[FRAME_MAX];
+    w->listener_config.conn.limits.idle_ms = LIMIT_MS;
+    w->server.echo = true;
+    both_open(w);
+    bk_time until = bk_time_add(monotonic(), 3 * LIMIT_MS * BK_MS);
+    while (monotonic() < until) {
+        unsigned before = w->client.messages;
+        assert_int_equal(bk_conn_send(w->client.conn, make_frame(buf, 100)), BK_OK);
+        WAIT_FOR(w, w->client.messages > before || w->server.closed > 0);
+        assert_int_equal(w->server.closed, 0);
+    }
+    WAIT_FOR(w, w->server.closed == 1);
+    assert_int_equal(w->server.why.end, BK_CONN_IDLE);
+}
+
 static void test_idle_changed(void **state)
 {
     struct world *w = *state;
@@ -655,13 +684,15 @@ static void test_limits(void **state)
     }
     WAIT_FOR(w, bk_listener_count(w->listener) == 0);
     /* Open ones count for the total, not for the handshakes. */
-    bk_listener_set_limits(w->listener, 2, 1, 0);
+    bk_listener_set_limits(w->listener, 0, 1, 0);
     connect_now(w);
     WAIT_FOR(w, w->client.opened == 1 && w->server.opened == 1);
     fds[0] = raw_connect(w);
     WAIT_FOR(w, bk_listener_count(w->listener) == 2);
+    bk_listener_set_limits(w->listener, 2, 0, 0);
     fds[1] = raw_connect(w);
     WAIT_FOR(w, hung_up(fds[1]));
+    assert_int_equal(bk_listener_count(w->listener), 2);
     close(fds[0]);
     close(fds[1]);
 }
@@ -749,6 +780,7 @@ int main(void)
         CASE(test_end_without_notice_is_a_cut),
         CASE(test_overflow),
         CASE(test_idle),
+        CASE(test_busy_is_not_idle),
         CASE(test_idle_changed),
         CASE(test_slow_frame),
         CASE(test_half_open),

@@ -171,6 +171,40 @@ static void free_is_no_end_of_stream_either(void **state)
     end_free(s);
 }
 
+/* Both ends of the stream are known, some of its bytes are still to be written: what is freed then was cut. */
+static void free_with_a_tail_unwritten_is_no_end_of_stream(void **state)
+{
+    (void)state;
+    struct end *c = open_end("ssh:1", NULL);
+    bufferevent_disable(c->bev, EV_READ);
+    RUN_UNTIL(w.s.requests == 1);
+    struct end *s = accept_end(w.s.stream);
+    c->shut_when_sent = true;
+    end_fill(c);
+    RUN_UNTIL(s->eof);
+    /* As much as makes the client queue, and no more than it has window for. */
+    while (bk_h2_queued_bytes(w.c.h) == 0) {
+        s->to_send += 64 * 1024;
+        end_fill(s);
+        RUN_UNTIL(evbuffer_get_length(bufferevent_get_output(s->bev)) == 0);
+        RUN_UNTIL(bk_h2_ping(w.s.h) == BK_OK);
+        unsigned pongs = w.s.pongs;
+        RUN_UNTIL(w.s.pongs > pongs); /* what was sent before has arrived */
+    }
+    s->shut_when_sent = true;
+    end_fill(s);
+    RUN_UNTIL(w.s.clean == 1);
+    assert_int_equal(w.c.finished, 0);
+    bk_h2_free(w.c.h);
+    w.c.h = NULL;
+    bufferevent_enable(c->bev, EV_READ);
+    RUN_UNTIL(c->eof || c->error != 0);
+    assert_int_equal(c->error, ECONNRESET);
+    assert_true(c->got < s->sent);
+    end_free(c);
+    end_free(s);
+}
+
 static void serve_empty(struct bk_h2_stream *s, const char *authority)
 {
     (void)authority;
@@ -474,6 +508,7 @@ int main(void)
         T(odd_authorities),
         T(a_cut_connection_is_no_end_of_stream),
         T(free_is_no_end_of_stream_either),
+        T(free_with_a_tail_unwritten_is_no_end_of_stream),
         T(free_from_inside_a_callback),
         RAW(a_silent_peer_is_given_up),
         RAW(an_answering_peer_is_kept),

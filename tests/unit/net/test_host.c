@@ -306,7 +306,7 @@ static void test_anywhere(void **state)
         assert_int_not_equal(bk_addr_scope(&addrs[i].addr), BK_SCOPE_LOOPBACK);
         assert_true(bk_prefix_contains(&addrs[i].prefix, &addrs[i].addr));
     }
-    assert_int_equal(bk_host_gateways(gateways, 8, &n), BK_OK);
+    n = bk_host_gateways(gateways, 8);
     assert_int_equal(bk_host_source_toward(&target, &source), BK_OK);
     assert_true(bk_addr_equal(&source, &target));
 }
@@ -340,13 +340,12 @@ static void test_own_network(void **state)
         assert_int_equal(addrs[i].prefix.bits, 96 + 24);
         want = addr("192.168.1.0");
         assert_memory_equal(addrs[i].prefix.ip, want.ip, 16);
-        assert_int_equal(addrs[i].interface, if_nametoindex("lan0"));
         found = true;
     }
     assert_true(found);
     assert_int_equal(bk_host_addresses(addrs, 0, &n), BK_OK);
     assert_int_equal(n, 0);
-    assert_int_equal(bk_host_gateways(gateways, 8, &n), BK_OK);
+    n = bk_host_gateways(gateways, 8);
     assert_int_equal(n, 1);
     want = addr("192.168.1.1");
     assert_true(bk_addr_same_ip(&gateways[0], &want));

@@ -139,6 +139,9 @@ static void test_issue_and_read(void **state)
     /* EKU and serial */
     assert_true((X509_get_extended_key_usage(h.cert) & XKU_SSL_CLIENT) != 0);
     assert_true((X509_get_extended_key_usage(h.cert) & XKU_SSL_SERVER) == 0);
+    /* Its holder signs handshakes and nothing else: each of the two would do, both are there */
+    assert_int_equal(X509_get_extension_flags(h.cert) & EXFLAG_CA, 0);
+    assert_int_equal(X509_get_key_usage(h.cert), KU_DIGITAL_SIGNATURE);
     struct holder other = holder_new(&p, "beckon:device:2133", false, -10, DAY_S);
     assert_int_not_equal(
         ASN1_INTEGER_cmp(X509_get_serialNumber(h.cert), X509_get_serialNumber(other.cert)), 0);

@@ -615,6 +615,35 @@ static void memory_is_wiped_and_may_be_missing(void **state)
     bk_call_free(NULL);
 }
 
+/* However a call ends: what is not yet freed holds no password any more. */
+static void the_password_is_gone_as_soon_as_the_call_is_over(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    for (int how = 0; how < 5; how++) {
+        begin(b);
+        struct bk_alloc alloc = {NULL, get_static, put_static};
+        assert_int_equal(bk_call_new(&alloc, &b->config, &b->c), BK_OK);
+        input(b, (struct bk_call_event){.type = BK_CALL_START});
+        if (how == 4) { /* a box that is not for us */
+            b->connect.call_id[0] ^= 1;
+        }
+        deliver(b);
+        assert_true(how == 4 || holds(freed, freed_n, "open sesame"));
+        if (how == 0) {
+            admission(b, BK_ADMISSION_STALE);
+        } else if (how == 1) {
+            admission(b, BK_ADMISSION_REPEATED);
+        } else if (how == 2) {
+            input(b, (struct bk_call_event){.type = BK_CALL_SERVER_CLOSED});
+        } else if (how == 3) {
+            tick(b);
+        }
+        assert_non_null(find(b, BK_CALL_END));
+        assert_false(holds(freed, freed_n, "open sesame"));
+    }
+}
+
 static int tear_down(void **state)
 {
     (void)state;
@@ -646,6 +675,7 @@ int main(void)
         cmocka_unit_test_teardown(a_second_226_is_ignored, tear_down),
         cmocka_unit_test_teardown(a_check_that_never_ends_is_busy, tear_down),
         cmocka_unit_test_teardown(memory_is_wiped_and_may_be_missing, tear_down),
+        cmocka_unit_test_teardown(the_password_is_gone_as_soon_as_the_call_is_over, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -82,6 +82,8 @@ static void every_address_has_its_verdict(void **state)
         {"[2a02:1::3]:5000", BK_POLICY_OWN},
         {"[::ffff:192.168.1.3]:5000", BK_POLICY_OWN},
         {"[64:ff9b::c0a8:103]:5000", BK_POLICY_OWN},
+        {"[::192.168.1.3]:5000", BK_POLICY_OWN},
+        {"[::202.204.16.13]:5000", BK_POLICY_OWN},
         {"[2002:c0a8:101::1]:5000", BK_POLICY_OWN},
         {"[64:ff9b::cacc:100d]:5000", BK_POLICY_OWN},
 
@@ -89,6 +91,7 @@ static void every_address_has_its_verdict(void **state)
         {"130.74.23.6:1201", BK_POLICY_SERVER},
         {"130.74.23.6:443", BK_POLICY_SERVER},
         {"[64:ff9b::824a:1706]:1201", BK_POLICY_SERVER},
+        {"[::130.74.23.6]:1201", BK_POLICY_SERVER},
 
         {"192.168.2.1:5000", BK_POLICY_PRIVATE},
         {"10.0.0.1:5000", BK_POLICY_PRIVATE},

@@ -468,6 +468,25 @@ static void without_a_clock_the_servers_time_is_carried_on(void **state)
     assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 1800000000);
 }
 
+/* A server that lies about the time must not bring back what has expired since. */
+static void no_time_before_the_stored_one_is_believed(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b, 17);
+    b.now.unix_s = 0;
+    b.r.config.newest_unix_s = 1700000001;
+    input(&b, BK_REGISTRATION_START);
+    input(&b, BK_REGISTRATION_RESOLVED);
+    succeed(&b, b.r.txid); /* says 1700000000 */
+    assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
+    assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 0);
+    assert_int_equal(bk_registration_server_unix_s(&b.r), 0);
+    tick(&b);
+    receive(&b, answer(&b, b.r.txid, 0, NULL, fake_mapped(), 1700000001));
+    assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 1700000001);
+}
+
 static void a_used_up_counter_draws_a_new_random_part(void **state)
 {
     (void)state;
@@ -505,6 +524,7 @@ int main(void)
         cmocka_unit_test(revoked_is_told_once_and_tried_again_slowly),
         cmocka_unit_test(a_changed_mapping_or_network_is_told_and_tried),
         cmocka_unit_test(without_a_clock_the_servers_time_is_carried_on),
+        cmocka_unit_test(no_time_before_the_stored_one_is_believed),
         cmocka_unit_test(a_used_up_counter_draws_a_new_random_part),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -330,7 +330,7 @@ static void what_does_not_verify_is_refused(void **state)
 {
     (void)state;
     struct bench *b = &bench;
-    for (int wrong = 0; wrong < 8; wrong++) {
+    for (int wrong = 0; wrong < 9; wrong++) {
         begin(b);
         enum bk_requester_failure failure = BK_FAIL_CERTIFICATE;
         if (wrong == 0) {
@@ -350,6 +350,10 @@ static void what_does_not_verify_is_refused(void **state)
         } else if (wrong == 6) {
             b->box_until_s = b->now.unix_s;
             sign_box_key(b);
+        } else if (wrong == 7) { /* asked for by name, the ID is the server's word alone */
+            b->config.equipment_id = 0;
+            strncpy(b->config.device_name, "kiosk", sizeof b->config.device_name - 1);
+            b->device.equipment_id = DEVICE + 1;
         } else {
             b->signed_key[1] ^= 1;
         }
@@ -656,6 +660,70 @@ static void a_password_longer_than_any_is_wrong(void **state)
     assert_failed(b, BK_FAIL_PASSWORD);
 }
 
+static uint8_t memory[65536];
+static size_t memory_n;
+
+static void *get_static(void *ctx, size_t n)
+{
+    (void)ctx;
+    assert_true(n <= sizeof memory);
+    memset(memory, 0, sizeof memory);
+    memory_n = n;
+    return memory;
+}
+
+static void put_static(void *ctx, void *p)
+{
+    (void)ctx;
+    (void)p;
+}
+
+static bool memory_holds(const void *what, size_t n)
+{
+    for (size_t i = 0; n <= memory_n && i <= memory_n - n; i++) {
+        if (memcmp(memory + i, what, n) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Needed once more after "stale" only: gone with the device's yes, its no, or the session. */
+static void the_password_is_kept_no_longer_than_needed(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    for (int how = 0; how < 4; how++) {
+        begin(b);
+        struct bk_alloc alloc = {NULL, get_static, put_static};
+        assert_int_equal(bk_requester_new(&alloc, &b->config, &b->r), BK_OK);
+        input(b, (struct bk_requester_event){.type = BK_REQUESTER_START});
+        candidates(b, 1);
+        open_server(b);
+        answer_lookup(b);
+        password(b);
+        take_request(b);
+        deliver(b);
+        struct bk_slice text = b->request.password;
+        assert_true(text.n > 0 && memory_holds(text.p, text.n));
+        if (how == 0) {
+            result(b, BK_CALL_ACCEPTED, 0);
+        } else if (how == 1) {
+            result(b, BK_CALL_REFUSED, 0);
+        } else if (how == 2) {
+            session(b, 41);
+        }
+        if (how < 3) {
+            assert_false(memory_holds(text.p, text.n));
+        }
+        bk_requester_free(b->r);
+        b->r = NULL;
+        for (size_t i = 0; i < memory_n; i++) {
+            assert_int_equal(memory[i], 0);
+        }
+    }
+}
+
 static int tear_down(void **state)
 {
     (void)state;
@@ -688,6 +756,7 @@ int main(void)
         cmocka_unit_test_teardown(nonsense_from_the_server_ends_the_call_and_strays_do_not,
                                   tear_down),
         cmocka_unit_test_teardown(a_password_longer_than_any_is_wrong, tear_down),
+        cmocka_unit_test_teardown(the_password_is_kept_no_longer_than_needed, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

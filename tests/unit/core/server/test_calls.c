@@ -411,6 +411,46 @@ static void a_device_speaks_of_its_own_call_only(void **state)
     lab_free(c.l);
 }
 
+static void an_answer_to_another_226_is_no_answer(void **state)
+{
+    (void)state;
+    for (uint16_t code = 0; code <= BK_CODE_BAD_REQUEST; code += BK_CODE_BAD_REQUEST) {
+        struct call_lab c = call_lab_new();
+        ring(&c, 1);
+        lab_open(c.l, DEVICE_STREAM, BK_ROLE_DEVICE, 2133, "");
+        expect_offer(&c, DEVICE_STREAM, 1);
+        c.offer_txid[11] ^= 1;
+        answer_offer(&c, DEVICE_STREAM, code);
+        assert_int_equal(lab_code(c.l, USER_STREAM), SILENCE);
+        assert_true(lab_closes(c.l, DEVICE_STREAM));
+        lab_free(c.l);
+    }
+}
+
+static void a_device_asks_for_no_other_device(void **state)
+{
+    (void)state;
+    struct call_lab c = call_lab_new();
+    uint8_t buf[256];
+    uint8_t txid[BK_STUN_TXID_BYTES] = {0x10};
+    struct bk_lookup in = {.equipment_id = 2134};
+    struct bk_slice b;
+    deliver(&c, 1, DEVICE_STREAM);
+    assert_int_equal(bk_lookup_write(buf, sizeof(buf), txid, &in, &b), BK_OK);
+    lab_message(c.l, DEVICE_STREAM, b);
+    assert_null(lab_action(c.l, BK_SERVER_FIND_DEVICE));
+    assert_int_equal(lab_code(c.l, DEVICE_STREAM), BK_CODE_BAD_REQUEST);
+    assert_true(lab_closes(c.l, DEVICE_STREAM));
+    lab_free(c.l);
+
+    c = call_lab_new();
+    deliver(&c, 1, DEVICE_STREAM);
+    lab_connect(c.l, DEVICE_STREAM, 2134, 2);
+    assert_null(lab_action(c.l, BK_SERVER_FIND_DEVICE));
+    assert_true(lab_closes(c.l, DEVICE_STREAM));
+    lab_free(c.l);
+}
+
 static void a_call_id_in_use_is_refused(void **state)
 {
     (void)state;
@@ -527,6 +567,8 @@ int main(void)
         cmocka_unit_test(a_caller_that_leaves_ends_the_call),
         cmocka_unit_test(waiting_calls_are_delivered_oldest_first_one_a_stream),
         cmocka_unit_test(a_device_speaks_of_its_own_call_only),
+        cmocka_unit_test(an_answer_to_another_226_is_no_answer),
+        cmocka_unit_test(a_device_asks_for_no_other_device),
         cmocka_unit_test(a_call_id_in_use_is_refused),
         cmocka_unit_test(after_an_answer_the_same_stream_may_send_the_call_again),
         cmocka_unit_test(too_many_calls_are_refused_and_all_of_them_end),

@@ -278,6 +278,50 @@ static void impossible_configurations_are_refused(void **state)
     lab_free(l);
 }
 
+/* Memory that is looked at when it is given back: the size stands in front of it. */
+struct watched {
+    size_t n;
+    uint8_t pad[16 - sizeof(size_t)];
+};
+
+static void *watched_get(void *ctx, size_t n)
+{
+    (void)ctx;
+    struct watched *w = calloc(1, sizeof(*w) + n);
+    assert_non_null(w);
+    w->n = n;
+    return w + 1;
+}
+
+static void watched_put(void *ctx, void *p)
+{
+    size_t *secrets = ctx;
+    if (!p) {
+        return;
+    }
+    struct watched *w = (struct watched *)p - 1;
+    const uint8_t *bytes = p;
+    for (size_t run = 0, i = 0; i < w->n; i++) {
+        run = bytes[i] == 0xA7 ? run + 1 : 0;
+        *secrets += run == BK_KEY_BYTES;
+    }
+    free(w);
+}
+
+static void a_server_that_ends_leaves_no_key_in_memory(void **state)
+{
+    (void)state;
+    size_t secrets = 0;
+    struct lab *l = lab_new();
+    struct bk_server_config config = l->config;
+    struct bk_server *s = NULL;
+    config.alloc = (struct bk_alloc){&secrets, watched_get, watched_put};
+    assert_int_equal(bk_server_new(&config, &l->now, &s), BK_OK);
+    bk_server_free(s);
+    assert_int_equal(secrets, 0);
+    lab_free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +332,7 @@ int main(void)
         cmocka_unit_test(binding_may_be_switched_off_and_answers_requests_only),
         cmocka_unit_test(every_allocation_may_fail_once_started_or_not),
         cmocka_unit_test(impossible_configurations_are_refused),
+        cmocka_unit_test(a_server_that_ends_leaves_no_key_in_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -78,8 +78,9 @@ static void a_moved_device_gets_a_nonce_first(void **state)
     device_register(l, &d);
     struct bk_addr old = d.addr;
     struct bk_addr moved[] = {bk_addr_v4(202, 204, 16, 13, 3401),
-                              bk_addr_v4(202, 204, 16, 14, 3400)};
-    for (size_t i = 0; i < 2; i++) {
+                              bk_addr_v4(202, 204, 16, 14, 3400),
+                              bk_addr_v4(202, 204, 16, 15, 3400)};
+    for (size_t i = 0; i < sizeof(moved) / sizeof(moved[0]); i++) {
         char nonce[BK_NONCE_BYTES + 1];
         d.addr = moved[i];
         assert_int_equal(device_send(l, &d, NULL, nonce), BK_CODE_STALE_NONCE);
@@ -269,6 +270,52 @@ static void a_wrong_mac_is_not_answered(void **state)
     lab_free(l);
 }
 
+/* A FINGERPRINT is not covered by the MAC: who may change it has changed the datagram all the same. */
+static void a_wrong_fingerprint_is_not_answered(void **state)
+{
+    (void)state;
+    struct lab *l = lab_new();
+    struct device d = device_new(l, 2133);
+    uint8_t buf[256];
+    struct bk_slice b = device_write(l, &d, NULL, buf, sizeof(buf));
+    buf[b.n - 1] ^= 1;
+    lab_datagram(l, d.local, d.addr, b);
+    assert_int_equal(l->out.n, 0);
+    buf[b.n - 1] ^= 1;
+    lab_datagram(l, d.local, d.addr, b);
+    assert_int_equal(l->out.n, 1);
+    lab_free(l);
+}
+
+/* HMAC-SHA-256 of the label, 2133 as 64 bits and 3 as 32, under 32 bytes of 0xA7. */
+static void the_registration_key_is_of_device_generation_and_epoch(void **state)
+{
+    (void)state;
+    static const uint8_t right[BK_KEY_BYTES] = {0x88, 0x60, 0x5e, 0xd0, 0x8c, 0x05, 0xe6, 0x5f,
+                                                0x91, 0x7f, 0x74, 0xe2, 0xd7, 0xcf, 0xd6, 0xbd,
+                                                0xde, 0x60, 0xd8, 0x5e, 0x5d, 0x77, 0x4f, 0x0e,
+                                                0x42, 0xfd, 0x6e, 0xc5, 0x22, 0x2f, 0x20, 0xa4};
+    struct lab *l = lab_new();
+    struct device d = device_new(l, 2133);
+    device_rekey(l, &d, EPOCH, 3);
+    assert_memory_equal(d.key, right, sizeof(right));
+    device_rekey(l, &d, EPOCH, 2);
+    d.generation = 3; /* the key of a predecessor */
+    assert_int_equal(device_send(l, &d, NULL, NULL), SILENCE);
+    lab_free(l);
+}
+
+static void another_generation_is_no_plain_keepalive(void **state)
+{
+    (void)state;
+    struct lab *l = lab_new();
+    struct device d = device_new(l, 2133);
+    device_register(l, &d);
+    device_rekey(l, &d, EPOCH, 2); /* same place, same run, next counter */
+    assert_int_equal(device_send(l, &d, NULL, NULL), BK_CODE_STALE_NONCE);
+    lab_free(l);
+}
+
 static void the_key_of_one_device_does_not_speak_for_another(void **state)
 {
     (void)state;
@@ -413,6 +460,9 @@ int main(void)
         cmocka_unit_test(a_nonce_does_not_come_back_when_its_time_field_wraps),
         cmocka_unit_test(a_nonce_of_an_earlier_start_is_worth_nothing),
         cmocka_unit_test(a_wrong_mac_is_not_answered),
+        cmocka_unit_test(a_wrong_fingerprint_is_not_answered),
+        cmocka_unit_test(the_registration_key_is_of_device_generation_and_epoch),
+        cmocka_unit_test(another_generation_is_no_plain_keepalive),
         cmocka_unit_test(the_key_of_one_device_does_not_speak_for_another),
         cmocka_unit_test(an_older_epoch_is_accepted_and_an_unknown_one_is_not),
         cmocka_unit_test(a_revoked_device_hears_403_with_integrity_and_its_row_goes),

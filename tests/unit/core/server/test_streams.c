@@ -204,6 +204,23 @@ static void enrolling_again_ends_the_older_generation_at_once(void **state)
     lab_free(l);
 }
 
+static void an_enrolment_lifts_no_revocation_by_itself(void **state)
+{
+    (void)state;
+    struct lab *l = lab_new();
+    struct device d = device_new(l, 2133);
+    lab_open(l, 1, BK_ROLE_NONE, 0, "");
+    enrol(l, 1);
+    uint64_t query = lab_must(l, BK_SERVER_ENROL, 0)->enrol.query;
+    lab_exception(l, 2133, 1, true); /* while the store was at work */
+    enrolled(l, query, 0, 2133, 2, NULL);
+    device_rekey(l, &d, EPOCH, 2);
+    assert_int_equal(device_send(l, &d, NULL, NULL), BK_CODE_FORBIDDEN);
+    lab_exception(l, 2133, 2, false); /* only the store's word does */
+    device_register(l, &d);
+    lab_free(l);
+}
+
 /* Each role sends what belongs to another: an error to requests, then the end. */
 static void whoever_says_what_is_not_his_is_sent_away(void **state)
 {
@@ -314,6 +331,7 @@ int main(void)
         cmocka_unit_test(a_user_that_joins_gets_no_key),
         cmocka_unit_test(a_refused_enrolment_says_why),
         cmocka_unit_test(enrolling_again_ends_the_older_generation_at_once),
+        cmocka_unit_test(an_enrolment_lifts_no_revocation_by_itself),
         cmocka_unit_test(whoever_says_what_is_not_his_is_sent_away),
         cmocka_unit_test(a_revoked_user_loses_his_streams_and_nobody_else_does),
         cmocka_unit_test(streams_beyond_the_limit_are_closed),

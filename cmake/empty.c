@@ -1,2 +1,0 @@
-/* A layer with no source yet. */
-typedef int beckon_empty;
