@@ -26,7 +26,7 @@ static bool is_socket(int fd)
 int cmd_call(int argc, char **argv)
 {
     const char *state, *config = NULL;
-    const struct bk_option extra[] = {{"--config", &config, NULL}};
+    const struct bk_option extra[] = {{.name = "--config", .values = &config, .max = 1}};
     int n_rest;
 
     if (!agent_options_read(argc, argv, &state, extra, 1, &n_rest)) {

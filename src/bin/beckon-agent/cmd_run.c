@@ -27,7 +27,7 @@ static void stop(void *agent)
 int cmd_run(int argc, char **argv)
 {
     const char *config = NULL;
-    const struct bk_option extra[] = {{"--config", &config, NULL}};
+    const struct bk_option extra[] = {{.name = "--config", .values = &config, .max = 1}};
     struct beckon_agent_options options = {.log = on_log, .registered = on_registered};
     struct beckon_agent *agent;
     struct beckon_error error;

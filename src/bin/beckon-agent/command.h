@@ -4,6 +4,7 @@
 #define BK_BIN_AGENT_COMMAND_H
 
 #include "bin/common/args.h"
+#include "bin/common/options.h"
 
 enum {
     PATH_BYTES = 1024,

@@ -12,20 +12,14 @@ enum {
 bool agent_options_read(int argc, char **argv, const char **state, const struct bk_option *extra,
                         size_t n_extra, int *n_rest)
 {
-    struct bk_option options[1 + EXTRA_MAX] = {{"--state", state, NULL}};
+    struct bk_option options[1 + EXTRA_MAX] = {
+        {.name = "--state", .values = state, .max = 1, .required = true}};
 
     for (size_t i = 0; i < n_extra && i < EXTRA_MAX; i++) {
         options[1 + i] = extra[i];
     }
     *state = NULL;
-    if (!bk_options_read("beckon-agent", argc, argv, options, 1 + n_extra, n_rest)) {
-        return false;
-    }
-    if (*state == NULL) {
-        bk_usage("beckon-agent", "--state DIR is missing");
-        return false;
-    }
-    return true;
+    return bk_options_parse("beckon-agent", argc, argv, options, 1 + n_extra, n_rest) == BECKON_OK;
 }
 
 bool call_program_find(char out[PATH_BYTES])

@@ -35,19 +35,20 @@ bool call_options_read(int argc, char **argv, struct call_options *out,
 {
     static char state[PATH_BYTES];
     struct bk_option options[CALL_OPTIONS + 1] = {
-        {"--state", &out->state, NULL},
-        {"--listen", &out->listen, NULL},
-        {"--advertise", &out->advertise, NULL},
-        {"--password-file", &out->password_file, NULL},
-        {"--accept-new", NULL, &out->accept_new},
-        {"--json", NULL, &out->json},
-        {"-v", NULL, &out->verbose},
+        {.name = "--state", .values = &out->state, .max = 1},
+        {.name = "--listen", .values = &out->listen, .max = 1},
+        {.name = "--advertise", .values = &out->advertise, .max = 1},
+        {.name = "--password-file", .values = &out->password_file, .max = 1},
+        {.name = "--accept-new", .flag = &out->accept_new},
+        {.name = "--json", .flag = &out->json},
+        {.name = "-v", .flag = &out->verbose},
     };
 
     if (extra != NULL) {
         options[CALL_OPTIONS] = *extra;
     }
-    if (!bk_options_read(program, argc, argv, options, CALL_OPTIONS + (extra != NULL), n_rest)) {
+    if (bk_options_parse(program, argc, argv, options, CALL_OPTIONS + (extra != NULL), n_rest) !=
+        BECKON_OK) {
         return false;
     }
     if (out->state == NULL) {

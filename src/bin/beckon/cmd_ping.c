@@ -101,7 +101,7 @@ int cmd_ping(int argc, char **argv)
 {
     struct call_options options = {0};
     const char *count_text = NULL;
-    const struct bk_option count_option = {"-c", &count_text, NULL};
+    const struct bk_option count_option = {.name = "-c", .values = &count_text, .max = 1};
     struct beckon_client *client;
     struct beckon_phases phases;
     struct beckon_error error;

@@ -83,7 +83,7 @@ static bool proxy_command(const struct call_options *options, const char *device
     return !t->full;
 }
 
-/* Everything after "--" belongs to ssh; bk_options_read must not see it. */
+/* Everything after "--" belongs to ssh; bk_options_parse must not see it. */
 static int split_at_dashes(int argc, char **argv)
 {
     for (int i = 1; i < argc; i++) {

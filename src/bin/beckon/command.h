@@ -3,6 +3,7 @@
 #define BK_BIN_BECKON_COMMAND_H
 
 #include "bin/common/args.h"
+#include "bin/common/options.h"
 
 struct command {
     const char *name;
@@ -29,7 +30,7 @@ enum {
     PATH_BYTES = 1024,
 };
 
-/* Options of a call plus up to one more (`extra`, may be NULL); as bk_options_read. The state directory is
+/* Options of a call plus up to one more (`extra`, may be NULL); as bk_options_parse. The state directory is
  * filled in where none was given. */
 bool call_options_read(int argc, char **argv, struct call_options *out,
                        const struct bk_option *extra, int *n_rest);

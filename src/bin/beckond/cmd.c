@@ -9,6 +9,29 @@
 /* 2020-01-01: before it certificates and token times would be nonsense. */
 #define EARLIEST_UNIX_S UINT64_C(1577836800)
 
+enum beckon_status bk_cmd_options(int argc, char **argv, const struct bk_option *options,
+                                  size_t n_options, const char **words, size_t n_words)
+{
+    int got;
+    enum beckon_status status = bk_options_parse("beckond", argc, argv, options, n_options, &got);
+
+    if (status != BECKON_OK) {
+        return status;
+    }
+    if ((size_t)got > n_words) {
+        bk_say("%s is one word too many; see beckond %s --help", argv[1 + n_words], argv[0]);
+        return BECKON_USAGE;
+    }
+    if ((size_t)got < n_words) {
+        bk_say("a word is missing; see beckond %s --help", argv[0]);
+        return BECKON_USAGE;
+    }
+    for (size_t i = 0; i < n_words; i++) {
+        words[i] = argv[1 + i];
+    }
+    return BECKON_OK;
+}
+
 enum beckon_status bk_cmd_config(const char *dir, const char *file, struct bk_config *out)
 {
     char path[BK_STATE_PATH_BYTES];

@@ -3,8 +3,8 @@
 #define BK_BECKOND_CMD_H
 
 #include "bin/beckond/config.h"
-#include "bin/beckond/options.h"
 #include "bin/beckond/store.h"
+#include "bin/common/options.h"
 
 struct bk_command {
     const char *name;
@@ -22,6 +22,10 @@ extern const struct bk_command bk_cmd_ungrant;
 extern const struct bk_command bk_cmd_revoke;
 
 /* All of these say on standard error what is wrong. */
+
+/* Options, and exactly `n_words` words. */
+enum beckon_status bk_cmd_options(int argc, char **argv, const struct bk_option *options,
+                                  size_t n_options, const char **words, size_t n_words);
 
 /* The configuration: `file`, or DIR/beckond.conf where that is NULL. */
 enum beckon_status bk_cmd_config(const char *dir, const char *file, struct bk_config *out);

@@ -188,7 +188,7 @@ static enum beckon_status run(int argc, char **argv)
     };
     struct rows rows = {NULL, 0, 0};
     struct bk_store *store = NULL;
-    enum beckon_status status = bk_options_parse(argc, argv, options, 2, NULL, 0);
+    enum beckon_status status = bk_cmd_options(argc, argv, options, 2, NULL, 0);
 
     if (status == BECKON_OK) {
         status = bk_cmd_store(dir, &store);

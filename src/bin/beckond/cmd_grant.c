@@ -14,7 +14,7 @@ static enum beckon_status prepare(int argc, char **argv, const char **user, stru
         {"--user", user, 1, NULL, NULL, true},
         {"--device", &device, 1, NULL, NULL, true},
     };
-    enum beckon_status status = bk_options_parse(argc, argv, options, 3, NULL, 0);
+    enum beckon_status status = bk_cmd_options(argc, argv, options, 3, NULL, 0);
 
     if (status == BECKON_OK) {
         status = bk_cmd_user_name(*user);

@@ -163,7 +163,7 @@ static enum beckon_status run(int argc, char **argv)
     };
     uint64_t now_s = 0;
     bool made = false;
-    enum beckon_status status = bk_options_parse(argc, argv, options, 3, NULL, 0);
+    enum beckon_status status = bk_cmd_options(argc, argv, options, 3, NULL, 0);
 
     if (status == BECKON_OK) {
         status = check_arguments(dir, name, hosts, n_hosts);

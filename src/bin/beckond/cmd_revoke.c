@@ -42,7 +42,7 @@ static enum beckon_status run(int argc, char **argv)
         {"--user", &user, 1, NULL, NULL, false},
     };
     struct bk_store *store = NULL;
-    enum beckon_status status = bk_options_parse(argc, argv, options, 3, NULL, 0);
+    enum beckon_status status = bk_cmd_options(argc, argv, options, 3, NULL, 0);
 
     if (status == BECKON_OK && (device == NULL) == (user == NULL)) {
         bk_say("give either --device ID or --user NAME; see beckond revoke --help");

@@ -26,7 +26,7 @@ static enum beckon_status run(int argc, char **argv)
     struct bk_serve_start start;
     struct bk_store *store = NULL;
     uint64_t now_s = 0;
-    enum beckon_status status = bk_options_parse(argc, argv, options, 2, NULL, 0);
+    enum beckon_status status = bk_cmd_options(argc, argv, options, 2, NULL, 0);
 
     if (status == BECKON_OK) {
         status = bk_cmd_clock(&now_s);

@@ -134,7 +134,7 @@ static enum beckon_status run(int argc, char **argv)
     };
     struct bk_store_token what = {.role = BK_ROLE_NONE};
     uint64_t now_s = 0, life_s = 0;
-    enum beckon_status status = bk_options_parse(argc, argv, options, 5, &word, 1);
+    enum beckon_status status = bk_cmd_options(argc, argv, options, 5, &word, 1);
 
     if (status == BECKON_OK && strcmp(word, "create") != 0) {
         bk_say("beckond token knows only create; see beckond token --help");

@@ -10,52 +10,6 @@
 #include <termios.h>
 #include <unistd.h>
 
-static const struct bk_option *option_named(const struct bk_option *options, size_t n,
-                                            const char *name)
-{
-    for (size_t i = 0; i < n; i++) {
-        if (strcmp(options[i].name, name) == 0) {
-            return &options[i];
-        }
-    }
-    return NULL;
-}
-
-bool bk_options_read(const char *program, int argc, char **argv, const struct bk_option *options,
-                     size_t n_options, int *n_rest)
-{
-    bool ended = false;
-
-    *n_rest = 0;
-    for (int i = 1; i < argc; i++) {
-        const struct bk_option *option;
-
-        if (!ended && strcmp(argv[i], "--") == 0) {
-            ended = true;
-            continue;
-        }
-        if (ended || argv[i][0] != '-' || argv[i][1] == '\0') { /* "-" is a word */
-            argv[1 + (*n_rest)++] = argv[i];
-            continue;
-        }
-        option = option_named(options, n_options, argv[i]);
-        if (option == NULL) {
-            fprintf(stderr, "%s: unknown option \"%s\"; see --help\n", program, argv[i]);
-            return false;
-        }
-        if (option->flag != NULL) {
-            *option->flag = true;
-            continue;
-        }
-        if (i + 1 == argc) {
-            fprintf(stderr, "%s: %s needs a value; see --help\n", program, argv[i]);
-            return false;
-        }
-        *option->value = argv[++i];
-    }
-    return true;
-}
-
 int bk_report(const char *program, const struct beckon_error *error)
 {
     fprintf(stderr, "%s: %s\n", program, error->text);

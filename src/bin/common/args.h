@@ -1,5 +1,5 @@
-/* What the thin programs share: options of the form --name VALUE, error lines, passwords from a terminal,
- * and signals that stop a run. */
+/* What the thin programs share beside their options: error lines, passwords from a terminal, and signals
+ * that stop a run. */
 #ifndef BK_BIN_COMMON_ARGS_H
 #define BK_BIN_COMMON_ARGS_H
 
@@ -7,18 +7,6 @@
 #include <stddef.h>
 
 #include "beckon/beckon.h"
-
-/* One option a subcommand takes: with a value (`value`) or without (`flag`). */
-struct bk_option {
-    const char *name;   /* "--state" or "-v" */
-    const char **value; /* set to the argument that follows */
-    bool *flag;         /* set to true */
-};
-
-/* Takes options from argv[1..]; what is no option is moved to the front of argv[1..] in order and counted
- * in *n_rest. "--" ends options and is dropped. False after printing one line about the first error. */
-bool bk_options_read(const char *program, int argc, char **argv, const struct bk_option *options,
-                     size_t n_options, int *n_rest);
 
 /* "PROGRAM: text" on standard error; returns the status. */
 int bk_report(const char *program, const struct beckon_error *error);

@@ -5,7 +5,7 @@
 
 #include "bin/beckond/audit.h"
 #include "bin/beckond/hmac_openssl.h"
-#include "bin/beckond/options.h"
+#include "bin/beckond/cmd.h"
 #include "bin/beckond/say.h"
 #include "bin/beckond/unix_path.h"
 #include "seal/seal.h"
@@ -80,26 +80,26 @@ static enum beckon_status parse(struct given *g, int argc, const char *const *ar
         {"--host", g->hosts, 2, &g->n_hosts, NULL, false},
         {"--json", NULL, 0, NULL, &g->json, false},
     };
-    char *argv[16];
+    char *argv[16], *copies[16]; /* words move within argv */
 
     assert_true(argc <= 16);
     memset(g, 0, sizeof *g);
     for (int i = 0; i < argc; i++) {
-        argv[i] = strdup(args[i]);
+        argv[i] = copies[i] = strdup(args[i]);
         assert_non_null(argv[i]);
     }
-    enum beckon_status status = bk_options_parse(argc, argv, options, 3, &g->word, 1);
+    enum beckon_status status = bk_cmd_options(argc, argv, options, 3, &g->word, 1);
     /* What was given is looked at by its copies in `args`. */
     for (int i = 0; i < argc; i++) {
         for (size_t h = 0; h < 2; h++) {
-            g->hosts[h] = g->hosts[h] == argv[i] ? args[i] : g->hosts[h];
+            g->hosts[h] = g->hosts[h] == copies[i] ? args[i] : g->hosts[h];
         }
-        g->word = g->word == argv[i] ? args[i] : g->word;
-        g->state = g->state == argv[i] ? args[i] : g->state;
-        if (g->state == argv[i] + strlen("--state=")) {
+        g->word = g->word == copies[i] ? args[i] : g->word;
+        g->state = g->state == copies[i] ? args[i] : g->state;
+        if (g->state == copies[i] + strlen("--state=")) {
             g->state = args[i] + strlen("--state=");
         }
-        free(argv[i]);
+        free(copies[i]);
     }
     return status;
 }

@@ -75,7 +75,8 @@ static void test_password(void **state)
     struct stat st;
 
     memset(word, 'w', sizeof word);
-    assert_int_equal(bk_agent_password_check(p->dir, bk_slice_text("x")), BK_E_NOTFOUND); /* never set */
+    assert_int_equal(bk_agent_password_check(p->dir, bk_slice_text("x")),
+                     BK_E_NOTFOUND); /* never set */
     assert_int_equal(beckon_agent_set_password(p->dir, "x", 1, &error), BECKON_NOT_JOINED);
     assert_error(&error, BECKON_NOT_JOINED, "beckon-agent join");
     place_write_text(p, "agent.conf", "");
