@@ -242,6 +242,14 @@ def test_no_password_in_what_the_programs_say(call):
     assert all(said[:2]) and places(secret, said) == []
 
 
+def test_nobody_else_reads_what_is_kept(call):
+    """Certificates are for everybody; files, sockets and folders with anything else for their owner alone."""
+    for state in (call.server.state, call.device.state, call.alice.state):
+        kept = [state, *(path for path in pathlib.Path(state).rglob("*") if path.suffix != ".crt")]
+        assert len(kept) > 2
+        assert [str(path) for path in kept if path.lstat().st_mode & 0o077] == []
+
+
 def test_password_is_kept_as_a_hash_only(call):
     contents = [path.read_bytes() for state in (call.device.state, call.alice.state)
                 for path in state.rglob("*") if path.is_file()]

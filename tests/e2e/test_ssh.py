@@ -217,6 +217,7 @@ def test_interrupted_by_its_parent(shell):
 # -- ping -----------------------------------------------------------------------------------------
 
 PHASES = ["server", "found", "requested", "delivered", "accepted", "up"]
+OVERTAKEN = {"delivered", "accepted"}  # said by way of the server: the device itself may be there first
 
 
 def test_ping_in_words(shell):
@@ -224,13 +225,13 @@ def test_ping_in_words(shell):
     assert re.findall(r"^round trip (\d+): (\d+\.\d{3}) ms$", out, re.M)[1][0] == "2"
     assert f"path: mapped {ROUTER_A}:5000\n" in out
     times = [float(ms) for ms in re.findall(r"^ *(\d+\.\d) ms  ", out, re.M)]
-    assert len(times) == len(PHASES) and times == sorted(times)
+    assert len(PHASES) - len(OVERTAKEN) <= len(times) <= len(PHASES) and times == sorted(times)
 
 
 def test_ping_as_json(shell):
     done = shell.alice.run("ping", *BY_HAND, "--json", "-c", 2, 2133)
     got = json.loads(done.out)
-    assert list(got["phases_ms"]) == PHASES
+    assert list(got["phases_ms"]) == [p for p in PHASES if p in got["phases_ms"] or p not in OVERTAKEN]
     times = list(got["phases_ms"].values())
     assert times == sorted(times) and times[0] > 0
     assert len(got["round_trips_ms"]) == 2 and all(0 < ms < 5000 for ms in got["round_trips_ms"])

@@ -4,8 +4,8 @@
 #include <sys/un.h>
 
 #include "bin/beckond/audit.h"
-#include "bin/beckond/hmac_openssl.h"
 #include "bin/beckond/cmd.h"
+#include "bin/beckond/hmac_openssl.h"
 #include "bin/beckond/say.h"
 #include "bin/beckond/unix_path.h"
 #include "seal/seal.h"

@@ -117,9 +117,10 @@ static void test_token(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        
+
         cmocka_unit_test(test_secrets),
-        cmocka_unit_test(test_token),         cmocka_unit_test(test_questions),
+        cmocka_unit_test(test_token),
+        cmocka_unit_test(test_questions),
         cmocka_unit_test(test_hidden_secret),
     };
 

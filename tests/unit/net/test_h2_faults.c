@@ -194,6 +194,9 @@ static void free_with_a_tail_unwritten_is_no_end_of_stream(void **state)
     s->shut_when_sent = true;
     end_fill(s);
     RUN_UNTIL(w.s.clean == 1);
+    RUN_UNTIL(bk_h2_ping(w.s.h) == BK_OK);
+    unsigned pongs = w.s.pongs;
+    RUN_UNTIL(w.s.pongs > pongs); /* the end of the stream too */
     assert_int_equal(w.c.finished, 0);
     bk_h2_free(w.c.h);
     w.c.h = NULL;
