@@ -151,8 +151,8 @@ static void check_password(struct bk_call_part *p, struct bk_slice password)
     struct bk_channel_message message = {.type = BK_CHANNEL_PASSWORD, .right = event.right};
 
     if (err != BK_OK && err != BK_E_AUTH) { /* callers are told as little as of a wrong one */
-        bk_log(p->log, p->ctx, 0, "%s/password: %s; set it with \"beckon-agent passwd\"", p->state_dir,
-               bk_err_text(err));
+        bk_log(p->log, p->ctx, 0, "%s/password: %s; set it with \"beckon-agent passwd\"",
+               p->state_dir, bk_err_text(err));
     }
 
     if (bk_channel_send(p->channel, &message) != BK_OK) {

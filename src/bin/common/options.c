@@ -100,11 +100,8 @@ static enum beckon_status take_option(struct parsing *p)
 enum beckon_status bk_options_parse(const char *program, int argc, char **argv,
                                     const struct bk_option *options, size_t n_options, int *n_words)
 {
-    struct parsing p = {.program = program,
-                        .argc = argc,
-                        .argv = argv,
-                        .options = options,
-                        .n_options = n_options};
+    struct parsing p = {
+        .program = program, .argc = argc, .argv = argv, .options = options, .n_options = n_options};
     bool ended = false;
 
     assert(n_options <= OPTIONS_MAX);
