@@ -23,7 +23,8 @@ int cmd_call(int argc, char **argv);
 bool agent_options_read(int argc, char **argv, const char **state, const struct bk_option *extra,
                         size_t n_extra, int *n_rest);
 
-/* Where beckon-agent-call is: beside this program, else where it is installed. */
+/* Where beckon-agent-call is: beside this program (a build), in ../libexec/beckon (an installation, wherever
+ * it lies), or where it was meant to be installed. False after one line. */
 bool call_program_find(char out[PATH_BYTES]);
 
 #endif

@@ -22,22 +22,30 @@ bool agent_options_read(int argc, char **argv, const char **state, const struct 
     return bk_options_parse("beckon-agent", argc, argv, options, 1 + n_extra, n_rest) == BECKON_OK;
 }
 
-bool call_program_find(char out[PATH_BYTES])
+/* `tail` in place of our own name in our own path; false if there is nothing to execute there. */
+static bool beside(const char *tail, char out[PATH_BYTES])
 {
-    static const char name[] = "/beckon-agent-call";
-    static const char installed[] = BECKON_LIBEXECDIR "/beckon-agent-call";
-    ssize_t n = readlink("/proc/self/exe", out, PATH_BYTES - sizeof name);
+    ssize_t n = readlink("/proc/self/exe", out, PATH_BYTES - 1);
     char *slash;
 
-    if (n > 0) {
-        out[n] = '\0';
-        slash = strrchr(out, '/');
-        if (slash != NULL) {
-            memcpy(slash, name, sizeof name);
-            if (access(out, X_OK) == 0) {
-                return true;
-            }
-        }
+    if (n <= 0) {
+        return false;
+    }
+    out[n] = '\0';
+    slash = strrchr(out, '/');
+    if (slash == NULL || strlen(tail) >= PATH_BYTES - (size_t)(slash - out)) {
+        return false;
+    }
+    memcpy(slash, tail, strlen(tail) + 1);
+    return access(out, X_OK) == 0;
+}
+
+bool call_program_find(char out[PATH_BYTES])
+{
+    static const char installed[] = BECKON_LIBEXECDIR "/beckon-agent-call";
+
+    if (beside("/beckon-agent-call", out) || beside("/../libexec/beckon/beckon-agent-call", out)) {
+        return true;
     }
     memcpy(out, installed, sizeof installed);
     if (access(out, X_OK) == 0) {
