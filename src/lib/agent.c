@@ -27,7 +27,14 @@ struct child {
     pid_t pid; /* 0: free */
     int channel;
     struct event *event;
-    bool admitted; /* asked once; a child asks no second time */
+    enum {
+        CHILD_NEW,
+        CHILD_WAITING,  /* has asked for admission; others are being checked */
+        CHILD_UNPROVEN, /* admitted; its caller's password is being checked */
+        CHILD_ANSWERED, /* nothing more is expected of it */
+    } state;
+    uint64_t asked; /* WAITING: a serial, the lowest is answered first */
+    struct bk_admission_facts facts;
 };
 
 struct beckon_agent {
@@ -52,6 +59,7 @@ struct beckon_agent {
     struct bk_resolver *resolver;
     struct bk_resolve *question;
     struct bk_host_watch *watch;
+    uint64_t questions; /* asked by children so far */
     struct child children[BK_CHILDREN_MAX];
 };
 
@@ -60,6 +68,9 @@ static void child_end(struct child *child)
     struct beckon_agent *a = child->agent;
     int how;
 
+    if (child->state == CHILD_UNPROVEN) {
+        bk_admission_abandoned(&a->admission);
+    }
     event_free(child->event);
     close(child->channel);
     how = bk_child_reap(child->pid);
@@ -72,26 +83,48 @@ static void child_end(struct child *child)
     *child = (struct child){0};
 }
 
-static void child_admit(struct child *child, const struct bk_channel_message *question)
+static void child_admit(struct child *child)
 {
     struct beckon_agent *a = child->agent;
     struct bk_now now = bk_now_sample();
     struct bk_channel_message answer = {
         .type = BK_CHANNEL_VERDICT,
-        .verdict = bk_admission_check(&a->admission, &now, &a->registration, &question->facts),
+        .verdict = bk_admission_check(&a->admission, &now, &a->registration, &child->facts),
         .tag = a->registration.tag,
         .unix_s = bk_registration_unix_s(&a->registration, &now),
     };
 
-    child->admitted = true;
+    child->state = answer.verdict == BK_ADMITTED ? CHILD_UNPROVEN : CHILD_ANSWERED;
     if (bk_channel_send(child->channel, &answer) != BK_OK) {
         child_end(child);
+    }
+}
+
+/* The children that wait for admission, oldest first, as long as there is room. */
+static void answer_waiting(struct beckon_agent *a)
+{
+    while (bk_admission_has_room(&a->admission)) {
+        struct child *oldest = NULL;
+
+        for (size_t i = 0; i < BK_CHILDREN_MAX; i++) {
+            struct child *child = &a->children[i];
+
+            if (child->pid != 0 && child->state == CHILD_WAITING &&
+                (oldest == NULL || child->asked < oldest->asked)) {
+                oldest = child;
+            }
+        }
+        if (oldest == NULL) {
+            return;
+        }
+        child_admit(oldest);
     }
 }
 
 static void on_channel(evutil_socket_t fd, short what, void *ctx)
 {
     struct child *child = ctx;
+    struct beckon_agent *a = child->agent;
     struct bk_channel_message message;
     struct bk_now now = bk_now_sample();
     enum bk_err err = bk_channel_receive((int)fd, &message);
@@ -100,13 +133,18 @@ static void on_channel(evutil_socket_t fd, short what, void *ctx)
     if (err == BK_E_TRUNCATED) {
         return;
     }
-    if (err == BK_OK && message.type == BK_CHANNEL_ADMIT && !child->admitted) {
-        child_admit(child, &message);
-    } else if (err == BK_OK && message.type == BK_CHANNEL_PASSWORD && child->admitted) {
-        bk_admission_password(&child->agent->admission, &now, message.right);
+    if (err == BK_OK && message.type == BK_CHANNEL_ADMIT && child->state == CHILD_NEW) {
+        child->state = CHILD_WAITING;
+        child->asked = a->questions++;
+        child->facts = message.facts;
+    } else if (err == BK_OK && message.type == BK_CHANNEL_PASSWORD &&
+               child->state == CHILD_UNPROVEN) {
+        child->state = CHILD_ANSWERED;
+        bk_admission_password(&a->admission, &now, message.right);
     } else {
         child_end(child);
     }
+    answer_waiting(a);
 }
 
 /* Fills a free slot; false leaves nothing behind. */

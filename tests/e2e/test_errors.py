@@ -15,6 +15,7 @@ import subprocess
 import termios
 import types
 
+import nacl.pwhash
 import pytest
 
 from lab import Beckon, REQUESTER, ROUTER_A, ROUTER_B, SERVER, nft_rules, wait_until
@@ -481,3 +482,22 @@ def test_back_off_after_wrong_passwords_and_its_end(world):
     assert done[0].err == ""
     failed(ping(world.alice, 2133, password="wrong"), REFUSED, "refused the password")  # free guesses again
     assert ping(world.alice, 2133).status == 0
+
+
+def test_many_guesses_at_one_time_are_no_more_than_in_a_row(world):
+    """Sixteen callers with wrong passwords together. The password is kept with a costlier hash for the time, so
+    that all of them have come before the first is judged."""
+    kept = world.device.state / "password"
+    before = kept.read_bytes()
+    kept.write_bytes(nacl.pwhash.argon2id.str(world.alice.password.encode(), opslimit=4, memlimit=64 << 20))
+    try:
+        guesses = [world.alice.start("ping", "--listen", f":{1700 + n}", "--advertise", f"{ROUTER_A}:5000", "2133",
+                                     password=f"together {n}", log=None) for n in range(16)]
+        assert [guess.wait(30) for guess in guesses] == [REFUSED] * 16
+    finally:
+        kept.write_bytes(before)
+    said = [guess.output() for guess in guesses]
+    looked_at = sum("refused the password" in line for line in said)
+    assert looked_at == 5, said  # the four free ones, and the one that closes the door
+    assert sum("too many wrong passwords" in line for line in said) == 11
+    wait_until(lambda: ping(world.alice, 2133).status == 0, 30, "the right password is taken again")

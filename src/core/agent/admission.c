@@ -77,6 +77,7 @@ enum bk_admission_verdict bk_admission_check(struct bk_admission *a, const struc
     }
     memcpy(a->calls[slot].call_id, facts->call_id, BK_CALL_ID_BYTES);
     a->calls[slot].until = bk_time_add(now->mono, REMEMBER_S * BK_SECOND);
+    a->unproven++;
     if (a->wrong_in_a_row >= BK_GUESSES_FREE) {
         /* Close the door behind it until its password is known: guesses made at the same time would
          * otherwise all be let in before the first of them counts. */
@@ -85,8 +86,22 @@ enum bk_admission_verdict bk_admission_check(struct bk_admission *a, const struc
     return BK_ADMITTED;
 }
 
+bool bk_admission_has_room(const struct bk_admission *a)
+{
+    uint32_t left = a->wrong_in_a_row < BK_GUESSES_FREE ? BK_GUESSES_FREE - a->wrong_in_a_row : 1;
+    return a->unproven < left;
+}
+
+void bk_admission_abandoned(struct bk_admission *a)
+{
+    if (a->unproven > 0) {
+        a->unproven--;
+    }
+}
+
 void bk_admission_password(struct bk_admission *a, const struct bk_now *now, bool right)
 {
+    bk_admission_abandoned(a); /* it is unproven no more */
     if (right) {
         a->wrong_in_a_row = 0;
         a->closed_until = 0;

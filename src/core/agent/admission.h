@@ -30,6 +30,7 @@ struct bk_admission {
         bk_time until; /* 0: free */
     } calls[BK_ADMISSION_CALLS_MAX];
     uint32_t wrong_in_a_row;
+    uint32_t unproven; /* admitted calls whose password is not known to be right or wrong yet */
     bk_time closed_until;
 };
 
@@ -42,6 +43,10 @@ struct bk_admission_facts {
 
 void bk_admission_init(struct bk_admission *a, const struct bk_now *now);
 
+/* False while as many calls are being checked as wrong passwords are left before the back-off: further ones
+ * wait for a verdict, so that many guesses at one time are no more than as many in a row. */
+bool bk_admission_has_room(const struct bk_admission *a);
+
 /* Remembers the call ID when it admits. Fresh is: a time within BK_FRESH_S of the agent's idea of now
  * (bk_registration_unix_s) and more than BK_FRESH_S after the agent's start (up to then it could have been
  * admitted before the start, by an agent whose memory is gone); or a tag sent lately, unless the time
@@ -49,7 +54,8 @@ void bk_admission_init(struct bk_admission *a, const struct bk_now *now);
 enum bk_admission_verdict bk_admission_check(struct bk_admission *a, const struct bk_now *now,
                                              const struct bk_registration *registration,
                                              const struct bk_admission_facts *facts);
-/* How the password check of an admitted call ended. */
+/* How the password check of an admitted call ended; or that the call ended without one. Once each. */
 void bk_admission_password(struct bk_admission *a, const struct bk_now *now, bool right);
+void bk_admission_abandoned(struct bk_admission *a);
 
 #endif

@@ -189,6 +189,38 @@ static void guesses_are_slowed_down_doubling_to_a_minute(void **state)
     assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
 }
 
+static void guesses_at_one_time_are_no_more_than_in_a_row(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b);
+    for (int i = 0; i < BK_GUESSES_FREE; i++) {
+        assert_true(bk_admission_has_room(&b.a));
+        assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
+    }
+    assert_false(bk_admission_has_room(&b.a));
+    bk_admission_password(&b.a, &b.now, false); /* one verdict: it counts, and gives no room */
+    assert_false(bk_admission_has_room(&b.a));
+    bk_admission_abandoned(&b.a); /* one went without: its place is free */
+    assert_true(bk_admission_has_room(&b.a));
+    bk_admission_password(&b.a, &b.now, false);
+    bk_admission_password(&b.a, &b.now, false);
+    assert_true(bk_admission_has_room(&b.a)); /* for the last of the free ones */
+    assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
+    assert_false(bk_admission_has_room(&b.a));
+    bk_admission_password(&b.a, &b.now, false);
+    assert_true(bk_admission_has_room(&b.a)); /* one at a time from here on */
+    assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
+    assert_false(bk_admission_has_room(&b.a));
+    bk_admission_password(&b.a, &b.now, true);
+    assert_true(bk_admission_has_room(&b.a));
+    struct bk_admission_facts stale = at_time(&b, b.now.unix_s - 2 * BK_FRESH_S);
+    for (int i = 0; i < BK_GUESSES_FREE; i++) { /* what is not admitted takes no room */
+        assert_int_equal(check(&b, &stale), BK_ADMISSION_STALE);
+    }
+    assert_true(bk_admission_has_room(&b.a));
+}
+
 static void a_refused_call_may_come_again(void **state)
 {
     (void)state;
@@ -218,6 +250,7 @@ int main(void)
         cmocka_unit_test(a_time_that_lies_ahead_is_stale_whatever_the_tag),
         cmocka_unit_test(a_full_memory_means_busy_until_it_ages),
         cmocka_unit_test(guesses_are_slowed_down_doubling_to_a_minute),
+        cmocka_unit_test(guesses_at_one_time_are_no_more_than_in_a_row),
         cmocka_unit_test(a_refused_call_may_come_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
