@@ -1,7 +1,10 @@
 /* Pins and names of devices (see client_state.h): trust at first contact, or a pin taken from a beckon://
  * URI. */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include "base/number.h"
 #include "lib/client_state.h"
@@ -194,6 +197,25 @@ static enum beckon_status append(const char *dir, uint8_t *buf, size_t n, const 
     return BECKON_OK;
 }
 
+/* Holds the directory against other programs that add a line at the same moment: the file is read, then
+ * written whole. The lock ends with the descriptor; without one we go on, as one program alone. */
+static int lock(const char *dir)
+{
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    if (fd >= 0) {
+        (void)flock(fd, LOCK_EX);
+    }
+    return fd;
+}
+
+static void unlock(int fd)
+{
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 enum beckon_status bk_known_add(const char *dir, uint64_t equipment_id,
                                 const uint8_t pin[BK_PIN_BYTES], struct beckon_error *error)
 {
@@ -201,6 +223,7 @@ enum beckon_status bk_known_add(const char *dir, uint64_t equipment_id,
     char id[21], text[BK_PIN_TEXT_BYTES];
     uint8_t *buf;
     size_t n;
+    int held = lock(dir);
     enum beckon_status status = load(dir, &buf, &n, error);
 
     if (status == BECKON_OK) {
@@ -213,6 +236,7 @@ enum beckon_status bk_known_add(const char *dir, uint64_t equipment_id,
     } else if (status == BECKON_OK && memcmp(s.pin, pin, BK_PIN_BYTES) != 0) {
         status = bk_key_changed(dir, equipment_id, error);
     }
+    unlock(held);
     free(buf);
     return status;
 }
@@ -223,12 +247,14 @@ enum beckon_status bk_known_add_name(const char *dir, const char *name, uint64_t
     char id[21];
     uint8_t *buf;
     size_t n;
+    int held = lock(dir);
     enum beckon_status status = load(dir, &buf, &n, error);
 
     bk_number_format(equipment_id, id);
     if (status == BECKON_OK) {
         status = append(dir, buf, n, name, id, error);
     }
+    unlock(held);
     free(buf);
     return status;
 }

@@ -1,6 +1,8 @@
 /* known_devices and the requester's state directory. */
 #include "lib/place.h"
 
+#include <sys/wait.h>
+
 #include "lib/agent_config.h"
 #include "lib/client_state.h"
 #include "lib/files.h"
@@ -37,6 +39,43 @@ static void test_add_and_find(void **state)
     assert_memory_equal(pin, pin_b, sizeof pin);
     assert_int_equal(bk_known_find(p->dir, 2, &found, pin, &error), BECKON_OK);
     assert_false(found);
+}
+
+/* Eight programs that pin at the same moment: no line is lost. */
+static void test_added_side_by_side(void **state)
+{
+    enum { WRITERS = 8, EACH = 12 };
+    struct place *p = *state;
+    pid_t pids[WRITERS];
+    struct beckon_error error;
+    uint8_t pin[BK_PIN_BYTES];
+
+    for (uint64_t w = 0; w < WRITERS; w++) {
+        pids[w] = fork();
+        assert_true(pids[w] >= 0);
+        if (pids[w] == 0) {
+            bool good = true;
+
+            for (uint64_t i = 1; i <= EACH; i++) {
+                good = good && bk_known_add(p->dir, 1000 * w + i, pin_a, &error) == BECKON_OK;
+            }
+            _exit(good ? 0 : 1);
+        }
+    }
+    for (size_t w = 0; w < WRITERS; w++) {
+        int status = -1;
+
+        assert_int_equal(waitpid(pids[w], &status, 0), pids[w]);
+        assert_int_equal(status, 0);
+    }
+    for (uint64_t w = 0; w < WRITERS; w++) {
+        for (uint64_t i = 1; i <= EACH; i++) {
+            bool found = false;
+
+            assert_int_equal(bk_known_find(p->dir, 1000 * w + i, &found, pin, &error), BECKON_OK);
+            assert_true(found);
+        }
+    }
 }
 
 static void test_changed(void **state)
@@ -306,7 +345,7 @@ int main(void)
         WITH_PLACE(test_malformed),    WITH_PLACE(test_size_limit),
         WITH_PLACE(test_pin_uri),      WITH_PLACE(test_first_line_counts),
         WITH_PLACE(test_state),        WITH_PLACE(test_state_mistakes),
-        WITH_PLACE(test_addresses),
+        WITH_PLACE(test_addresses),    WITH_PLACE(test_added_side_by_side),
     };
 
     return cmocka_run_group_tests(tests, group, NULL);
