@@ -5,7 +5,7 @@ DESTDIR ?=
 FUZZ_SECONDS ?= 60
 PYTHON := /usr/bin/python3
 
-.PHONY: all demo test e2e one fuzz lint install clean help
+.PHONY: all demo test e2e one fuzz model coverage lint install clean help
 
 all:
 	@cmake --preset release -DCMAKE_INSTALL_PREFIX="$(PREFIX)" --log-level=WARNING >/dev/null
@@ -35,6 +35,14 @@ fuzz:
 	@tools/install-packages build test
 	@$(PYTHON) tools/run-tests --only fuzz --fuzz-seconds $(FUZZ_SECONDS)
 
+model:
+	@tools/install-packages model
+	@$(PYTHON) tests/model/run $(P)
+
+coverage:
+	@tools/install-packages build test
+	@tools/coverage
+
 lint:
 	@tools/install-packages build lint
 	@tools/lint
@@ -52,6 +60,8 @@ help:
 	@echo "make e2e [K=expr]    the laboratory alone, with optimised programs"
 	@echo "make one T=name      the tests with that in their name"
 	@echo "make fuzz [FUZZ_SECONDS=60]   the fuzz targets, so many seconds each"
+	@echo "make model [P=word]  the protocol's models against their attackers, with spin: minutes"
+	@echo "make coverage        lines and branches of the pure layers that unit tests and simulation reach"
 	@echo "make lint            layers, format, limits, warnings of both compilers"
 	@echo "make install [PREFIX=/usr/local] [DESTDIR=]"
 	@echo "make clean           removes build/"

@@ -338,7 +338,6 @@ static enum beckon_status load(struct beckon_agent *a, struct beckon_error *erro
 {
     struct bk_registration_secret state;
     struct bk_registration_config config = {.rng = bk_random_system(), .mac = bk_mac_sodium()};
-    struct bk_now now = bk_now_sample();
     enum beckon_status status = bk_agent_config_read(
         a->state_dir, a->config_file[0] != '\0' ? a->config_file : NULL, &a->config, error);
 
@@ -356,7 +355,7 @@ static enum beckon_status load(struct beckon_agent *a, struct beckon_error *erro
     config.newest_unix_s = a->stored_unix_s;
     memcpy(config.key, state.key, sizeof config.key);
     bk_registration_init(&a->registration, &config);
-    bk_admission_init(&a->admission, &now);
+    bk_admission_init(&a->admission);
     bk_wipe(&state, sizeof state);
     bk_wipe(&config, sizeof config);
     return BECKON_OK;

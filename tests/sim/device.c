@@ -261,7 +261,7 @@ static void ask_admission(struct world *w, struct event *e)
         if (d->admission == NULL) {
             abort();
         }
-        bk_admission_init(d->admission, &d->started);
+        bk_admission_init(d->admission);
     }
     enum bk_admission_verdict verdict =
         bk_admission_check(d->admission, &now, &d->registration, &facts);

@@ -30,7 +30,8 @@ struct reading {
 
 static void blame(struct reading *r, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* Keeps the first mistake only: later ones often follow from it. */
+/* Keeps the first mistake only: later ones often follow from it. What it quotes of the file may hold bytes
+ * that a terminal would act on. */
 static void blame(struct reading *r, const char *format, ...)
 {
     va_list args;
@@ -47,6 +48,11 @@ static void blame(struct reading *r, const char *format, ...)
     va_start(args, format);
     (void)vsnprintf(r->why + n, (size_t)(BK_CONFIG_WHY_BYTES - n), format, args);
     va_end(args);
+    for (char *c = r->why; *c != '\0'; c++) {
+        if ((unsigned char)*c < ' ' || *c == 0x7F) {
+            *c = '?';
+        }
+    }
 }
 
 static bool label_char(uint8_t c)

@@ -1,48 +1,30 @@
-/* Freshness, the memory of call IDs, and the back-off against guessed passwords.
+/* Admits calls and slows guessing.
  *
- * Invariant: an admitted call ID is remembered for longer than any request that bears it can pass for
- * fresh, so no box is acted on twice; not across a restart either, since times up to BK_FRESH_S after
- * the start could have been admitted before it and count for nothing. */
+ * Invariant: no box is acted on twice. Each bears a tag; a tag is sent once and counts for BK_FRESH_S from
+ * then on, so that a box is fresh during one stretch of time, whatever clocks and servers say, and its call
+ * ID is remembered for longer. No agent sends a tag of an earlier start again, so that what was sealed
+ * before a restart is stale for good. */
 #include "core/agent/admission.h"
 
 #include <string.h>
 
 enum {
-    /* A time may lie BK_FRESH_S ahead and then stays fresh for twice that; a second for rounding. */
-    REMEMBER_S = 2 * BK_FRESH_S + 1,
-    DOUBLINGS_MAX = 6, /* 64 s, above BK_GUESS_BACK_OFF_MAX_S */
+    REMEMBER_S = 2 * BK_FRESH_S + 1, /* a tag counts for half of that */
+    DOUBLINGS_MAX = 6,               /* 64 s, above BK_GUESS_BACK_OFF_MAX_S */
 };
 
-void bk_admission_init(struct bk_admission *a, const struct bk_now *now)
+void bk_admission_init(struct bk_admission *a)
 {
     memset(a, 0, sizeof *a);
-    a->started = now->mono;
 }
 
-/* The time by which freshness is judged; 0: none is known. It never falls back behind its own course: the
- * host's clock may be set back and a server that is asked for the time may lie, and what was admitted and
- * forgotten would pass for fresh once more. */
-static uint64_t clock_s(struct bk_admission *a, uint64_t said_s, uint64_t up_s)
-{
-    if (said_s > up_s && said_s - up_s > a->began_unix_s) {
-        a->began_unix_s = said_s - up_s;
-    }
-    return a->began_unix_s == 0 ? 0 : a->began_unix_s + up_s;
-}
-
-static bool fresh(struct bk_admission *a, const struct bk_now *now,
-                  const struct bk_registration *registration,
+static bool fresh(const struct bk_now *now, const struct bk_registration *registration,
                   const struct bk_admission_facts *facts)
 {
-    uint64_t up_s = (now->mono - a->started) / BK_SECOND;
-    uint64_t time_s = clock_s(a, bk_registration_unix_s(registration, now), up_s);
-    uint64_t ahead = facts->unix_s > time_s ? facts->unix_s - time_s : 0;
-    uint64_t behind = facts->unix_s < time_s ? time_s - facts->unix_s : 0;
-    if (time_s != 0 && ahead > BK_FRESH_S) {
-        return false; /* whatever its tag: it would be fresh later, when its call ID is forgotten */
-    }
-    if (time_s != 0 && behind <= BK_FRESH_S && facts->unix_s > a->began_unix_s + BK_FRESH_S) {
-        return true;
+    uint64_t time_s = bk_registration_unix_s(registration, now);
+    uint64_t apart = facts->unix_s > time_s ? facts->unix_s - time_s : time_s - facts->unix_s;
+    if (time_s != 0 && apart > BK_FRESH_S) {
+        return false;
     }
     return facts->has_tag && bk_registration_sent_lately(registration, now, &facts->tag);
 }
@@ -66,7 +48,7 @@ enum bk_admission_verdict bk_admission_check(struct bk_admission *a, const struc
             return BK_ADMISSION_REPEATED;
         }
     }
-    if (!fresh(a, now, registration, facts)) {
+    if (!fresh(now, registration, facts)) {
         return BK_ADMISSION_STALE;
     }
     if (now->mono < a->closed_until) {

@@ -16,15 +16,13 @@ enum {
 
 enum bk_admission_verdict {
     BK_ADMITTED,
-    BK_ADMISSION_STALE,    /* neither the time nor the tag is fresh */
+    BK_ADMISSION_STALE,    /* the tag is none of ours of late, or the time is wrong */
     BK_ADMISSION_REPEATED, /* this call ID was here before: drop it without a word */
     BK_ADMISSION_BACK_OFF,
     BK_ADMISSION_BUSY,
 };
 
 struct bk_admission {
-    bk_time started;
-    uint64_t began_unix_s; /* the same by the agent's clock, as soon as it knows one; never falls */
     struct {
         uint8_t call_id[BK_CALL_ID_BYTES];
         bk_time until; /* 0: free */
@@ -41,16 +39,14 @@ struct bk_admission_facts {
     struct bk_tag tag;
 };
 
-void bk_admission_init(struct bk_admission *a, const struct bk_now *now);
+void bk_admission_init(struct bk_admission *a);
 
 /* False while as many calls are being checked as wrong passwords are left before the back-off: further ones
  * wait for a verdict, so that many guesses at one time are no more than as many in a row. */
 bool bk_admission_has_room(const struct bk_admission *a);
 
-/* Remembers the call ID when it admits. Fresh is: a time within BK_FRESH_S of the agent's idea of now
- * (bk_registration_unix_s) and more than BK_FRESH_S after the agent's start (up to then it could have been
- * admitted before the start, by an agent whose memory is gone); or a tag sent lately, unless the time
- * beside it lies further ahead than that. */
+/* Remembers the call ID when it admits. Fresh is what bears a tag that this agent sent within BK_FRESH_S and,
+ * where a clock is known (bk_registration_unix_s), a time within BK_FRESH_S of it, either way. */
 enum bk_admission_verdict bk_admission_check(struct bk_admission *a, const struct bk_now *now,
                                              const struct bk_registration *registration,
                                              const struct bk_admission_facts *facts);

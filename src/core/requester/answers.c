@@ -117,6 +117,8 @@ static void accepted(struct bk_requester *r, const struct bk_now *now, struct bk
 {
     if (!r->accepted) {
         r->accepted = true;
+        r->retry =
+            false; /* a box that was stale before is fresh by now: there is nothing to ask again */
         bk_wipe(r->password, sizeof r->password);
         r->deadline = bk_time_add(now->mono, BK_REQUESTER_SESSION_MS * BK_MS);
         bk_requester_phase(out, BK_PHASE_ACCEPTED);

@@ -126,6 +126,17 @@ static void without_memory_it_fills_up_and_then_refuses(void **state)
     assert_int_equal(bk_map_init(&m, &a, seed, 1), BK_E_NOMEM);
 }
 
+static void more_than_memory_can_hold_is_refused_before_it_is_asked_for(void **state)
+{
+    (void)state;
+    struct limited l = {.left = 100};
+    struct bk_alloc a = {&l, limited_get, limited_put};
+    struct bk_map m;
+    assert_int_equal(bk_map_init(&m, &a, seed, SIZE_MAX), BK_E_NOMEM);
+    assert_int_equal(l.left, 100);
+    bk_map_fini(&m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -133,6 +144,7 @@ int main(void)
         cmocka_unit_test(random_operations_agree_with_an_array),
         cmocka_unit_test(as_many_as_expected_need_no_allocation),
         cmocka_unit_test(without_memory_it_fills_up_and_then_refuses),
+        cmocka_unit_test(more_than_memory_can_hold_is_refused_before_it_is_asked_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

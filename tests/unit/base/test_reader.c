@@ -65,6 +65,20 @@ static void runs_of_bytes(void **state)
     assert_int_equal(none.err, BK_E_TRUNCATED);
 }
 
+static void nothing_may_be_read_from_nothing(void **state)
+{
+    (void)state;
+    uint8_t out = 7;
+    struct bk_reader r = bk_reader(BK_SLICE_EMPTY);
+    bk_read_copy(&r, NULL, 0);
+    bk_read_copy(&r, &out, 0);
+    assert_int_equal(r.err, BK_OK);
+    assert_int_equal(out, 7);
+    bk_read_copy(&r, &out, 1);
+    assert_int_not_equal(r.err, BK_OK);
+    assert_int_equal(out, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -72,6 +86,7 @@ int main(void)
         cmocka_unit_test(errors_stick),
         cmocka_unit_test(told_errors_and_trailing_bytes),
         cmocka_unit_test(runs_of_bytes),
+        cmocka_unit_test(nothing_may_be_read_from_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

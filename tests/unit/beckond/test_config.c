@@ -101,6 +101,7 @@ static void test_mistakes(void **state)
         {"[server]\nhost = h\nhost = i\n", "/file:3: host is given twice"},
         {"[server]\nhost = h i\n", "/file:2: host = h i"},
         {"[server]\nhost = 1.2.3\n", "/file:2:"},
+        {"[server]\nhost = \x1b[31m\x7f\n", "/file:2: host = ?[31m? is"},
         {"[sever]\n", "/file:1: there is no section [sever]"},
         {"host = h\n", "/file:1: there is no section []"},
         {"[server]\nhost = h\n[agent]\n", "/file:3: there is no section [agent]"},

@@ -193,13 +193,32 @@ static int setup(void **state)
     return bk_seal_init() == BK_OK && bk_seal_init() == BK_OK ? 0 : -1;
 }
 
+/* A key of small order: what is sealed to it anyone could open. */
+static void nothing_is_sealed_to_a_key_that_is_none(void **state)
+{
+    (void)state;
+    static const uint8_t zero[BK_KEY_BYTES];
+    struct bk_random rng = bk_random_system();
+    struct bk_box_pair device;
+    struct bk_slice sealed;
+    uint8_t box[256];
+    bk_box_pair_make(&rng, &device);
+    assert_int_equal(bk_seal_result(device.secret_key, zero, &rng, bk_slice_text("verdict"), box,
+                                    sizeof box, &sealed),
+                     BK_E_AUTH);
+    assert_int_equal(sealed.n, 0);
+    assert_int_not_equal(bk_seal_request(zero, bk_slice_text("password"), box, sizeof box, &sealed),
+                         BK_OK);
+    assert_int_equal(sealed.n, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hmac_vectors), cmocka_unit_test(sha256_vectors),
         cmocka_unit_test(key_pairs),    cmocka_unit_test(the_generator_given_is_used),
         cmocka_unit_test(requests),     cmocka_unit_test(results),
-        cmocka_unit_test(wiping),
+        cmocka_unit_test(wiping),       cmocka_unit_test(nothing_is_sealed_to_a_key_that_is_none),
     };
     return cmocka_run_group_tests(tests, setup, NULL);
 }

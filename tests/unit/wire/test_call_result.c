@@ -62,11 +62,34 @@ static void refusals(void **state)
     assert_int_equal(bk_call_result_write(buf, sizeof buf, &in, &out), BK_E_RANGE);
 }
 
+static void values_of_another_length_are_refused(void **state)
+{
+    (void)state;
+    static const uint8_t zeros[17] = {0};
+    static const struct {
+        uint16_t type;
+        size_t n;
+    } whole[] = {{BK_ATTR_CALL_ID, 16}, {BK_ATTR_STATUS, 2}, {BK_ATTR_TAG, 12}, {BK_ATTR_TIME, 8}};
+    for (size_t odd = 0; odd <= 4; odd++) { /* which is not as it should be; 4: none */
+        for (int more = -1; more <= 1; more += 2) {
+            uint8_t buf[128];
+            struct bk_stun_writer s = {bk_writer(buf, sizeof buf)};
+            for (size_t i = 0; i < 4; i++) {
+                size_t n = i != odd ? whole[i].n : more > 0 ? whole[i].n + 1 : whole[i].n - 1;
+                bk_stun_put(&s, whole[i].type, bk_slice(zeros, n));
+            }
+            assert_int_equal(read_copy(read_result, bk_writer_bytes(&s.w)),
+                             odd == 4 ? BK_OK : BK_E_MALFORMED);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(round_trips),
         cmocka_unit_test(refusals),
+        cmocka_unit_test(values_of_another_length_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

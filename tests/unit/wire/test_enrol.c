@@ -118,12 +118,89 @@ static void device_and_user_do_not_mix(void **state)
     assert_int_equal(read_answer(out), BK_E_MALFORMED);
 }
 
+/* Each part that may not be missing, and each that may not be zero. */
+static void an_incomplete_answer_is_not_written(void **state)
+{
+    (void)state;
+    for (int what = 0; what < 7; what++) {
+        struct bk_enrol_answer in = *sample(true);
+        uint8_t buf[256];
+        struct bk_slice out;
+        switch (what) {
+        case 0:
+            in.certificate = BK_SLICE_EMPTY;
+            break;
+        case 1:
+            in.ca_certificate = BK_SLICE_EMPTY;
+            break;
+        case 2:
+            in.registration_key = BK_SLICE_EMPTY;
+            break;
+        case 3:
+            in.equipment_id = BK_EQUIPMENT_ID_MAX + 1;
+            break;
+        case 4:
+            in.ports.udp = 0;
+            break;
+        case 5:
+            in.ports.request = 0;
+            break;
+        default:
+            in.ports.agent = 0;
+            break;
+        }
+        assert_int_equal(bk_enrol_answer_write(buf, sizeof buf, txid, &in, &out), BK_E_RANGE);
+    }
+    struct bk_enrol request = {text("0123456789abcdef"), BK_SLICE_EMPTY, text("box key")};
+    uint8_t buf[256];
+    struct bk_slice out;
+    assert_int_equal(bk_enrol_write(buf, sizeof buf, txid, &request, &out), BK_E_RANGE);
+}
+
+static void no_port_that_a_device_is_told_is_zero(void **state)
+{
+    (void)state;
+    for (size_t port = 0; port < 4; port++) {
+        uint8_t buf[256];
+        struct bk_slice out;
+        assert_int_equal(bk_enrol_answer_write(buf, sizeof buf, txid, sample(true), &out), BK_OK);
+        /* The ports are the last eight bytes, the two behind them always zero. */
+        uint8_t *at = buf + out.n - 8 + 2 * port;
+        at[0] = 0;
+        at[1] = port == 3;
+        assert_int_equal(read_answer(out), BK_E_MALFORMED);
+    }
+}
+
+/* Nothing of a device's goes into what a user is told. */
+static void a_user_is_told_nothing_of_a_devices(void **state)
+{
+    (void)state;
+    static const uint16_t parts[] = {BK_ATTR_EQUIPMENT_ID, BK_ATTR_REGISTRATION,
+                                     BK_ATTR_REGISTRATION_KEY, BK_ATTR_SERVER_PORTS};
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        uint8_t buf[256];
+        struct bk_slice out;
+        struct bk_stun_writer s =
+            bk_stun_begin(buf, sizeof buf, BK_METHOD_ENROL, BK_STUN_SUCCESS, txid);
+        bk_stun_put(&s, BK_ATTR_CERTIFICATE, text("c"));
+        bk_stun_put(&s, BK_ATTR_CA_CERTIFICATE, text("c"));
+        bk_stun_put(&s, BK_ATTR_USER_NAME, text("alice"));
+        bk_stun_put(&s, parts[i], test_key());
+        assert_int_equal(bk_stun_end(&s, &out), BK_OK);
+        assert_int_equal(read_answer(out), BK_E_MALFORMED);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(requests),
         cmocka_unit_test(answers),
         cmocka_unit_test(device_and_user_do_not_mix),
+        cmocka_unit_test(an_incomplete_answer_is_not_written),
+        cmocka_unit_test(no_port_that_a_device_is_told_is_zero),
+        cmocka_unit_test(a_user_is_told_nothing_of_a_devices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

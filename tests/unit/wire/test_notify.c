@@ -91,12 +91,29 @@ static void authentic_nonsense(void **state)
     assert_int_equal(read_made(flag, 0, 0x7FFF, 0, "another key"), BK_E_AUTH);
 }
 
+/* An answer says nothing but that it is one. */
+static void an_answer_with_more_is_refused(void **state)
+{
+    (void)state;
+    struct bk_mac_ops mac = bk_mac_sodium();
+    for (unsigned optional = 0; optional < 2; optional++) {
+        uint8_t buf[128];
+        struct bk_slice out;
+        struct bk_stun_writer s =
+            bk_stun_begin(buf, sizeof buf, BK_METHOD_NOTIFY, BK_STUN_SUCCESS, txid);
+        bk_stun_put(&s, optional ? 0xFFFF : BK_ATTR_CALL_WAITING, BK_SLICE_EMPTY);
+        assert_int_equal(bk_datagram_end(&s, &mac, test_key(), &out), BK_OK);
+        assert_int_equal(read_answer(out), optional ? BK_OK : BK_E_UNKNOWN_ATTR);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(request),
         cmocka_unit_test(answer),
         cmocka_unit_test(authentic_nonsense),
+        cmocka_unit_test(an_answer_with_more_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -161,6 +161,36 @@ static void authentic_nonsense(void **state)
     }
 }
 
+/* A rightly keyed success must tell both, each whole. */
+static void a_success_tells_address_and_time(void **state)
+{
+    (void)state;
+    static const uint8_t address[8] = {0, 1, 1, 1, 1, 1, 1, 1};
+    static const uint8_t time[8] = {0};
+    struct {
+        size_t address_n, time_n;
+        enum bk_err expected;
+    } rows[] = {
+        {8, 8, BK_OK},          {7, 8, BK_E_MALFORMED}, {8, 7, BK_E_MALFORMED},
+        {0, 8, BK_E_MALFORMED}, {8, 0, BK_E_MALFORMED},
+    };
+    struct bk_mac_ops mac = bk_mac_sodium();
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint8_t buf[128];
+        struct bk_slice out;
+        struct bk_stun_writer s =
+            bk_stun_begin(buf, sizeof buf, BK_METHOD_REGISTER, BK_STUN_SUCCESS, txid);
+        if (rows[i].address_n > 0) {
+            bk_stun_put(&s, BK_ATTR_XOR_MAPPED_ADDRESS, bk_slice(address, rows[i].address_n));
+        }
+        if (rows[i].time_n > 0) {
+            bk_stun_put(&s, BK_ATTR_TIME, bk_slice(time, rows[i].time_n));
+        }
+        assert_int_equal(bk_datagram_end(&s, &mac, test_key(), &out), BK_OK);
+        assert_int_equal(read_answer(out), rows[i].expected);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -168,6 +198,7 @@ int main(void)
         cmocka_unit_test(requests_out_of_range),
         cmocka_unit_test(answers),
         cmocka_unit_test(authentic_nonsense),
+        cmocka_unit_test(a_success_tells_address_and_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

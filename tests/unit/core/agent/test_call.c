@@ -1,213 +1,6 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "core/agent/call.h"
-#include "core/agent/fake.h"
-#include "wire/result.h"
-
-enum {
-    DEVICE = 2133,
-};
-
-/* One call core, and the caller whose request it gets. */
-struct bench {
-    uint64_t seed;
-    struct bk_random rng;
-    struct bk_call *c;
-    struct bk_call_out out;
-    struct bk_now now;
-    struct bk_call_config config;
-    struct bk_box_pair reply;
-    struct bk_call_request request;
-    struct bk_connect connect;
-    uint8_t plain[BK_CALL_REQUEST_MAX_BYTES];
-    uint8_t box[BK_BOX_MAX_BYTES];
-    uint8_t message[2048];
-};
-
-static struct bench bench; /* too large for a stack frame */
-
-static void begin(struct bench *b)
-{
-    if (b->c != NULL) {
-        bk_call_free(b->c);
-    }
-    memset(b, 0, sizeof *b);
-    b->seed = 1;
-    b->rng = fake_random(&b->seed);
-    b->now = fake_now();
-    b->config.rng = b->rng;
-    b->config.equipment_id = DEVICE;
-    bk_box_pair_make(&b->rng, &b->config.box);
-    b->config.services[0] = bk_slice_text("web");
-    b->config.services[1] = bk_slice_text("ssh");
-    b->config.n_services = 2;
-    bk_box_pair_make(&b->rng, &b->reply);
-    b->request = (struct bk_call_request){
-        .equipment_id = DEVICE,
-        .unix_s = b->now.unix_s,
-        .service = bk_slice_text("ssh"),
-        .password = bk_slice_text("open sesame"),
-        .n_candidates = 1,
-    };
-    memset(b->request.call_id, 7, sizeof b->request.call_id);
-    memset(b->request.call_key, 8, sizeof b->request.call_key);
-    memcpy(b->request.reply_key, b->reply.public_key, sizeof b->request.reply_key);
-    b->request.candidates[0] =
-        (struct bk_candidate){BK_CANDIDATE_MAPPED, bk_addr_v4(4, 17, 168, 2, 5000)};
-    b->connect.equipment_id = DEVICE;
-    memcpy(b->connect.call_id, b->request.call_id, sizeof b->connect.call_id);
-    b->connect.user = bk_slice_text("alice");
-}
-
-static void input(struct bench *b, struct bk_call_event event)
-{
-    bk_call_input(b->c, &b->now, &event, &b->out);
-}
-
-static void start(struct bench *b)
-{
-    struct bk_alloc alloc = bk_alloc_libc();
-    assert_int_equal(bk_call_new(&alloc, &b->config, &b->c), BK_OK);
-    input(b, (struct bk_call_event){.type = BK_CALL_START});
-    assert_int_equal(b->out.n, 1);
-    assert_int_equal(b->out.actions[0].type, BK_CALL_CONNECT_SERVER);
-    input(b, (struct bk_call_event){.type = BK_CALL_SERVER_OPEN});
-    assert_int_equal(b->out.n, 0);
-}
-
-/* Seals `request` and brings it as 226. */
-static void deliver(struct bench *b)
-{
-    static const uint8_t txid[BK_STUN_TXID_BYTES] = {2, 2, 6};
-    struct bk_slice plain;
-    struct bk_slice bytes;
-    assert_int_equal(bk_call_request_write(b->plain, sizeof b->plain, &b->request, &plain), BK_OK);
-    assert_int_equal(
-        bk_seal_request(b->config.box.public_key, plain, b->box, sizeof b->box, &b->connect.box),
-        BK_OK);
-    assert_int_equal(bk_connect_write(b->message, sizeof b->message, txid, &b->connect, &bytes),
-                     BK_OK);
-    input(b, (struct bk_call_event){.type = BK_CALL_SERVER_MESSAGE, .bytes = bytes});
-}
-
-static const struct bk_call_action *find(const struct bench *b, enum bk_call_action_type type)
-{
-    for (size_t i = 0; i < b->out.n; i++) {
-        if (b->out.actions[i].type == type) {
-            return &b->out.actions[i];
-        }
-    }
-    return NULL;
-}
-
-static const struct bk_call_action *must_find(const struct bench *b, enum bk_call_action_type type)
-{
-    static const struct bk_call_action none;
-    const struct bk_call_action *a = find(b, type);
-    assert_non_null(a);
-    return a != NULL ? a : &none;
-}
-
-static size_t count(const struct bench *b, enum bk_call_action_type type)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < b->out.n; i++) {
-        n += b->out.actions[i].type == type;
-    }
-    return n;
-}
-
-static void assert_answered(const struct bench *b, enum bk_stun_class cls)
-{
-    struct bk_stun m;
-    assert_true(b->out.n > 0);
-    assert_int_equal(b->out.actions[0].type, BK_CALL_SEND_SERVER);
-    assert_int_equal(bk_stun_read(b->out.actions[0].bytes, &m), BK_OK);
-    assert_int_equal(m.method, BK_METHOD_CONNECT);
-    assert_int_equal(m.cls, cls);
-    assert_int_equal(m.txid[2], 6);
-}
-
-static void assert_ended(const struct bench *b, enum bk_call_end reason)
-{
-    assert_true(b->out.n > 0);
-    assert_int_equal(b->out.actions[b->out.n - 1].type, BK_CALL_END);
-    assert_int_equal(b->out.actions[b->out.n - 1].reason, reason);
-    assert_true(bk_call_deadline(b->c) == BK_TIME_NEVER);
-}
-
-/* The RESULT that was sent, opened as the caller would. */
-static struct bk_call_result result(const struct bench *b)
-{
-    const struct bk_call_action *a = must_find(b, BK_CALL_SEND_SERVER);
-    struct bk_stun m;
-    struct bk_result outside;
-    struct bk_call_result inside;
-    uint8_t buf[BK_CALL_RESULT_MAX_BYTES];
-    struct bk_slice plain;
-    assert_non_null(a);
-    assert_int_equal(bk_stun_read(a->bytes, &m), BK_OK);
-    assert_int_equal(bk_result_read(&m, &outside), BK_OK);
-    assert_memory_equal(outside.call_id, b->request.call_id, BK_CALL_ID_BYTES);
-    assert_int_equal(bk_open_result(b->reply.secret_key, b->config.box.public_key, outside.box, buf,
-                                    sizeof buf, &plain),
-                     BK_OK);
-    assert_int_equal(bk_call_result_read(plain, &inside), BK_OK);
-    assert_memory_equal(inside.call_id, b->request.call_id, BK_CALL_ID_BYTES);
-    assert_int_equal(inside.tag.random, 99);
-    assert_int_equal(inside.unix_s, 4711);
-    return inside;
-}
-
-static void admission(struct bench *b, enum bk_admission_verdict verdict)
-{
-    input(b, (struct bk_call_event){.type = BK_CALL_ADMISSION,
-                                    .verdict = verdict,
-                                    .tag = {.random = 99, .counter = 5},
-                                    .unix_s = 4711});
-}
-
-static void password(struct bench *b, bool right)
-{
-    input(b, (struct bk_call_event){.type = BK_CALL_PASSWORD, .right = right});
-}
-
-static void dial_event(struct bench *b, enum bk_call_event_type type, size_t index)
-{
-    input(b, (struct bk_call_event){.type = type, .index = index});
-}
-
-static void tick(struct bench *b)
-{
-    uint64_t wait = bk_time_left(b->now.mono, bk_call_deadline(b->c));
-    assert_true(wait != BK_TIME_NEVER);
-    fake_pass(&b->now, wait);
-    bk_call_timer(b->c, &b->now, &b->out);
-}
-
-static void reach_dialling(struct bench *b)
-{
-    start(b);
-    deliver(b);
-    admission(b, BK_ADMITTED);
-    password(b, true);
-}
-
-static bool holds(const void *p, size_t n, const char *text)
-{
-    size_t len = strlen(text);
-    for (size_t i = 0; i + len <= n; i++) {
-        if (memcmp((const uint8_t *)p + i, text, len) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
+/* A call on the device's side: what is checked, in which order, and every way in which it ends. */
+#include "core/agent/bench.h"
+#include "core/failing.h"
 
 static void a_good_call_goes_step_by_step(void **state)
 {
@@ -644,6 +437,131 @@ static void the_password_is_gone_as_soon_as_the_call_is_over(void **state)
     }
 }
 
+static void memory_that_fails_fails_the_call_before_it_begins(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    struct failing memory = {0};
+    struct bk_alloc alloc = failing_alloc(&memory);
+    uint64_t nth = 1;
+    for (;; nth++) {
+        begin(b);
+        memory = (struct failing){.fail_at = nth};
+        enum bk_err err = bk_call_new(&alloc, &b->config, &b->c);
+        if (err == BK_OK) {
+            break;
+        }
+        assert_int_equal(err, BK_E_NOMEM);
+        assert_null(b->c);
+        assert_int_equal(memory.alive, 0);
+    }
+    assert_true(nth > 1);
+    /* The whole of a call needs no more than that. */
+    input(b, (struct bk_call_event){.type = BK_CALL_START});
+    deliver(b);
+    admission(b, BK_ADMITTED);
+    password(b, true);
+    dial_event(b, BK_CALL_SESSION_UP, 0);
+    dial_event(b, BK_CALL_SESSION_PICKED, 0);
+    dial_event(b, BK_CALL_SESSION_ENDED, 0);
+    assert_ended(b, BK_CALL_END_SERVED);
+    bk_call_free(b->c);
+    b->c = NULL;
+    assert_true(memory.calls < nth);
+    assert_int_equal(memory.alive, 0);
+}
+
+static void answers_that_nobody_asked_for_change_nothing(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    start(b);
+    bk_time deadline = bk_call_deadline(b->c);
+    admission(b, BK_ADMITTED);
+    assert_int_equal(b->out.n, 0);
+    password(b, true);
+    assert_int_equal(b->out.n, 0);
+    input(b, (struct bk_call_event){.type = BK_CALL_START});
+    assert_int_equal(b->out.n, 0);
+    dial_event(b, BK_CALL_SESSION_PICKED, 0);
+    assert_int_equal(b->out.n, 0);
+    assert_true(bk_call_deadline(b->c) == deadline);
+    deliver(b);
+    password(b, true); /* before the idle part has admitted it */
+    assert_int_equal(b->out.n, 0);
+    admission(b, BK_ADMITTED);
+    assert_non_null(find(b, BK_CALL_CHECK_PASSWORD));
+    admission(b, BK_ADMISSION_STALE); /* a second answer */
+    assert_int_equal(b->out.n, 0);
+    password(b, true);
+    assert_non_null(find(b, BK_CALL_DIAL));
+    password(b, false);
+    assert_int_equal(b->out.n, 0);
+    dial_event(b, BK_CALL_SESSION_UP, BK_CANDIDATES_MAX);
+    dial_event(b, BK_CALL_SESSION_PICKED, 1); /* not dialled */
+    assert_int_equal(b->out.n, 0);
+    dial_event(b, BK_CALL_SESSION_UP, 0);
+    dial_event(b, BK_CALL_SESSION_PICKED, 0);
+    assert_int_equal(count(b, BK_CALL_CLOSE_SERVER), 1);
+    dial_event(b, BK_CALL_SESSION_UP, 0);
+    dial_event(b, BK_CALL_SESSION_PICKED, 0);
+    assert_int_equal(b->out.n, 0);
+    dial_event(b, BK_CALL_DIAL_FAILED, 0);
+    assert_ended(b, BK_CALL_END_SERVED);
+}
+
+static void a_lost_session_does_not_shorten_the_wait_for_another(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    b->request.n_candidates = 2;
+    b->request.candidates[1] =
+        (struct bk_candidate){BK_CANDIDATE_MAPPED, bk_addr_v4(4, 17, 168, 2, 5001)};
+    reach_dialling(b);
+    bk_time no_answer = bk_call_deadline(b->c);
+    dial_event(b, BK_CALL_SESSION_UP, 0);
+    bk_time pick = bk_call_deadline(b->c);
+    assert_true(pick > no_answer);
+    fake_pass(&b->now, BK_SECOND);
+    dial_event(b, BK_CALL_SESSION_UP, 1);
+    assert_true(bk_call_deadline(b->c) == pick); /* counts from the first */
+    dial_event(b, BK_CALL_DIAL_FAILED, 1);
+    assert_true(bk_call_deadline(b->c) == pick);
+    dial_event(b, BK_CALL_DIAL_FAILED, 0);
+    assert_true(bk_call_deadline(b->c) == no_answer);
+}
+
+static void a_caller_without_a_password_is_asked_about_none(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    b->request.password = BK_SLICE_EMPTY;
+    start(b);
+    deliver(b);
+    admission(b, BK_ADMITTED);
+    assert_int_equal(must_find(b, BK_CALL_CHECK_PASSWORD)->bytes.n, 0);
+    password(b, false);
+    assert_int_equal(result(b).status, BK_CALL_REFUSED);
+    assert_ended(b, BK_CALL_END_REFUSED);
+}
+
+/* Nothing can be sealed to it: the call goes its way and the caller hears nothing. */
+static void to_a_reply_key_that_is_no_key_nothing_is_said(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    memset(b->request.reply_key, 0, sizeof b->request.reply_key);
+    start(b);
+    deliver(b);
+    admission(b, BK_ADMISSION_BUSY);
+    assert_null(find(b, BK_CALL_SEND_SERVER));
+    assert_ended(b, BK_CALL_END_BUSY);
+}
+
 static int tear_down(void **state)
 {
     (void)state;
@@ -676,6 +594,11 @@ int main(void)
         cmocka_unit_test_teardown(a_check_that_never_ends_is_busy, tear_down),
         cmocka_unit_test_teardown(memory_is_wiped_and_may_be_missing, tear_down),
         cmocka_unit_test_teardown(the_password_is_gone_as_soon_as_the_call_is_over, tear_down),
+        cmocka_unit_test_teardown(memory_that_fails_fails_the_call_before_it_begins, tear_down),
+        cmocka_unit_test_teardown(answers_that_nobody_asked_for_change_nothing, tear_down),
+        cmocka_unit_test_teardown(a_lost_session_does_not_shorten_the_wait_for_another, tear_down),
+        cmocka_unit_test_teardown(a_caller_without_a_password_is_asked_about_none, tear_down),
+        cmocka_unit_test_teardown(to_a_reply_key_that_is_no_key_nothing_is_said, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -501,6 +501,57 @@ static void a_used_up_counter_draws_a_new_random_part(void **state)
     assert_true(next.tag.random != random);
 }
 
+static void a_changed_network_asks_for_the_servers_address_again(void **state)
+{
+    (void)state;
+    static struct bench b;
+    struct bk_stun m;
+    begin(&b, 21);
+    input(&b, BK_REGISTRATION_NETWORK_CHANGED); /* not started yet */
+    assert_int_equal(b.out.n, 0);
+    input(&b, BK_REGISTRATION_START);
+    assert_int_equal(count(&b, BK_REGISTRATION_RESOLVE), 1);
+    for (int i = 0; i < 6; i++) { /* the back-off grows */
+        input(&b, BK_REGISTRATION_UNRESOLVED);
+        tick(&b);
+    }
+    input(&b, BK_REGISTRATION_UNRESOLVED);
+    assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) > 5 * BK_SECOND);
+    input(&b, BK_REGISTRATION_NETWORK_CHANGED); /* there is a network now: at once */
+    assert_int_equal(count(&b, BK_REGISTRATION_RESOLVE), 1);
+    input(&b, BK_REGISTRATION_UNRESOLVED); /* and if that was too early, soon again */
+    assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) <= BK_SECOND);
+    tick(&b);
+    input(&b, BK_REGISTRATION_RESOLVED);
+    sent(&b, &m);
+}
+
+static void an_answer_that_means_nothing_to_us_is_as_good_as_none(void **state)
+{
+    (void)state;
+    static struct bench b;
+    struct bk_stun m;
+    begin(&b, 22);
+    input(&b, BK_REGISTRATION_START);
+    input(&b, BK_REGISTRATION_RESOLVED);
+    sent(&b, &m);
+    bk_time due = bk_registration_deadline(&b.r);
+    receive(&b, answer(&b, b.r.txid, BK_CODE_OVERLOADED, NULL, fake_mapped(), 0));
+    assert_int_equal(b.out.n, 0);
+    assert_true(bk_registration_deadline(&b.r) == due);
+    /* A message of another kind from the server's own address is no answer either. */
+    uint8_t buf[128];
+    struct bk_slice bytes;
+    assert_int_equal(bk_notify_answer_write(buf, sizeof buf, b.r.txid, &b.mac, b.key, &bytes),
+                     BK_OK);
+    receive(&b, bytes);
+    assert_int_equal(b.out.n, 0);
+    tick(&b);
+    sent(&b, &m);
+    succeed(&b, b.r.txid);
+    assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
+}
+
 int main(void)
 {
     if (bk_seal_init() != BK_OK) {
@@ -526,6 +577,8 @@ int main(void)
         cmocka_unit_test(without_a_clock_the_servers_time_is_carried_on),
         cmocka_unit_test(no_time_before_the_stored_one_is_believed),
         cmocka_unit_test(a_used_up_counter_draws_a_new_random_part),
+        cmocka_unit_test(a_changed_network_asks_for_the_servers_address_again),
+        cmocka_unit_test(an_answer_that_means_nothing_to_us_is_as_good_as_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

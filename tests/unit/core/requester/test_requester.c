@@ -1,277 +1,6 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-#include <sodium.h>
-
-#include "core/agent/fake.h"
-#include "core/requester/requester.h"
-#include "wire/result.h"
-
-enum {
-    DEVICE = 2133,
-};
-
-/* One requester, and the server and device that it talks to. */
-struct bench {
-    uint64_t seed;
-    struct bk_random rng;
-    struct bk_requester *r;
-    struct bk_requester_out out;
-    struct bk_now now;
-    struct bk_requester_config config;
-    uint8_t device_seed[32];
-    struct bk_identity device; /* what its certificate says */
-    enum bk_err certificate;   /* how reading it ends */
-    struct bk_box_pair box;
-    uint64_t box_until_s;
-    struct bk_lookup_answer found;
-    struct bk_call_request request; /* as opened from the last 217 */
-    uint8_t plain[BK_CALL_REQUEST_MAX_BYTES];
-    uint8_t txid[BK_STUN_TXID_BYTES];
-    uint8_t signed_key[BK_BOX_KEY_BYTES];
-    uint8_t buf[2048];
-};
-
-static struct bench bench;
-
-/* A stand-in certificate: the test says what is in it. */
-static enum bk_err read_certificate(void *ctx, struct bk_slice der, uint64_t unix_s,
-                                    struct bk_identity *out)
-{
-    struct bench *b = ctx;
-    assert_true(bk_slice_equal(der, bk_slice_text("DER")));
-    assert_int_equal(unix_s, b->now.unix_s);
-    *out = b->device;
-    return b->certificate;
-}
-
-static void sign_box_key(struct bench *b)
-{
-    struct bk_box_key key = {.made_s = b->now.unix_s, .until_s = b->box_until_s};
-    memcpy(key.key, b->box.public_key, sizeof key.key);
-    bk_box_key_sign(&key, b->device_seed, b->signed_key);
-}
-
-static void begin(struct bench *b)
-{
-    bk_requester_free(b->r);
-    memset(b, 0, sizeof *b);
-    b->seed = 3;
-    b->rng = fake_random(&b->seed);
-    b->now = fake_now();
-    uint8_t secret[64];
-    b->device.role = BK_ROLE_DEVICE;
-    b->device.equipment_id = DEVICE;
-    memset(b->device_seed, 9, sizeof b->device_seed);
-    crypto_sign_seed_keypair(b->device.key, secret, b->device_seed);
-    bk_box_pair_make(&b->rng, &b->box);
-    b->box_until_s = b->now.unix_s + 1000;
-    sign_box_key(b);
-    b->found = (struct bk_lookup_answer){
-        .equipment_id = DEVICE,
-        .certificate = bk_slice_text("DER"),
-        .box_key = bk_slice(b->signed_key, sizeof b->signed_key),
-        .registered = true,
-        .observed = fake_mapped(),
-        .tag = {.random = 5, .counter = 6},
-    };
-    b->config = (struct bk_requester_config){
-        .rng = b->rng,
-        .certs = {b, read_certificate},
-        .equipment_id = DEVICE,
-        .service = "ssh",
-        .have_pin = true,
-    };
-    bk_pin_of_key(b->device.key, b->config.pin);
-    memset(b->config.call_id, 0xCA, sizeof b->config.call_id);
-    memset(b->config.call_key, 0xCB, sizeof b->config.call_key);
-}
-
-static void input(struct bench *b, struct bk_requester_event event)
-{
-    bk_requester_input(b->r, &b->now, &event, &b->out);
-}
-
-static const struct bk_requester_action *find(const struct bench *b,
-                                              enum bk_requester_action_type type)
-{
-    for (size_t i = 0; i < b->out.n; i++) {
-        if (b->out.actions[i].type == type) {
-            return &b->out.actions[i];
-        }
-    }
-    return NULL;
-}
-
-static const struct bk_requester_action *must_find(const struct bench *b,
-                                                   enum bk_requester_action_type type)
-{
-    static const struct bk_requester_action none;
-    const struct bk_requester_action *a = find(b, type);
-    assert_non_null(a);
-    return a != NULL ? a : &none;
-}
-
-static bool phase(const struct bench *b, enum bk_requester_phase wanted)
-{
-    for (size_t i = 0; i < b->out.n; i++) {
-        if (b->out.actions[i].type == BK_REQUESTER_PHASE && b->out.actions[i].phase == wanted) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void assert_failed(const struct bench *b, enum bk_requester_failure failure)
-{
-    const struct bk_requester_action *a = must_find(b, BK_REQUESTER_FAILED);
-    assert_non_null(a);
-    assert_int_equal(a->failure, failure);
-    assert_true(bk_requester_deadline(b->r) == BK_TIME_NEVER);
-}
-
-static void start(struct bench *b)
-{
-    struct bk_alloc alloc = bk_alloc_libc();
-    assert_int_equal(bk_requester_new(&alloc, &b->config, &b->r), BK_OK);
-    input(b, (struct bk_requester_event){.type = BK_REQUESTER_START});
-    assert_non_null(find(b, BK_REQUESTER_CONNECT_SERVER));
-    assert_non_null(find(b, BK_REQUESTER_GATHER));
-}
-
-/* The server's connection opens; LOOKUP is taken from it. */
-static struct bk_lookup open_server(struct bench *b)
-{
-    struct bk_stun m;
-    struct bk_lookup lookup;
-    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_OPEN});
-    assert_true(phase(b, BK_PHASE_SERVER));
-    assert_int_equal(bk_stun_read(must_find(b, BK_REQUESTER_SEND_SERVER)->bytes, &m), BK_OK);
-    assert_int_equal(bk_lookup_read(&m, &lookup), BK_OK);
-    memcpy(b->txid, m.txid, sizeof b->txid);
-    return lookup;
-}
-
-static void message(struct bench *b, struct bk_slice bytes)
-{
-    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_MESSAGE, .bytes = bytes});
-}
-
-static void answer_lookup(struct bench *b)
-{
-    struct bk_slice bytes;
-    assert_int_equal(bk_lookup_answer_write(b->buf, sizeof b->buf, b->txid, &b->found, &bytes),
-                     BK_OK);
-    message(b, bytes);
-}
-
-static void answer_error(struct bench *b, uint16_t method, uint16_t code)
-{
-    struct bk_slice bytes;
-    assert_int_equal(bk_error_write(b->buf, sizeof b->buf, method, b->txid, code, "no", &bytes),
-                     BK_OK);
-    message(b, bytes);
-}
-
-static void candidates(struct bench *b, size_t n)
-{
-    static struct bk_candidate list[BK_CANDIDATES_MAX + 2];
-    for (size_t i = 0; i < BK_CANDIDATES_MAX + 2; i++) {
-        list[i].kind = BK_CANDIDATE_MAPPED;
-        list[i].addr = bk_addr_v4(4, 17, 168, 2, (uint16_t)(5000 + i));
-    }
-    input(b, (struct bk_requester_event){
-                 .type = BK_REQUESTER_CANDIDATES, .candidates = list, .n_candidates = n});
-}
-
-static void password(struct bench *b)
-{
-    input(b, (struct bk_requester_event){.type = BK_REQUESTER_PASSWORD,
-                                         .bytes = bk_slice_text("open sesame")});
-}
-
-/* Takes the 217 that was just sent and opens its box as the device would. */
-static void take_request(struct bench *b)
-{
-    struct bk_stun m;
-    struct bk_connect outside;
-    struct bk_slice plain;
-    assert_non_null(find(b, BK_REQUESTER_SEND_SERVER));
-    assert_true(phase(b, BK_PHASE_REQUESTED));
-    assert_int_equal(bk_stun_read(must_find(b, BK_REQUESTER_SEND_SERVER)->bytes, &m), BK_OK);
-    assert_int_equal(bk_connect_read(&m, &outside), BK_OK);
-    memcpy(b->txid, m.txid, sizeof b->txid);
-    assert_int_equal(outside.equipment_id, DEVICE);
-    assert_memory_equal(outside.call_id, b->config.call_id, BK_CALL_ID_BYTES);
-    assert_int_equal(bk_open_request(&b->box, outside.box, b->plain, sizeof b->plain, &plain),
-                     BK_OK);
-    assert_int_equal(bk_call_request_read(plain, &b->request), BK_OK);
-    assert_memory_equal(b->request.call_id, b->config.call_id, BK_CALL_ID_BYTES);
-    assert_memory_equal(b->request.call_key, b->config.call_key, BK_KEY_BYTES);
-    assert_true(bk_slice_equal(b->request.password, bk_slice_text("open sesame")));
-    assert_true(bk_slice_equal(b->request.service, bk_slice_text("ssh")));
-}
-
-static void reach_requested(struct bench *b)
-{
-    start(b);
-    candidates(b, 1);
-    assert_int_equal(b->out.n, 0);
-    open_server(b);
-    answer_lookup(b);
-    assert_non_null(find(b, BK_REQUESTER_NEED_PASSWORD));
-    password(b);
-    take_request(b);
-}
-
-static void deliver(struct bench *b)
-{
-    struct bk_slice bytes;
-    assert_int_equal(bk_success_write(b->buf, sizeof b->buf, BK_METHOD_CONNECT, b->txid, &bytes),
-                     BK_OK);
-    message(b, bytes);
-}
-
-/* RESULT from the device; `twist` makes it wrong in one way. */
-static void result(struct bench *b, enum bk_call_status status, int twist)
-{
-    struct bk_call_result inside = {.status = status, .tag = {77, 78}, .unix_s = 4711};
-    struct bk_result outside;
-    static const uint8_t txid[BK_STUN_TXID_BYTES] = {9};
-    uint8_t plain_buf[BK_CALL_RESULT_MAX_BYTES];
-    uint8_t box[BK_CALL_RESULT_MAX_BYTES + BK_REPLY_OVERHEAD_BYTES];
-    struct bk_slice plain;
-    struct bk_slice bytes;
-    struct bk_box_pair other;
-    bk_box_pair_make(&b->rng, &other);
-    memcpy(inside.call_id, b->config.call_id, BK_CALL_ID_BYTES);
-    memcpy(outside.call_id, b->config.call_id, BK_CALL_ID_BYTES);
-    inside.call_id[0] ^= twist == 1;
-    outside.call_id[0] ^= twist == 2;
-    assert_int_equal(bk_call_result_write(plain_buf, sizeof plain_buf, &inside, &plain), BK_OK);
-    assert_int_equal(bk_seal_result(twist == 3 ? other.secret_key : b->box.secret_key,
-                                    b->request.reply_key, &b->rng, plain, box, sizeof box,
-                                    &outside.box),
-                     BK_OK);
-    assert_int_equal(bk_result_write(b->buf, sizeof b->buf, txid, &outside, &bytes), BK_OK);
-    message(b, bytes);
-}
-
-static void session(struct bench *b, uint64_t number)
-{
-    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SESSION_UP, .session = number});
-}
-
-static void tick(struct bench *b)
-{
-    uint64_t wait = bk_time_left(b->now.mono, bk_requester_deadline(b->r));
-    assert_true(wait != BK_TIME_NEVER);
-    fake_pass(&b->now, wait);
-    bk_requester_timer(b->r, &b->now, &b->out);
-}
+/* A call on the requester's side: what it believes, in which order it asks, and every way in which it ends. */
+#include "core/failing.h"
+#include "core/requester/bench.h"
 
 static void a_good_call_goes_step_by_step(void **state)
 {
@@ -555,6 +284,21 @@ static void stale_is_sealed_once_more_with_the_devices_tag(void **state)
     }
 }
 
+/* A server may hand the box on twice: stale at first, fresh a moment later. The password is gone by then. */
+static void once_accepted_a_stale_request_is_not_sealed_again(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    reach_requested(b);
+    result(b, BK_CALL_STALE, 0);
+    result(b, BK_CALL_ACCEPTED, 0);
+    assert_true(phase(b, BK_PHASE_ACCEPTED));
+    deliver(b);
+    assert_null(find(b, BK_REQUESTER_SEND_SERVER));
+    assert_true(phase(b, BK_PHASE_DELIVERED));
+}
+
 static void without_a_clock_the_tag_of_lookup_goes_along(void **state)
 {
     (void)state;
@@ -724,6 +468,169 @@ static void the_password_is_kept_no_longer_than_needed(void **state)
     }
 }
 
+static void memory_that_fails_fails_the_call_before_it_begins(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    struct failing heap = {0};
+    struct bk_alloc alloc = failing_alloc(&heap);
+    uint64_t nth = 1;
+    for (;; nth++) {
+        begin(b);
+        heap = (struct failing){.fail_at = nth};
+        enum bk_err err = bk_requester_new(&alloc, &b->config, &b->r);
+        if (err == BK_OK) {
+            break;
+        }
+        assert_int_equal(err, BK_E_NOMEM);
+        assert_null(b->r);
+        assert_int_equal(heap.alive, 0);
+    }
+    assert_true(nth > 1);
+    /* The whole of a call, sealed twice, needs no more than that. */
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_START});
+    request(b);
+    deliver(b);
+    result(b, BK_CALL_STALE, 0);
+    take_request(b);
+    deliver(b);
+    result(b, BK_CALL_ACCEPTED, 0);
+    session(b, 1);
+    assert_true(phase(b, BK_PHASE_UP));
+    bk_requester_free(b->r);
+    b->r = NULL;
+    assert_true(heap.calls < nth);
+    assert_int_equal(heap.alive, 0);
+}
+
+static void answers_that_nobody_asked_for_change_nothing(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    start(b);
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_START});
+    assert_int_equal(b->out.n, 0);
+    password(b); /* before anybody asked for it */
+    assert_int_equal(b->out.n, 0);
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_PIN_REFUSED});
+    assert_int_equal(b->out.n, 0);
+    session(b, 7); /* before 217 is out nobody can have been invited */
+    assert_int_equal(b->out.n, 1);
+    assert_int_equal(must_find(b, BK_REQUESTER_CLOSE_SESSION)->session, 7);
+    open_server(b);
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_OPEN});
+    assert_int_equal(b->out.n, 0); /* no second LOOKUP */
+    candidates(b, 1);
+    candidates(b, 0); /* a late second answer takes none away */
+    assert_int_equal(b->out.n, 0);
+    answer_lookup(b);
+    assert_non_null(find(b, BK_REQUESTER_NEED_PASSWORD));
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_PIN_REFUSED});
+    assert_int_equal(b->out.n, 0); /* the pin was known */
+    password(b);
+    take_request(b);
+    assert_int_equal(b->request.n_candidates, 1);
+    password(b);
+    assert_int_equal(b->out.n, 0);
+}
+
+static void a_first_contact_is_confirmed_once(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    b->config.have_pin = false;
+    start(b);
+    open_server(b);
+    answer_lookup(b);
+    assert_non_null(find(b, BK_REQUESTER_CONFIRM_PIN));
+    candidates(b, 1);
+    assert_int_equal(b->out.n, 0); /* neither asked again, nor asked for the password before */
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_PIN_ACCEPTED});
+    assert_non_null(find(b, BK_REQUESTER_NEED_PASSWORD));
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_PIN_REFUSED});
+    assert_int_equal(b->out.n, 0); /* said is said */
+    password(b);
+    take_request(b);
+}
+
+static void what_no_request_can_hold_is_refused_before_it_is_sent(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    b->config.equipment_id = 0; /* a name that no device can have */
+    strncpy(b->config.device_name, "no name", sizeof b->config.device_name - 1);
+    start(b);
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_OPEN});
+    assert_null(find(b, BK_REQUESTER_SEND_SERVER));
+    assert_failed(b, BK_FAIL_UNKNOWN_DEVICE);
+
+    begin(b); /* a rightly signed box key that is no point of the curve */
+    memset(b->box.public_key, 0, sizeof b->box.public_key);
+    sign_box_key(b);
+    start(b);
+    candidates(b, 1);
+    open_server(b);
+    answer_lookup(b);
+    if (find(b, BK_REQUESTER_NEED_PASSWORD)) {
+        password(b);
+    }
+    assert_null(find(b, BK_REQUESTER_SEND_SERVER));
+    assert_failed(b, BK_FAIL_CERTIFICATE);
+}
+
+static void an_answer_that_cannot_be_read_ends_the_call(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    struct bk_slice bytes;
+    begin(b);
+    start(b);
+    open_server(b);
+    assert_int_equal(bk_success_write(b->buf, sizeof b->buf, BK_METHOD_LOOKUP, b->txid, &bytes),
+                     BK_OK);
+    message(b, bytes); /* found, and nothing about what */
+    assert_failed(b, BK_FAIL_SERVER_PROTOCOL);
+
+    begin(b);
+    start(b);
+    open_server(b);
+    struct bk_stun_writer s =
+        bk_stun_begin(b->buf, sizeof b->buf, BK_METHOD_LOOKUP, BK_STUN_ERROR, b->txid);
+    assert_int_equal(bk_stun_end(&s, &bytes), BK_OK);
+    message(b, bytes); /* refused, and no word why */
+    assert_failed(b, BK_FAIL_SERVER_PROTOCOL);
+
+    begin(b);
+    start(b);
+    open_server(b);
+    s = bk_stun_begin(b->buf, sizeof b->buf, BK_METHOD_LOOKUP, BK_STUN_REQUEST, b->txid);
+    assert_int_equal(bk_stun_end(&s, &bytes), BK_OK);
+    message(b, bytes); /* neither: as good as no answer */
+    assert_int_equal(b->out.n, 0);
+    answer_lookup(b);
+    assert_true(phase(b, BK_PHASE_FOUND));
+}
+
+/* Once more, with the same word: the server may repeat what the device said. */
+static void accepted_is_heard_once(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    begin(b);
+    reach_requested(b);
+    result(b, BK_CALL_ACCEPTED, 0); /* the device may be quicker than the server */
+    assert_true(phase(b, BK_PHASE_ACCEPTED));
+    bk_time deadline = bk_requester_deadline(b->r);
+    fake_pass(&b->now, BK_SECOND);
+    result(b, BK_CALL_ACCEPTED, 0);
+    assert_int_equal(b->out.n, 0);
+    deliver(b);
+    assert_true(bk_requester_deadline(b->r) == deadline);
+}
+
 static int tear_down(void **state)
 {
     (void)state;
@@ -749,6 +656,7 @@ int main(void)
         cmocka_unit_test_teardown(each_status_has_its_failure, tear_down),
         cmocka_unit_test_teardown(a_result_not_from_the_device_is_dropped, tear_down),
         cmocka_unit_test_teardown(stale_is_sealed_once_more_with_the_devices_tag, tear_down),
+        cmocka_unit_test_teardown(once_accepted_a_stale_request_is_not_sealed_again, tear_down),
         cmocka_unit_test_teardown(without_a_clock_the_tag_of_lookup_goes_along, tear_down),
         cmocka_unit_test_teardown(each_wait_has_its_end, tear_down),
         cmocka_unit_test_teardown(a_lost_server_matters_until_the_device_has_the_request,
@@ -757,6 +665,12 @@ int main(void)
                                   tear_down),
         cmocka_unit_test_teardown(a_password_longer_than_any_is_wrong, tear_down),
         cmocka_unit_test_teardown(the_password_is_kept_no_longer_than_needed, tear_down),
+        cmocka_unit_test_teardown(memory_that_fails_fails_the_call_before_it_begins, tear_down),
+        cmocka_unit_test_teardown(answers_that_nobody_asked_for_change_nothing, tear_down),
+        cmocka_unit_test_teardown(a_first_contact_is_confirmed_once, tear_down),
+        cmocka_unit_test_teardown(what_no_request_can_hold_is_refused_before_it_is_sent, tear_down),
+        cmocka_unit_test_teardown(an_answer_that_cannot_be_read_ends_the_call, tear_down),
+        cmocka_unit_test_teardown(accepted_is_heard_once, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "core/failing.h"
 #include "core/server/server.h"
 #include "seal/seal.h"
 #include "wire/binding.h"
@@ -37,31 +38,6 @@ static inline void seeded_fill(void *ctx, uint8_t *out, size_t n)
         r->state = r->state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
         out[i] = (uint8_t)(r->state >> 56);
     }
-}
-
-/* Fails from the nth allocation on, if n is not 0. */
-struct failing {
-    uint64_t calls;
-    uint64_t fail_from;
-    int64_t alive;
-};
-
-static inline void *failing_get(void *ctx, size_t n)
-{
-    struct failing *f = ctx;
-    f->calls++;
-    if (f->fail_from != 0 && f->calls >= f->fail_from) {
-        return NULL;
-    }
-    f->alive++;
-    return calloc(1, n);
-}
-
-static inline void failing_put(void *ctx, void *p)
-{
-    struct failing *f = ctx;
-    f->alive -= p != NULL;
-    free(p);
 }
 
 struct lab {

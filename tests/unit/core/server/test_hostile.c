@@ -322,6 +322,42 @@ static void a_server_that_ends_leaves_no_key_in_memory(void **state)
     lab_free(l);
 }
 
+static void binding_is_switched_while_it_runs(void **state)
+{
+    (void)state;
+    struct lab *l = lab_new();
+    uint8_t buf[128];
+    struct bk_addr from = bk_addr_v4(4, 17, 168, 2, 1);
+    bk_server_set_binding(l->server, false, 10);
+    lab_datagram(l, 0, from, binding_request(buf, sizeof(buf)));
+    assert_int_equal(l->out.n, 0);
+    bk_server_set_binding(l->server, true, 0); /* at least one a second */
+    lab_datagram(l, 0, from, binding_request(buf, sizeof(buf)));
+    assert_int_equal(l->out.n, 1);
+    lab_datagram(l, 0, from, binding_request(buf, sizeof(buf)));
+    assert_int_equal(l->out.n, 0);
+    lab_free(l);
+}
+
+static void binding_with_what_we_do_not_understand_is_not_answered(void **state)
+{
+    (void)state;
+    struct lab *l = lab_new();
+    uint8_t buf[128];
+    uint8_t txid[BK_STUN_TXID_BYTES] = {1};
+    struct bk_addr from = bk_addr_v4(4, 17, 168, 2, 1);
+    for (unsigned optional = 0; optional < 2; optional++) {
+        struct bk_slice b;
+        struct bk_stun_writer w =
+            bk_stun_begin(buf, sizeof(buf), BK_METHOD_BINDING, BK_STUN_REQUEST, txid);
+        bk_stun_put(&w, optional ? 0xFFFF : 0x7FFF, BK_SLICE_EMPTY);
+        assert_int_equal(bk_stun_end(&w, &b), BK_OK);
+        lab_datagram(l, 0, from, b);
+        assert_int_equal(l->out.n, optional);
+    }
+    lab_free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -333,6 +369,8 @@ int main(void)
         cmocka_unit_test(every_allocation_may_fail_once_started_or_not),
         cmocka_unit_test(impossible_configurations_are_refused),
         cmocka_unit_test(a_server_that_ends_leaves_no_key_in_memory),
+        cmocka_unit_test(binding_is_switched_while_it_runs),
+        cmocka_unit_test(binding_with_what_we_do_not_understand_is_not_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -441,6 +441,45 @@ static void ipv6_devices_get_answers_that_fit_too(void **state)
     lab_free(l);
 }
 
+static void the_table_can_be_walked(void **state)
+{
+    (void)state;
+    struct lab *l = lab_new();
+    struct device d[4];
+    struct bk_server_row row;
+    for (size_t i = 0; i < 4; i++) {
+        d[i] = device_new(l, 11 + i);
+        d[i].addr.port = (uint16_t)(3400 + i);
+        device_register(l, &d[i]);
+        lab_pass(l, 1000);
+    }
+    lab_exception(l, 12, 0, true); /* leaves a hole */
+    lab_pass(l, (BK_SERVER_EXPIRY_S - 3) * 1000);
+    lab_timer(l); /* the first has expired, the last two have not */
+    bool seen[4] = {false};
+    for (uint64_t cursor = 0; bk_server_next(l->server, &cursor, &row);) {
+        assert_in_range(row.equipment_id, 11, 14);
+        size_t i = (size_t)(row.equipment_id - 11);
+        assert_false(seen[i]);
+        seen[i] = true;
+        assert_true(bk_addr_equal(&row.addr, &d[i].addr));
+        assert_int_equal(row.last_seen, (1000 + i) * BK_SECOND);
+    }
+    assert_true(!seen[0] && !seen[1] && seen[2] && seen[3]);
+    lab_free(l);
+}
+
+static void what_is_no_nonce_at_all_gets_a_new_one(void **state)
+{
+    (void)state;
+    struct lab *l = lab_new();
+    struct device d = device_new(l, 2133);
+    assert_int_equal(device_send(l, &d, "!!!!!!!!!!!!!!!!!!!!", NULL), BK_CODE_STALE_NONCE);
+    assert_int_equal(device_send(l, &d, "AAAAAAAAAAAAAAAAAAAA", NULL), BK_CODE_STALE_NONCE);
+    assert_int_equal(bk_server_rows(l->server), 0);
+    lab_free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -471,6 +510,8 @@ int main(void)
         cmocka_unit_test(an_expired_row_still_in_the_table_is_taken_over_by_nonce),
         cmocka_unit_test(beyond_max_devices_nobody_new_is_registered),
         cmocka_unit_test(ipv6_devices_get_answers_that_fit_too),
+        cmocka_unit_test(the_table_can_be_walked),
+        cmocka_unit_test(what_is_no_nonce_at_all_gets_a_new_one),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -320,6 +320,169 @@ static void streams_beyond_the_limit_are_closed(void **state)
     lab_free(l);
 }
 
+static void revoke_user(struct lab *l, const char *name)
+{
+    struct bk_server_event e = {.type = BK_SERVER_USER_REVOKED};
+    e.user_revoked.user = bk_slice_text(name);
+    lab_input(l, &e);
+}
+
+/* Counts the CLOSE_STREAM of each stream in `out`. */
+static void note_closes(const struct lab *l, unsigned *closes, uint64_t streams)
+{
+    for (uint64_t i = 1; i <= streams; i++) {
+        closes[i] += lab_closes(l, i);
+    }
+}
+
+/* More streams are to be closed than two `out` hold. One of those that wait for it goes by itself, and
+ * another joins them. */
+static void a_stream_that_goes_by_itself_is_not_closed_as_well(void **state)
+{
+    (void)state;
+    enum { BOB = 2 * BK_SERVER_OUT_ACTIONS + 8, ALICES = BOB - 1 };
+    for (uint64_t gone = BK_SERVER_OUT_ACTIONS + 1; gone <= ALICES; gone++) {
+        struct lab *l = lab_new_with(10, BOB, 2);
+        unsigned closes[BOB + 1] = {0};
+        for (uint64_t i = 1; i <= BOB; i++) {
+            lab_open(l, i, BK_ROLE_USER, 0, i == BOB ? "bob" : "alice");
+        }
+        revoke_user(l, "alice");
+        note_closes(l, closes, BOB);
+        lab_closed(l, gone);
+        note_closes(l, closes, BOB);
+        revoke_user(l, "bob");
+        note_closes(l, closes, BOB);
+        while (bk_server_deadline(l->server) <= l->now.mono) {
+            lab_timer(l);
+            note_closes(l, closes, BOB);
+        }
+        for (uint64_t i = 1; i <= BOB; i++) {
+            assert_int_equal(closes[i], i != gone);
+        }
+        lab_free(l);
+    }
+}
+
+static void on_a_stream_that_is_closing_nothing_more_is_said(void **state)
+{
+    (void)state;
+    struct lab *l = lab_new();
+    lab_open(l, 1, BK_ROLE_USER, 0, "alice");
+    lookup(l, 1, 2133, NULL);
+    uint64_t found = lab_query(l);
+    lookup(l, 1, 2134, NULL);
+    uint64_t not_found = lab_query(l);
+    revoke_user(l, "alice");
+    assert_true(lab_closes(l, 1));
+    lab_found(l, found, 0, 2133);
+    assert_int_equal(l->out.n, 0);
+    lab_found(l, not_found, BK_CODE_NOT_FOUND, 0);
+    assert_int_equal(l->out.n, 0);
+
+    lab_open(l, 2, BK_ROLE_NONE, 0, "");
+    enrol(l, 2);
+    uint64_t query = lab_must(l, BK_SERVER_ENROL, 0)->enrol.query;
+    lab_message(l, 2, bk_slice_text("not a message"));
+    assert_true(lab_closes(l, 2));
+    enrolled(l, query, 0, 2133, 1, NULL);
+    assert_int_equal(l->out.n, 0);
+    lab_free(l);
+}
+
+static void a_stream_number_in_use_is_not_opened_again(void **state)
+{
+    (void)state;
+    struct lab *l = lab_new();
+    lab_open(l, 1, BK_ROLE_NONE, 0, "");
+    lab_open(l, 1, BK_ROLE_USER, 0, "alice");
+    lookup(l, 1, 2133, NULL); /* it is still nobody's */
+    assert_int_equal(lab_code(l, 1), BK_CODE_BAD_REQUEST);
+    assert_null(lab_action(l, BK_SERVER_FIND_DEVICE));
+    lab_free(l);
+}
+
+static void at_most_sixteen_enrolments_are_open_on_a_stream(void **state)
+{
+    (void)state;
+    struct lab *l = lab_new();
+    lab_open(l, 1, BK_ROLE_NONE, 0, "");
+    for (int i = 0; i < 16; i++) {
+        enrol(l, 1);
+        (void)lab_must(l, BK_SERVER_ENROL, 0);
+    }
+    enrol(l, 1);
+    assert_null(lab_action(l, BK_SERVER_ENROL));
+    assert_int_equal(lab_code(l, 1), BK_CODE_OVERLOADED);
+    lab_free(l);
+}
+
+/* What the store holds, and no message can. */
+static void an_answer_too_large_to_send_is_an_error(void **state)
+{
+    (void)state;
+    static const uint8_t large[BK_STUN_STREAM_MAX_BYTES + 1];
+    struct lab *l = lab_new();
+    lab_open(l, 1, BK_ROLE_USER, 0, "alice");
+    lookup(l, 1, 2133, NULL);
+    struct bk_server_event e = {.type = BK_SERVER_DEVICE};
+    e.device.query = lab_query(l);
+    e.device.equipment_id = 2133;
+    e.device.certificate = BK_SLICE_OF(large);
+    e.device.box_key = bk_slice_text("box key");
+    lab_input(l, &e);
+    assert_int_equal(lab_code(l, 1), BK_CODE_OVERLOADED);
+
+    lab_open(l, 2, BK_ROLE_NONE, 0, "");
+    enrol(l, 2);
+    uint64_t query = lab_must(l, BK_SERVER_ENROL, 0)->enrol.query;
+    e = (struct bk_server_event){.type = BK_SERVER_ENROLLED};
+    e.enrolled.query = query;
+    e.enrolled.equipment_id = 2133;
+    e.enrolled.generation = 1;
+    e.enrolled.certificate = BK_SLICE_OF(large);
+    e.enrolled.ca_certificate = bk_slice_text("ca");
+    lab_input(l, &e);
+    assert_int_equal(lab_code(l, 2), BK_CODE_OVERLOADED);
+    lab_free(l);
+}
+
+static void an_answer_to_another_kind_of_question_is_dropped(void **state)
+{
+    (void)state;
+    struct lab *l = lab_new();
+    lab_open(l, 1, BK_ROLE_USER, 0, "alice");
+    lookup(l, 1, 2133, NULL);
+    enrolled(l, lab_query(l), 0, 2133, 2, NULL);
+    assert_int_equal(l->out.n, 0);
+    enrolled(l, 12345, 0, 2133, 2, NULL); /* never asked */
+    assert_int_equal(l->out.n, 0);
+    struct device d = device_new(l, 2133);
+    device_register(l, &d); /* no generation was raised by it */
+
+    lab_open(l, 2, BK_ROLE_NONE, 0, "");
+    enrol(l, 2);
+    lab_found(l, lab_must(l, BK_SERVER_ENROL, 0)->enrol.query, 0, 2133);
+    assert_int_equal(l->out.n, 0);
+    lab_free(l);
+}
+
+static void each_refusal_keeps_its_code(void **state)
+{
+    (void)state;
+    static const uint16_t codes[] = {BK_CODE_FORBIDDEN, BK_CODE_NOT_FOUND, BK_CODE_TOKEN_USED,
+                                     BK_CODE_REVOKED, BK_CODE_OVERLOADED};
+    struct lab *l = lab_new();
+    lab_open(l, 1, BK_ROLE_NONE, 0, "");
+    for (size_t i = 0; i < sizeof(codes) / sizeof(codes[0]); i++) {
+        enrol(l, 1);
+        enrolled(l, lab_must(l, BK_SERVER_ENROL, 0)->enrol.query, codes[i], 0, 0, NULL);
+        assert_int_equal(lab_code(l, 1), codes[i]);
+        assert_false(lab_closes(l, 1)); /* another token may do */
+    }
+    lab_free(l);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +498,13 @@ int main(void)
         cmocka_unit_test(whoever_says_what_is_not_his_is_sent_away),
         cmocka_unit_test(a_revoked_user_loses_his_streams_and_nobody_else_does),
         cmocka_unit_test(streams_beyond_the_limit_are_closed),
+        cmocka_unit_test(a_stream_that_goes_by_itself_is_not_closed_as_well),
+        cmocka_unit_test(on_a_stream_that_is_closing_nothing_more_is_said),
+        cmocka_unit_test(a_stream_number_in_use_is_not_opened_again),
+        cmocka_unit_test(at_most_sixteen_enrolments_are_open_on_a_stream),
+        cmocka_unit_test(an_answer_too_large_to_send_is_an_error),
+        cmocka_unit_test(an_answer_to_another_kind_of_question_is_dropped),
+        cmocka_unit_test(each_refusal_keeps_its_code),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,48 @@
+/* Any packet between the agent's two parts. What is taken is sent and read again as the same message. */
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+#include "lib/channel.h"
+
+static int ends[2] = {-1, -1};
+
+static bool same_tag(const struct bk_tag *a, const struct bk_tag *b)
+{
+    return a->random == b->random && a->counter == b->counter;
+}
+
+static bool same(const struct bk_channel_message *a, const struct bk_channel_message *b)
+{
+    return a->type == b->type && bk_addr_equal(&a->server, &b->server) &&
+           bk_addr_equal(&a->observed, &b->observed) &&
+           memcmp(a->facts.call_id, b->facts.call_id, sizeof a->facts.call_id) == 0 &&
+           a->facts.unix_s == b->facts.unix_s && a->facts.has_tag == b->facts.has_tag &&
+           same_tag(&a->facts.tag, &b->facts.tag) && a->verdict == b->verdict &&
+           same_tag(&a->tag, &b->tag) && a->unix_s == b->unix_s && a->right == b->right;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct bk_channel_message once;
+    struct bk_channel_message twice;
+    if (ends[0] < 0) {
+        require(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, ends) == 0);
+    }
+    if (size == 0 || size > 4096) {
+        return 0; /* no packet: indistinguishable from the end */
+    }
+    require(send(ends[0], data, size, 0) == (ssize_t)size);
+    enum bk_err err = bk_channel_receive(ends[1], &once);
+    require(err == BK_OK || err == BK_E_MALFORMED);
+    if (err == BK_OK) {
+        require(size <= BK_CHANNEL_MAX_BYTES && once.type == data[0]);
+        require(once.verdict <= BK_ADMISSION_BUSY);
+        require(bk_channel_send(ends[1], &once) == BK_OK);
+        require(bk_channel_receive(ends[0], &twice) == BK_OK && same(&once, &twice));
+    }
+    /* One packet, one message: nothing of it is left for the next. */
+    require(bk_channel_receive(ends[1], &twice) == BK_E_TRUNCATED);
+    return 0;
+}

@@ -1,0 +1,339 @@
+/* The requester's core as a whole: the input is a script of what a server may say, true, bent or forged, of
+ * what the person answers, of sessions and of time. The server's certificates may name another key, device
+ * or role, its box key be signed by another, its results sealed by another.
+ *
+ *   217 leaves only for a key that is the pin, or that the person accepted, at most twice; it opens with
+ *   that device's box key alone and holds what the person gave;
+ *   EXPECT names that key and comes before 217; no password is asked for before;
+ *   ACCEPTED is believed from the device only; one session is used, the others are closed;
+ *   FAILED comes once and nothing but closing sessions after it, and no deadline lies in the past. */
+#include "core/requester/requester.h"
+
+#include <sodium.h>
+
+#include "feed.h"
+#include "wire/result.h"
+
+enum {
+    ID = 2133,
+    KEYS = 2, /* the device's, and somebody else's */
+};
+
+struct world {
+    struct feed f;
+    struct feed_memory memory;
+    uint64_t seed;
+    struct bk_now now;
+    struct bk_requester_config config;
+    struct bk_requester *r;
+    struct bk_box_pair box[KEYS];
+    uint8_t sign_seed[KEYS][BK_SIGN_SEED_BYTES];
+    uint8_t sign_key[KEYS][BK_KEY_BYTES];
+    uint8_t pin[KEYS][BK_PIN_BYTES];
+    uint8_t txid[BK_STUN_TXID_BYTES]; /* of the newest message sent */
+    uint8_t shown[BK_PIN_BYTES];      /* to the person */
+    bool gathering, was_shown, agreed, asked_password, gave_password;
+    bool expected, failed, accepted;
+    uint8_t expects[BK_PIN_BYTES];
+    struct bk_slice password;
+    size_t requests, used;
+    uint8_t reply_key[BK_KEY_BYTES]; /* of the newest 217 */
+    bool may_accept;                 /* this event is a genuine ACCEPTED */
+};
+
+static struct bk_requester_out out;
+
+/* Stands for a certificate: which key (of KEYS), which role, which device; nothing else is one. */
+static enum bk_err read_certificate(void *ctx, struct bk_slice der, uint64_t unix_s,
+                                    struct bk_identity *id)
+{
+    const struct world *w = ctx;
+    (void)unix_s;
+    if (der.n != 3 || der.p[0] >= KEYS) {
+        return BK_E_AUTH;
+    }
+    *id = (struct bk_identity){.role = der.p[1] == 0 ? BK_ROLE_DEVICE : BK_ROLE_USER};
+    id->equipment_id = ID + der.p[2];
+    memcpy(id->key, w->sign_key[der.p[0]], sizeof id->key);
+    return BK_OK;
+}
+
+/* The key that 217 may go to, or KEYS. */
+static size_t accepted_key(const struct world *w)
+{
+    const uint8_t *pin = w->config.have_pin ? w->config.pin : w->shown;
+    for (size_t i = 0; i < KEYS; i++) {
+        if ((w->config.have_pin || w->agreed) && memcmp(pin, w->pin[i], BK_PIN_BYTES) == 0) {
+            return i;
+        }
+    }
+    return KEYS;
+}
+
+static void check_request(struct world *w, const struct bk_stun *m)
+{
+    static uint8_t plain[BK_CALL_REQUEST_MAX_BYTES];
+    struct bk_connect outside;
+    struct bk_call_request inside;
+    struct bk_slice text;
+    size_t key = accepted_key(w);
+    require(key < KEYS && w->expected && w->gave_password && ++w->requests <= 2);
+    require(memcmp(w->expects, w->pin[key], BK_PIN_BYTES) == 0);
+    require(bk_connect_read(m, &outside) == BK_OK);
+    require(bk_open_request(&w->box[1 - key], outside.box, plain, sizeof plain, &text) != BK_OK);
+    require(bk_open_request(&w->box[key], outside.box, plain, sizeof plain, &text) == BK_OK);
+    require(bk_call_request_read(text, &inside) == BK_OK);
+    require(bk_slice_equal(inside.password, w->password) && inside.n_candidates >= 1);
+    require(memcmp(inside.call_key, w->config.call_key, BK_KEY_BYTES) == 0);
+    require(memcmp(inside.call_id, w->config.call_id, BK_CALL_ID_BYTES) == 0);
+    require(inside.equipment_id == outside.equipment_id);
+    require(w->config.equipment_id == 0 || inside.equipment_id == w->config.equipment_id);
+    memcpy(w->reply_key, inside.reply_key, sizeof w->reply_key);
+}
+
+static void check_action(struct world *w, const struct bk_requester_action *a)
+{
+    struct bk_stun m;
+    require(!w->failed || a->type == BK_REQUESTER_CLOSE_SESSION);
+    switch (a->type) {
+    case BK_REQUESTER_SEND_SERVER:
+        require(bk_stun_read(a->bytes, &m) == BK_OK && m.cls == BK_STUN_REQUEST);
+        memcpy(w->txid, m.txid, sizeof w->txid);
+        if (m.method == BK_METHOD_CONNECT) {
+            check_request(w, &m);
+        } else {
+            require(m.method == BK_METHOD_LOOKUP && w->requests == 0);
+        }
+        break;
+    case BK_REQUESTER_CONFIRM_PIN:
+        require(!w->config.have_pin && !w->was_shown);
+        w->was_shown = true;
+        memcpy(w->shown, a->pin, sizeof w->shown);
+        break;
+    case BK_REQUESTER_NEED_PASSWORD:
+        require(accepted_key(w) < KEYS && !w->asked_password);
+        w->asked_password = true;
+        break;
+    case BK_REQUESTER_EXPECT:
+        require(accepted_key(w) < KEYS && !w->expected);
+        require(memcmp(a->pin, w->pin[accepted_key(w)], BK_PIN_BYTES) == 0);
+        w->expected = true;
+        memcpy(w->expects, a->pin, sizeof w->expects);
+        break;
+    case BK_REQUESTER_USE_SESSION:
+        require(w->requests > 0 && w->used++ == 0);
+        break;
+    case BK_REQUESTER_PHASE:
+        require(a->phase != BK_PHASE_ACCEPTED || (w->may_accept && !w->accepted));
+        w->accepted = w->accepted || a->phase == BK_PHASE_ACCEPTED;
+        break;
+    case BK_REQUESTER_FAILED:
+        require(w->used == 0);
+        w->failed = true;
+        break;
+    case BK_REQUESTER_GATHER:
+        w->gathering = true;
+        break;
+    case BK_REQUESTER_CONNECT_SERVER:
+    case BK_REQUESTER_CLOSE_SERVER:
+    case BK_REQUESTER_CLOSE_SESSION:
+        break;
+    }
+}
+
+static void check_out(struct world *w)
+{
+    require(out.n <= BK_REQUESTER_OUT_ACTIONS && out.used <= sizeof out.bytes);
+    for (size_t i = 0; i < out.n; i++) {
+        check_action(w, &out.actions[i]);
+    }
+    require(!w->failed || bk_requester_deadline(w->r) == BK_TIME_NEVER);
+}
+
+static void input(struct world *w, const struct bk_requester_event *e)
+{
+    bk_requester_input(w->r, &w->now, e, &out);
+    check_out(w);
+}
+
+static struct bk_slice found(struct world *w, uint8_t how, uint8_t *buf, size_t cap)
+{
+    static uint8_t signed_key[BK_BOX_KEY_BYTES];
+    size_t key = how & 1;
+    uint8_t lie = feed_u8(&w->f); /* mostly none */
+    uint8_t der[3] = {(uint8_t)key, lie == 255, lie == 254};
+    struct bk_box_key box = {.made_s = 1, .until_s = lie == 253 ? 2 : UINT64_MAX};
+    memcpy(box.key, w->box[lie == 252 ? 1 - key : key].public_key, sizeof box.key);
+    bk_box_key_sign(&box, w->sign_seed[lie >= 250 && lie <= 252 ? 1 - key : key], signed_key);
+    struct bk_lookup_answer a = {
+        .equipment_id = ID + (lie == 249),
+        .certificate = bk_slice(der, lie == 248 ? 2 : 3),
+        .box_key = bk_slice(signed_key, sizeof signed_key),
+        .registered = (how & 2) != 0,
+        .observed = bk_addr_v4(202, 204, 16, 13, 3400),
+    };
+    struct bk_slice bytes;
+    require(bk_lookup_answer_write(buf, cap, w->txid, &a, &bytes) == BK_OK);
+    return bytes;
+}
+
+static struct bk_slice result(struct world *w, uint8_t how, uint8_t *buf, size_t cap)
+{
+    static uint8_t plain[BK_CALL_RESULT_MAX_BYTES];
+    static uint8_t box[BK_CALL_RESULT_MAX_BYTES + BK_REPLY_OVERHEAD_BYTES];
+    struct bk_call_result r = {.status = (enum bk_call_status)(how % 8 % (BK_CALL_BUSY + 1))};
+    struct bk_result message = {0};
+    struct bk_slice text;
+    struct bk_slice bytes;
+    size_t key = accepted_key(w);
+    bool forged = (how & 16) != 0;
+    if (key == KEYS || w->requests == 0) {
+        return BK_SLICE_EMPTY;
+    }
+    r.unix_s = (how & 32) != 0 ? w->now.unix_s + 1000 : 0;
+    memcpy(r.call_id, w->config.call_id, sizeof r.call_id);
+    r.call_id[0] ^= (how & 64) != 0;
+    memcpy(message.call_id, w->config.call_id, sizeof message.call_id);
+    require(bk_call_result_write(plain, sizeof plain, &r, &text) == BK_OK);
+    if (bk_seal_result(w->box[forged ? 1 - key : key].secret_key, w->reply_key, &w->config.rng,
+                       text, box, sizeof box, &message.box) != BK_OK) {
+        return BK_SLICE_EMPTY;
+    }
+    require(bk_result_write(buf, cap, w->txid, &message, &bytes) == BK_OK);
+    w->may_accept = r.status == BK_CALL_ACCEPTED && !forged && (how & 64) == 0;
+    return bytes;
+}
+
+static void on_message(struct world *w)
+{
+    static const uint16_t codes[] = {BK_CODE_FORBIDDEN, BK_CODE_NOT_FOUND,  BK_CODE_REVOKED,
+                                     BK_CODE_OFFLINE,   BK_CODE_OVERLOADED, 499};
+    static uint8_t buf[2048];
+    uint8_t what = feed_u8(&w->f);
+    uint8_t how = feed_u8(&w->f);
+    struct bk_requester_event e = {.type = BK_REQUESTER_SERVER_MESSAGE};
+    if (what < 80) {
+        e.bytes = found(w, how, buf, sizeof buf);
+    } else if (what < 160) {
+        e.bytes = result(w, how, buf, sizeof buf);
+    } else if (what < 200) {
+        require(bk_success_write(buf, sizeof buf, BK_METHOD_CONNECT, w->txid, &e.bytes) == BK_OK);
+    } else if (what < 220) {
+        require(bk_error_write(buf, sizeof buf,
+                               (how & 1) != 0 ? BK_METHOD_CONNECT : BK_METHOD_LOOKUP, w->txid,
+                               codes[how / 2 % 6], "no", &e.bytes) == BK_OK);
+    } else {
+        e.bytes = feed_bytes(&w->f);
+    }
+    if (what % 32 == 31 && what < 220) {
+        /* A RESULT whose box is left alone is as good as before. */
+        e.bytes = feed_bend(&w->f, buf, e.bytes.n);
+    }
+    input(w, &e);
+    w->may_accept = false;
+}
+
+static void on_password(struct world *w)
+{
+    struct bk_requester_event e = {.type = BK_REQUESTER_PASSWORD, .bytes = feed_bytes(&w->f)};
+    if (w->asked_password && !w->gave_password) {
+        w->gave_password = true;
+        w->password = e.bytes; /* the script outlives the world */
+    }
+    input(w, &e);
+}
+
+static void on_candidates(struct world *w)
+{
+    struct bk_candidate c[12];
+    struct bk_requester_event e = {.type = BK_REQUESTER_CANDIDATES, .candidates = c};
+    e.n_candidates = feed_below(&w->f, 13);
+    for (size_t i = 0; i < e.n_candidates; i++) {
+        c[i] =
+            (struct bk_candidate){BK_CANDIDATE_MAPPED, bk_addr_v4(4, 17, 168, (uint8_t)i, 20000)};
+    }
+    if (w->gathering) { /* the shell answers, though perhaps twice */
+        input(w, &e);
+    }
+}
+
+static void one_event(struct world *w)
+{
+    static const enum bk_requester_event_type plain[] = {
+        BK_REQUESTER_START, BK_REQUESTER_SERVER_OPEN, BK_REQUESTER_SERVER_OPEN,
+        BK_REQUESTER_SERVER_CLOSED};
+    uint8_t what = feed_u8(&w->f);
+    struct bk_requester_event e = {.type = plain[what % 4]};
+    switch (what / 4 % 8) {
+    case 0:
+    case 1:
+        on_message(w);
+        break;
+    case 2:
+        on_password(w);
+        break;
+    case 3:
+        on_candidates(w);
+        break;
+    case 4:
+        e.type = what % 4 == 0 ? BK_REQUESTER_PIN_REFUSED : BK_REQUESTER_PIN_ACCEPTED;
+        w->agreed = w->agreed || (w->was_shown && what % 4 != 0);
+        input(w, &e);
+        break;
+    case 5:
+        e.type = BK_REQUESTER_SESSION_UP;
+        e.session = what;
+        input(w, &e);
+        break;
+    case 6:
+        feed_pass(&w->f, &w->now);
+        bk_requester_timer(w->r, &w->now, &out);
+        check_out(w);
+        require(bk_requester_deadline(w->r) > w->now.mono);
+        break;
+    default:
+        input(w, &e);
+        break;
+    }
+}
+
+static void init(struct world *w)
+{
+    uint8_t how = feed_u8(&w->f);
+    uint8_t secret[64];
+    struct bk_alloc alloc = feed_alloc(&w->memory);
+    w->now = (struct bk_now){.mono = 1000 * BK_SECOND, .unix_s = 1700000000};
+    w->config = (struct bk_requester_config){
+        .rng = feed_random(&w->seed),
+        .certs = {w, read_certificate},
+        .equipment_id = (how & 1) != 0 ? 0 : ID,
+        .device_name = "kiosk",
+        .service = "ssh",
+        .have_pin = (how & 2) == 0,
+        .call_key = {1},
+        .call_id = {2},
+    };
+    for (size_t i = 0; i < KEYS; i++) {
+        memset(w->sign_seed[i], (int)i + 1, BK_SIGN_SEED_BYTES);
+        require(crypto_sign_seed_keypair(w->sign_key[i], secret, w->sign_seed[i]) == 0);
+        bk_pin_of_key(w->sign_key[i], w->pin[i]);
+        bk_box_pair_make(&w->config.rng, &w->box[i]);
+    }
+    memcpy(w->config.pin, w->pin[0], BK_PIN_BYTES);
+    require(bk_requester_new(&alloc, &w->config, &w->r) == BK_OK);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static struct world w;
+    memset(&w, 0, sizeof w);
+    require(bk_seal_init() == BK_OK);
+    w.f = (struct feed){data, size};
+    init(&w);
+    while (w.f.left > 0) {
+        one_event(&w);
+    }
+    bk_requester_free(w.r);
+    require(w.memory.alive == 0);
+    return 0;
+}

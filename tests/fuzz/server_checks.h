@@ -1,0 +1,98 @@
+/* The world around the server's core that fuzz_server.c writes its scripts in: what devices and streams
+ * there are, and what a given event may bring about. server_checks.c holds the core against it. */
+#ifndef TESTS_FUZZ_SERVER_CHECKS_H
+#define TESTS_FUZZ_SERVER_CHECKS_H
+
+#include "core/server/server.h"
+
+#include "feed.h"
+#include "seal/seal.h"
+#include "wire/connect.h"
+#include "wire/lookup.h"
+#include "wire/notify.h"
+#include "wire/register.h"
+#include "wire/result.h"
+
+enum {
+    DEVICES = 3, /* known ones, IDs 1 to 3; the table takes one less */
+    PLACES = 5,  /* addresses, times the server's two */
+    LOCALS = 2,
+    STREAMS = 12, /* that the shell may have open; the core takes two less */
+    CALL_IDS = 6,
+    QUERIES = 64,
+    EPOCH = 7,
+    OLD_EPOCH = 6,
+    BINDING_GAIN_BYTES = 24,
+};
+
+extern const char *const server_users[2];
+
+struct device {
+    uint32_t generation; /* that it names */
+    uint16_t epoch;
+    uint32_t lowest; /* that is accepted */
+    bool revoked;
+    bool granted; /* the store has said yes to somebody's question */
+    struct bk_tag tag;
+    bool has_nonce[PLACES][LOCALS];
+    uint8_t nonce[PLACES][LOCALS][BK_NONCE_BYTES]; /* newest sent there */
+    bool has_row;
+    struct bk_server_row row; /* after the event before */
+};
+
+struct stream {
+    uint64_t number; /* 0: none */
+    struct bk_identity peer;
+    bool closing;    /* CLOSE_STREAM was asked for */
+    bool gone_quiet; /* its user was revoked */
+    bool has_offer;
+    uint8_t offer_txid[BK_STUN_TXID_BYTES];
+    uint8_t offer_call;
+    uint32_t called; /* bits of CALL_IDS */
+};
+
+struct query {
+    uint64_t number;
+    bool enrol;
+    uint64_t equipment_id; /* asked for, 0 by name */
+};
+
+struct world {
+    struct feed f;
+    struct feed_memory memory;
+    uint64_t seed;
+    struct bk_server_config config;
+    struct bk_server *server;
+    struct bk_now now;
+    struct device devices[DEVICES];
+    struct stream streams[STREAMS];
+    uint64_t next_stream;
+    struct query queries[QUERIES];
+    uint64_t newest_query;
+    uint32_t txid;
+    uint8_t last[256]; /* the newest REGISTER, for replays */
+    size_t last_n;
+    size_t last_device;
+};
+
+/* What a datagram may do: everything but this is refused. */
+struct licence {
+    bool is_datagram;
+    struct bk_addr from;
+    uint8_t local;
+    size_t bytes;
+    size_t device; /* DEVICES: of none */
+    uint32_t generation;
+    bool may_move;
+};
+
+extern const struct licence no_licence;
+
+struct bk_addr place(size_t i);
+/* The registration key that the device has now. */
+void key_of(const struct world *w, size_t device, uint8_t key[BK_KEY_BYTES]);
+/* Hands the core an event, or lets it do what is due, and checks what came out. */
+void input(struct world *w, const struct bk_server_event *event, const struct licence *l);
+void timer(struct world *w);
+
+#endif

@@ -1,0 +1,290 @@
+/* What the tests of a call on the requester's side share: one core, its server and its device. */
+#ifndef BK_TESTS_REQUESTER_BENCH_H
+#define BK_TESTS_REQUESTER_BENCH_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <sodium.h>
+
+#include "core/agent/fake.h"
+#include "core/requester/requester.h"
+#include "wire/result.h"
+
+enum {
+    DEVICE = 2133,
+};
+
+/* One requester, and the server and device that it talks to. */
+struct bench {
+    uint64_t seed;
+    struct bk_random rng;
+    struct bk_requester *r;
+    struct bk_requester_out out;
+    struct bk_now now;
+    struct bk_requester_config config;
+    uint8_t device_seed[32];
+    struct bk_identity device; /* what its certificate says */
+    enum bk_err certificate;   /* how reading it ends */
+    struct bk_box_pair box;
+    uint64_t box_until_s;
+    struct bk_lookup_answer found;
+    struct bk_call_request request; /* as opened from the last 217 */
+    uint8_t plain[BK_CALL_REQUEST_MAX_BYTES];
+    uint8_t txid[BK_STUN_TXID_BYTES];
+    uint8_t signed_key[BK_BOX_KEY_BYTES];
+    uint8_t buf[2048];
+};
+
+static struct bench bench;
+
+/* A stand-in certificate: the test says what is in it. */
+static inline enum bk_err read_certificate(void *ctx, struct bk_slice der, uint64_t unix_s,
+                                           struct bk_identity *out)
+{
+    struct bench *b = ctx;
+    assert_true(bk_slice_equal(der, bk_slice_text("DER")));
+    assert_int_equal(unix_s, b->now.unix_s);
+    *out = b->device;
+    return b->certificate;
+}
+
+static inline void sign_box_key(struct bench *b)
+{
+    struct bk_box_key key = {.made_s = b->now.unix_s, .until_s = b->box_until_s};
+    memcpy(key.key, b->box.public_key, sizeof key.key);
+    bk_box_key_sign(&key, b->device_seed, b->signed_key);
+}
+
+static inline void begin(struct bench *b)
+{
+    bk_requester_free(b->r);
+    memset(b, 0, sizeof *b);
+    b->seed = 3;
+    b->rng = fake_random(&b->seed);
+    b->now = fake_now();
+    uint8_t secret[64];
+    b->device.role = BK_ROLE_DEVICE;
+    b->device.equipment_id = DEVICE;
+    memset(b->device_seed, 9, sizeof b->device_seed);
+    crypto_sign_seed_keypair(b->device.key, secret, b->device_seed);
+    bk_box_pair_make(&b->rng, &b->box);
+    b->box_until_s = b->now.unix_s + 1000;
+    sign_box_key(b);
+    b->found = (struct bk_lookup_answer){
+        .equipment_id = DEVICE,
+        .certificate = bk_slice_text("DER"),
+        .box_key = bk_slice(b->signed_key, sizeof b->signed_key),
+        .registered = true,
+        .observed = fake_mapped(),
+        .tag = {.random = 5, .counter = 6},
+    };
+    b->config = (struct bk_requester_config){
+        .rng = b->rng,
+        .certs = {b, read_certificate},
+        .equipment_id = DEVICE,
+        .service = "ssh",
+        .have_pin = true,
+    };
+    bk_pin_of_key(b->device.key, b->config.pin);
+    memset(b->config.call_id, 0xCA, sizeof b->config.call_id);
+    memset(b->config.call_key, 0xCB, sizeof b->config.call_key);
+}
+
+static inline void input(struct bench *b, struct bk_requester_event event)
+{
+    bk_requester_input(b->r, &b->now, &event, &b->out);
+}
+
+static inline const struct bk_requester_action *find(const struct bench *b,
+                                                     enum bk_requester_action_type type)
+{
+    for (size_t i = 0; i < b->out.n; i++) {
+        if (b->out.actions[i].type == type) {
+            return &b->out.actions[i];
+        }
+    }
+    return NULL;
+}
+
+static inline const struct bk_requester_action *must_find(const struct bench *b,
+                                                          enum bk_requester_action_type type)
+{
+    static const struct bk_requester_action none;
+    const struct bk_requester_action *a = find(b, type);
+    assert_non_null(a);
+    return a != NULL ? a : &none;
+}
+
+static inline bool phase(const struct bench *b, enum bk_requester_phase wanted)
+{
+    for (size_t i = 0; i < b->out.n; i++) {
+        if (b->out.actions[i].type == BK_REQUESTER_PHASE && b->out.actions[i].phase == wanted) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static inline void assert_failed(const struct bench *b, enum bk_requester_failure failure)
+{
+    const struct bk_requester_action *a = must_find(b, BK_REQUESTER_FAILED);
+    assert_non_null(a);
+    assert_int_equal(a->failure, failure);
+    assert_true(bk_requester_deadline(b->r) == BK_TIME_NEVER);
+}
+
+static inline void start_with(struct bench *b, struct bk_alloc alloc)
+{
+    assert_int_equal(bk_requester_new(&alloc, &b->config, &b->r), BK_OK);
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_START});
+    assert_non_null(find(b, BK_REQUESTER_CONNECT_SERVER));
+    assert_non_null(find(b, BK_REQUESTER_GATHER));
+}
+
+static inline void start(struct bench *b)
+{
+    start_with(b, bk_alloc_libc());
+}
+
+/* The server's connection opens; LOOKUP is taken from it. */
+static inline struct bk_lookup open_server(struct bench *b)
+{
+    struct bk_stun m;
+    struct bk_lookup lookup;
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_OPEN});
+    assert_true(phase(b, BK_PHASE_SERVER));
+    assert_int_equal(bk_stun_read(must_find(b, BK_REQUESTER_SEND_SERVER)->bytes, &m), BK_OK);
+    assert_int_equal(bk_lookup_read(&m, &lookup), BK_OK);
+    memcpy(b->txid, m.txid, sizeof b->txid);
+    return lookup;
+}
+
+static inline void message(struct bench *b, struct bk_slice bytes)
+{
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_MESSAGE, .bytes = bytes});
+}
+
+static inline void answer_lookup(struct bench *b)
+{
+    struct bk_slice bytes;
+    assert_int_equal(bk_lookup_answer_write(b->buf, sizeof b->buf, b->txid, &b->found, &bytes),
+                     BK_OK);
+    message(b, bytes);
+}
+
+static inline void answer_error(struct bench *b, uint16_t method, uint16_t code)
+{
+    struct bk_slice bytes;
+    assert_int_equal(bk_error_write(b->buf, sizeof b->buf, method, b->txid, code, "no", &bytes),
+                     BK_OK);
+    message(b, bytes);
+}
+
+static inline void candidates(struct bench *b, size_t n)
+{
+    static struct bk_candidate list[BK_CANDIDATES_MAX + 2];
+    for (size_t i = 0; i < BK_CANDIDATES_MAX + 2; i++) {
+        list[i].kind = BK_CANDIDATE_MAPPED;
+        list[i].addr = bk_addr_v4(4, 17, 168, 2, (uint16_t)(5000 + i));
+    }
+    input(b, (struct bk_requester_event){
+                 .type = BK_REQUESTER_CANDIDATES, .candidates = list, .n_candidates = n});
+}
+
+static inline void password(struct bench *b)
+{
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_PASSWORD,
+                                         .bytes = bk_slice_text("open sesame")});
+}
+
+/* Takes the 217 that was just sent and opens its box as the device would. */
+static inline void take_request(struct bench *b)
+{
+    struct bk_stun m;
+    struct bk_connect outside;
+    struct bk_slice plain;
+    assert_non_null(find(b, BK_REQUESTER_SEND_SERVER));
+    assert_true(phase(b, BK_PHASE_REQUESTED));
+    assert_int_equal(bk_stun_read(must_find(b, BK_REQUESTER_SEND_SERVER)->bytes, &m), BK_OK);
+    assert_int_equal(bk_connect_read(&m, &outside), BK_OK);
+    memcpy(b->txid, m.txid, sizeof b->txid);
+    assert_int_equal(outside.equipment_id, DEVICE);
+    assert_memory_equal(outside.call_id, b->config.call_id, BK_CALL_ID_BYTES);
+    assert_int_equal(bk_open_request(&b->box, outside.box, b->plain, sizeof b->plain, &plain),
+                     BK_OK);
+    assert_int_equal(bk_call_request_read(plain, &b->request), BK_OK);
+    assert_memory_equal(b->request.call_id, b->config.call_id, BK_CALL_ID_BYTES);
+    assert_memory_equal(b->request.call_key, b->config.call_key, BK_KEY_BYTES);
+    assert_true(bk_slice_equal(b->request.password, bk_slice_text("open sesame")));
+    assert_true(bk_slice_equal(b->request.service, bk_slice_text("ssh")));
+}
+
+/* From the first word of the server to 217. */
+static inline void request(struct bench *b)
+{
+    candidates(b, 1);
+    assert_int_equal(b->out.n, 0);
+    open_server(b);
+    answer_lookup(b);
+    assert_non_null(find(b, BK_REQUESTER_NEED_PASSWORD));
+    password(b);
+    take_request(b);
+}
+
+static inline void reach_requested(struct bench *b)
+{
+    start(b);
+    request(b);
+}
+
+static inline void deliver(struct bench *b)
+{
+    struct bk_slice bytes;
+    assert_int_equal(bk_success_write(b->buf, sizeof b->buf, BK_METHOD_CONNECT, b->txid, &bytes),
+                     BK_OK);
+    message(b, bytes);
+}
+
+/* RESULT from the device; `twist` makes it wrong in one way. */
+static inline void result(struct bench *b, enum bk_call_status status, int twist)
+{
+    struct bk_call_result inside = {.status = status, .tag = {77, 78}, .unix_s = 4711};
+    struct bk_result outside;
+    static const uint8_t txid[BK_STUN_TXID_BYTES] = {9};
+    uint8_t plain_buf[BK_CALL_RESULT_MAX_BYTES];
+    uint8_t box[BK_CALL_RESULT_MAX_BYTES + BK_REPLY_OVERHEAD_BYTES];
+    struct bk_slice plain;
+    struct bk_slice bytes;
+    struct bk_box_pair other;
+    bk_box_pair_make(&b->rng, &other);
+    memcpy(inside.call_id, b->config.call_id, BK_CALL_ID_BYTES);
+    memcpy(outside.call_id, b->config.call_id, BK_CALL_ID_BYTES);
+    inside.call_id[0] ^= twist == 1;
+    outside.call_id[0] ^= twist == 2;
+    assert_int_equal(bk_call_result_write(plain_buf, sizeof plain_buf, &inside, &plain), BK_OK);
+    assert_int_equal(bk_seal_result(twist == 3 ? other.secret_key : b->box.secret_key,
+                                    b->request.reply_key, &b->rng, plain, box, sizeof box,
+                                    &outside.box),
+                     BK_OK);
+    assert_int_equal(bk_result_write(b->buf, sizeof b->buf, txid, &outside, &bytes), BK_OK);
+    message(b, bytes);
+}
+
+static inline void session(struct bench *b, uint64_t number)
+{
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SESSION_UP, .session = number});
+}
+
+static inline void tick(struct bench *b)
+{
+    uint64_t wait = bk_time_left(b->now.mono, bk_requester_deadline(b->r));
+    assert_true(wait != BK_TIME_NEVER);
+    fake_pass(&b->now, wait);
+    bk_requester_timer(b->r, &b->now, &b->out);
+}
+
+#endif
