@@ -12,7 +12,7 @@ enum {
 
 enum bk_call_status {
     BK_CALL_ACCEPTED = 0,   /* authenticated; the device dials now */
-    BK_CALL_STALE = 1,      /* not fresh: seal once more with the tag given here */
+    BK_CALL_STALE = 1,      /* not fresh: seal once more with the tag and time given here */
     BK_CALL_REFUSED = 2,    /* password wrong */
     BK_CALL_BACK_OFF = 3,   /* too many wrong passwords lately; not even looked at */
     BK_CALL_NO_SERVICE = 4, /* authenticated, but there is no such service */
