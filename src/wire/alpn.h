@@ -5,6 +5,8 @@
 #define BK_ALPN_REQUEST "beckon-request/1" /* requester to server: a user's certificate */
 #define BK_ALPN_AGENT "beckon-agent/1"     /* agent to server: a device's certificate */
 #define BK_ALPN_JOIN "beckon-join/1"       /* enrolment: no certificate yet */
-#define BK_ALPN_CALL "beckon-call/1"       /* end to end, agent to requester */
+#define BK_ALPN_RENEW "beckon-renew/1" /* RENEW: a certificate, which alone here may have expired */
+#define BK_ALPN_WATCH "beckon-watch/1" /* WATCH: a device's certificate; lives as long as a call */
+#define BK_ALPN_CALL "beckon-call/1"   /* end to end, agent to requester */
 
 #endif

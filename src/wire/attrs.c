@@ -36,6 +36,15 @@ enum bk_err bk_attr_read_u64(struct bk_slice value, uint64_t *out)
     return bk_reader_end(&r) == BK_OK ? BK_OK : BK_E_MALFORMED;
 }
 
+enum bk_err bk_attr_read_bytes(struct bk_slice value, uint8_t *out, size_t n)
+{
+    if (value.n != n) {
+        return BK_E_MALFORMED;
+    }
+    memcpy(out, value.p, n);
+    return BK_OK;
+}
+
 enum bk_err bk_attr_read_tag(struct bk_slice value, struct bk_tag *out)
 {
     struct bk_reader r = bk_reader(value);
@@ -127,6 +136,23 @@ bool bk_attr_next(struct bk_reader *r, struct bk_stun_attr *out)
     }
     *out = (struct bk_stun_attr){type, value};
     return true;
+}
+
+enum bk_err bk_attr_list_read(struct bk_slice list, bk_attr_field *field, void *got,
+                              unsigned repeated, unsigned *seen)
+{
+    struct bk_reader r = bk_reader(list);
+    struct bk_stun_attr attr;
+    *seen = 0;
+    while (bk_attr_next(&r, &attr)) {
+        unsigned bit = 0;
+        bk_reader_fail(&r, field(&attr, got, &bit));
+        if ((*seen & bit & ~repeated) != 0) {
+            bk_reader_fail(&r, BK_E_MALFORMED);
+        }
+        *seen |= bit;
+    }
+    return r.err;
 }
 
 enum bk_err bk_attr_read_address(struct bk_slice value, uint8_t *first, struct bk_addr *out)

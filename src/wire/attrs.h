@@ -26,6 +26,7 @@ bool bk_name_valid(struct bk_slice name);
 /* Values of exactly their size and form. BK_E_MALFORMED. */
 BK_NODISCARD enum bk_err bk_attr_read_u16(struct bk_slice value, uint16_t *out);
 BK_NODISCARD enum bk_err bk_attr_read_u64(struct bk_slice value, uint64_t *out);
+BK_NODISCARD enum bk_err bk_attr_read_bytes(struct bk_slice value, uint8_t *out, size_t n);
 BK_NODISCARD enum bk_err bk_attr_read_tag(struct bk_slice value, struct bk_tag *out);
 void bk_attr_put_tag(struct bk_stun_writer *s, const struct bk_tag *tag);
 
@@ -44,6 +45,14 @@ BK_NODISCARD enum bk_err bk_attr_read_equipment_id(struct bk_slice value, uint64
 /* The next attribute of a list without header: false at its end, or with `r->err` set where an
  * attribute does not end within it. */
 bool bk_attr_next(struct bk_reader *r, struct bk_stun_attr *out);
+
+/* Takes one attribute of a list into `got`; `bit` says which of its fields it was, 0 for none. */
+typedef enum bk_err bk_attr_field(const struct bk_stun_attr *a, void *got, unsigned *bit);
+/* Reads a whole list, attribute by attribute. A field may stand once, those of `repeated` oftener, so that no
+ * two readers can see two different contents; `seen` says which were there. BK_E_TRUNCATED, BK_E_MALFORMED,
+ * and what `field` returns. */
+BK_NODISCARD enum bk_err bk_attr_list_read(struct bk_slice list, bk_attr_field *field, void *got,
+                                           unsigned repeated, unsigned *seen);
 
 /* MAPPED-ADDRESS's form (RFC 8489, 14.1), `first` being its unused first byte. BK_E_MALFORMED. */
 BK_NODISCARD enum bk_err bk_attr_read_address(struct bk_slice value, uint8_t *first,

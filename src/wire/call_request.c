@@ -2,6 +2,7 @@
  * here, and each may stand once only, so that no two readers can see two different requests. */
 #include "wire/call_request.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum {
@@ -13,44 +14,74 @@ enum {
     SEEN_CANDIDATE = 1 << 5,
     SEEN_CALL_KEY = 1 << 6,
     SEEN_REPLY_KEY = 1 << 7,
+    SEEN_ALWAYS = ((1 << 8) - 1) & ~SEEN_TAG,
     SEEN_PASSWORD = 1 << 8,
-    SEEN_ALL = (1 << 9) - 1,
+    SEEN_CALLER_KEY = 1 << 9,
+    SEEN_SIGNATURE = 1 << 10,
+    SIGNATURE_ATTR_BYTES = 4 + BK_SIGNATURE_BYTES,
 };
 
-static enum bk_err read_candidate(struct bk_slice value, struct bk_call_request *got)
+struct reading {
+    struct bk_call_request *got;
+    size_t n_present; /* candidates, those included that are not understood */
+};
+
+static bool kind_known(unsigned kind)
 {
-    if (got->n_candidates == BK_CANDIDATES_MAX) {
+    return kind == BK_CANDIDATE_HOST || kind == BK_CANDIDATE_MAPPED;
+}
+
+/* A kind that came later is passed over: there may be others in the box that we can dial. */
+static enum bk_err read_candidate(struct bk_slice value, struct reading *reading)
+{
+    struct bk_call_request *got = reading->got;
+    if (reading->n_present == BK_CANDIDATES_MAX || value.n == 0) {
         return BK_E_MALFORMED;
+    }
+    reading->n_present++;
+    if (!kind_known(value.p[0])) {
+        return BK_OK;
     }
     struct bk_candidate *c = &got->candidates[got->n_candidates];
     uint8_t kind;
     enum bk_err err = bk_attr_read_address(value, &kind, &c->addr);
-    if (err != BK_OK || (kind != BK_CANDIDATE_HOST && kind != BK_CANDIDATE_MAPPED)) {
-        return BK_E_MALFORMED;
+    if (err == BK_OK) {
+        c->kind = (enum bk_candidate_kind)kind;
+        got->n_candidates++;
     }
-    c->kind = (enum bk_candidate_kind)kind;
-    got->n_candidates++;
-    return BK_OK;
+    return err;
 }
 
-static enum bk_err copy_exactly(struct bk_slice value, uint8_t *out, size_t n)
+/* One of the three by which the caller shows who is calling. */
+static enum bk_err read_caller(const struct bk_stun_attr *a, struct bk_call_request *got,
+                               unsigned *bit)
 {
-    if (value.n != n) {
-        return BK_E_MALFORMED;
+    if (a->type == BK_ATTR_PASSWORD) {
+        *bit = SEEN_PASSWORD;
+        got->password = a->value;
+        return a->value.n <= BK_PASSWORD_MAX_BYTES ? BK_OK : BK_E_MALFORMED;
     }
-    memcpy(out, value.p, n);
-    return BK_OK;
+    if (a->type == BK_ATTR_CALLER_KEY) {
+        *bit = SEEN_CALLER_KEY;
+        return bk_attr_read_bytes(a->value, got->caller_key, sizeof got->caller_key);
+    }
+    *bit = SEEN_SIGNATURE;
+    got->has_signature = true;
+    return bk_attr_read_bytes(a->value, got->signature, sizeof got->signature);
 }
 
-/* Reads one attribute's value into its field; `bit` says which field it was, 0 for none. */
-static enum bk_err read_field(const struct bk_stun_attr *a, struct bk_call_request *got,
-                              unsigned *bit)
+/* Reads one attribute's value into its field. */
+static enum bk_err read_field(const struct bk_stun_attr *a, void *into, unsigned *bit)
 {
-    *bit = 0;
+    struct reading *reading = into;
+    struct bk_call_request *got = reading->got;
+    if (got->has_signature) {
+        return BK_E_MALFORMED; /* what stands behind it is not signed */
+    }
     switch (a->type) {
     case BK_ATTR_CALL_ID:
         *bit = SEEN_CALL_ID;
-        return copy_exactly(a->value, got->call_id, sizeof got->call_id);
+        return bk_attr_read_bytes(a->value, got->call_id, sizeof got->call_id);
     case BK_ATTR_EQUIPMENT_ID:
         *bit = SEEN_EQUIPMENT_ID;
         return bk_attr_read_equipment_id(a->value, &got->equipment_id);
@@ -67,17 +98,17 @@ static enum bk_err read_field(const struct bk_stun_attr *a, struct bk_call_reque
         return a->value.n == 0 || bk_name_valid(a->value) ? BK_OK : BK_E_MALFORMED;
     case BK_ATTR_CANDIDATE:
         *bit = SEEN_CANDIDATE;
-        return read_candidate(a->value, got);
+        return read_candidate(a->value, reading);
     case BK_ATTR_CALL_KEY:
         *bit = SEEN_CALL_KEY;
-        return copy_exactly(a->value, got->call_key, sizeof got->call_key);
+        return bk_attr_read_bytes(a->value, got->call_key, sizeof got->call_key);
     case BK_ATTR_REPLY_KEY:
         *bit = SEEN_REPLY_KEY;
-        return copy_exactly(a->value, got->reply_key, sizeof got->reply_key);
+        return bk_attr_read_bytes(a->value, got->reply_key, sizeof got->reply_key);
     case BK_ATTR_PASSWORD:
-        *bit = SEEN_PASSWORD;
-        got->password = a->value;
-        return a->value.n <= BK_PASSWORD_MAX_BYTES ? BK_OK : BK_E_MALFORMED;
+    case BK_ATTR_CALLER_KEY:
+    case BK_ATTR_SIGNATURE:
+        return read_caller(a, got, bit);
     default:
         return a->type < 0x8000 ? BK_E_UNKNOWN_ATTR : BK_OK;
     }
@@ -85,38 +116,35 @@ static enum bk_err read_field(const struct bk_stun_attr *a, struct bk_call_reque
 
 enum bk_err bk_call_request_read(struct bk_slice plain, struct bk_call_request *out)
 {
-    struct bk_reader r = bk_reader(plain);
-    struct bk_stun_attr attr;
-    unsigned seen = 0;
+    struct reading reading = {out, 0};
+    unsigned seen;
     memset(out, 0, sizeof *out);
-    while (bk_attr_next(&r, &attr)) {
-        unsigned bit;
-        bk_reader_fail(&r, read_field(&attr, out, &bit));
-        if (bit != SEEN_CANDIDATE && (seen & bit) != 0) {
-            bk_reader_fail(&r, BK_E_MALFORMED);
-        }
-        seen |= bit;
+    enum bk_err err = bk_attr_list_read(plain, read_field, &reading, SEEN_CANDIDATE, &seen);
+    const unsigned by_password = SEEN_ALWAYS | SEEN_PASSWORD;
+    const unsigned by_key = SEEN_ALWAYS | SEEN_CALLER_KEY | SEEN_SIGNATURE;
+    seen &= ~(unsigned)SEEN_TAG;
+    if (err == BK_OK && ((seen != by_password && seen != by_key) || out->n_candidates == 0)) {
+        err = BK_E_MALFORMED;
     }
-    if ((seen | SEEN_TAG) != SEEN_ALL) {
-        bk_reader_fail(&r, BK_E_MALFORMED);
-    }
-    if (r.err != BK_OK) {
+    if (err != BK_OK) {
         memset(out, 0, sizeof *out);
+    } else if (out->has_signature) {
+        out->signed_text = bk_call_request_to_sign(plain); /* it is the last */
     }
-    return r.err;
+    return err;
 }
 
 static bool writable(const struct bk_call_request *in)
 {
     for (size_t i = 0; i < in->n_candidates && i < BK_CANDIDATES_MAX; i++) {
-        if (in->candidates[i].kind != BK_CANDIDATE_HOST &&
-            in->candidates[i].kind != BK_CANDIDATE_MAPPED) {
+        if (!kind_known(in->candidates[i].kind)) {
             return false;
         }
     }
     return bk_equipment_id_valid(in->equipment_id) &&
            (in->service.n == 0 || bk_name_valid(in->service)) && in->n_candidates >= 1 &&
-           in->n_candidates <= BK_CANDIDATES_MAX && in->password.n <= BK_PASSWORD_MAX_BYTES;
+           in->n_candidates <= BK_CANDIDATES_MAX &&
+           in->password.n <= (in->has_signature ? 0 : BK_PASSWORD_MAX_BYTES);
 }
 
 enum bk_err bk_call_request_write(uint8_t *buf, size_t cap, const struct bk_call_request *in,
@@ -141,7 +169,25 @@ enum bk_err bk_call_request_write(uint8_t *buf, size_t cap, const struct bk_call
     }
     bk_stun_put(&s, BK_ATTR_CALL_KEY, BK_SLICE_OF(in->call_key));
     bk_stun_put(&s, BK_ATTR_REPLY_KEY, BK_SLICE_OF(in->reply_key));
-    bk_stun_put(&s, BK_ATTR_PASSWORD, in->password);
+    if (in->has_signature) {
+        bk_stun_put(&s, BK_ATTR_CALLER_KEY, BK_SLICE_OF(in->caller_key));
+        bk_stun_put(&s, BK_ATTR_SIGNATURE, BK_SLICE_OF(in->signature));
+    } else {
+        bk_stun_put(&s, BK_ATTR_PASSWORD, in->password);
+    }
     *out = bk_writer_bytes(&s.w);
     return s.w.err;
+}
+
+struct bk_slice bk_call_request_to_sign(struct bk_slice text)
+{
+    assert(text.n >= SIGNATURE_ATTR_BYTES);
+    return bk_slice(text.p, text.n - SIGNATURE_ATTR_BYTES);
+}
+
+void bk_call_request_set_signature(uint8_t *buf, struct bk_slice text,
+                                   const uint8_t signature[BK_SIGNATURE_BYTES])
+{
+    assert(text.p == buf && text.n >= SIGNATURE_ATTR_BYTES);
+    memcpy(buf + text.n - BK_SIGNATURE_BYTES, signature, BK_SIGNATURE_BYTES);
 }

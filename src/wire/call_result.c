@@ -11,20 +11,15 @@ enum {
     SEEN_ALL = (1 << 4) - 1,
 };
 
-static enum bk_err read_field(const struct bk_stun_attr *a, struct bk_call_result *got,
-                              unsigned *bit)
+static enum bk_err read_field(const struct bk_stun_attr *a, void *into, unsigned *bit)
 {
+    struct bk_call_result *got = into;
     uint16_t status;
     enum bk_err err;
-    *bit = 0;
     switch (a->type) {
     case BK_ATTR_CALL_ID:
         *bit = SEEN_CALL_ID;
-        if (a->value.n != sizeof got->call_id) {
-            return BK_E_MALFORMED;
-        }
-        memcpy(got->call_id, a->value.p, sizeof got->call_id);
-        return BK_OK;
+        return bk_attr_read_bytes(a->value, got->call_id, sizeof got->call_id);
     case BK_ATTR_STATUS:
         *bit = SEEN_STATUS;
         err = bk_attr_read_u16(a->value, &status);
@@ -46,25 +41,16 @@ static enum bk_err read_field(const struct bk_stun_attr *a, struct bk_call_resul
 
 enum bk_err bk_call_result_read(struct bk_slice plain, struct bk_call_result *out)
 {
-    struct bk_reader r = bk_reader(plain);
-    struct bk_stun_attr attr;
-    unsigned seen = 0;
+    unsigned seen;
     memset(out, 0, sizeof *out);
-    while (bk_attr_next(&r, &attr)) {
-        unsigned bit;
-        bk_reader_fail(&r, read_field(&attr, out, &bit));
-        if ((seen & bit) != 0) {
-            bk_reader_fail(&r, BK_E_MALFORMED);
-        }
-        seen |= bit;
+    enum bk_err err = bk_attr_list_read(plain, read_field, out, 0, &seen);
+    if (err == BK_OK && seen != SEEN_ALL) {
+        err = BK_E_MALFORMED;
     }
-    if (seen != SEEN_ALL) {
-        bk_reader_fail(&r, BK_E_MALFORMED);
-    }
-    if (r.err != BK_OK) {
+    if (err != BK_OK) {
         memset(out, 0, sizeof *out);
     }
-    return r.err;
+    return err;
 }
 
 enum bk_err bk_call_result_write(uint8_t *buf, size_t cap, const struct bk_call_result *in,

@@ -39,7 +39,7 @@ enum bk_err bk_enrol_write(uint8_t *buf, size_t cap, const uint8_t txid[BK_STUN_
     return bk_stun_end(&s, out);
 }
 
-static enum bk_err read_ports(const struct bk_stun *m, struct bk_server_ports *out)
+enum bk_err bk_attr_need_server_ports(const struct bk_stun *m, struct bk_server_ports *out)
 {
     struct bk_slice value;
     if (bk_attr_need(m, BK_ATTR_SERVER_PORTS, 8, 8, &value) != BK_OK) {
@@ -53,7 +53,7 @@ static enum bk_err read_ports(const struct bk_stun *m, struct bk_server_ports *o
     return zero && out->udp != 0 && out->request != 0 && out->agent != 0 ? BK_OK : BK_E_MALFORMED;
 }
 
-static void put_ports(struct bk_stun_writer *s, const struct bk_server_ports *ports)
+void bk_attr_put_server_ports(struct bk_stun_writer *s, const struct bk_server_ports *ports)
 {
     uint8_t value[8];
     struct bk_writer w = bk_writer(value, sizeof value);
@@ -68,7 +68,7 @@ static enum bk_err read_device_part(const struct bk_stun *m, struct bk_enrol_ans
 {
     if (bk_attr_need_equipment_id(m, &got->equipment_id) != BK_OK ||
         bk_attr_need_registration(m, &got->generation, &got->epoch) != BK_OK ||
-        read_ports(m, &got->ports) != BK_OK) {
+        bk_attr_need_server_ports(m, &got->ports) != BK_OK) {
         return BK_E_MALFORMED;
     }
     return bk_attr_need(m, BK_ATTR_REGISTRATION_KEY, BK_KEY_BYTES, BK_KEY_BYTES,
@@ -132,7 +132,7 @@ enum bk_err bk_enrol_answer_write(uint8_t *buf, size_t cap, const uint8_t txid[B
         bk_stun_put_u64(&s, BK_ATTR_EQUIPMENT_ID, in->equipment_id);
         bk_attr_put_registration(&s, in->generation, in->epoch);
         bk_stun_put(&s, BK_ATTR_REGISTRATION_KEY, in->registration_key);
-        put_ports(&s, &in->ports);
+        bk_attr_put_server_ports(&s, &in->ports);
     }
     return bk_stun_end(&s, out);
 }

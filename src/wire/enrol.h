@@ -3,7 +3,8 @@
  *   request   TOKEN, CERTIFICATE-REQUEST [, BOX-KEY of a device]
  *   success   CERTIFICATE, CA-CERTIFICATE, and for a device EQUIPMENT-ID, REGISTRATION (generation,
  *             epoch), REGISTRATION-KEY and SERVER-PORTS; for a user USER-NAME
- *   error     403 (bad or expired token), 409 (used by another key), 400 */
+ *   error     403 (bad or expired token), 409 (used by another key), 425 (the operator has yet to sign: ask
+ *             again), 400 */
 #ifndef BK_WIRE_ENROL_H
 #define BK_WIRE_ENROL_H
 
@@ -26,6 +27,10 @@ struct bk_enrol {
 struct bk_server_ports {
     uint16_t udp, request, agent;
 };
+/* SERVER-PORTS, none of which may be 0. BK_E_MALFORMED. */
+BK_NODISCARD enum bk_err bk_attr_need_server_ports(const struct bk_stun *m,
+                                                   struct bk_server_ports *out);
+void bk_attr_put_server_ports(struct bk_stun_writer *s, const struct bk_server_ports *ports);
 
 struct bk_enrol_answer {
     struct bk_slice certificate;

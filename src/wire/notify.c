@@ -13,7 +13,7 @@ enum bk_err bk_notify_read(const struct bk_stun *m, const struct bk_mac_ops *mac
     if (err == BK_OK && !bk_stun_understood(m, known, sizeof known / sizeof known[0])) {
         err = BK_E_UNKNOWN_ATTR;
     }
-    struct bk_slice value;
+    struct bk_slice value = BK_SLICE_EMPTY;
     if (err == BK_OK) {
         err = bk_attr_need(m, BK_ATTR_CALL_WAITING, 0, 0, &value);
     }

@@ -1,5 +1,5 @@
 /* REGISTER. What bk_register_read yields is not yet believed: its MAC is checked by whoever knows
- * the key. No response is larger than its request: 72, 84 or 80 bytes against 88. */
+ * the key. No response is larger than its request: at most 88 bytes against 88. */
 #include "wire/register.h"
 
 #include <string.h>
@@ -51,6 +51,7 @@ static enum bk_err read_success(const struct bk_stun *m, struct bk_register_answ
     static const uint16_t known[] = {BK_ATTR_XOR_MAPPED_ADDRESS, BK_ATTR_TIME};
     struct bk_slice mapped;
     struct bk_slice time;
+    struct bk_slice renew;
     if (!bk_stun_understood(m, known, sizeof known / sizeof known[0])) {
         return BK_E_UNKNOWN_ATTR;
     }
@@ -59,7 +60,8 @@ static enum bk_err read_success(const struct bk_stun *m, struct bk_register_answ
         !bk_stun_find(m, BK_ATTR_TIME, &time) || bk_attr_read_u64(time, &got->unix_s) != BK_OK) {
         return BK_E_MALFORMED;
     }
-    return BK_OK;
+    got->renew = bk_stun_find(m, BK_ATTR_RENEW, &renew);
+    return renew.n == 0 ? BK_OK : BK_E_MALFORMED;
 }
 
 static enum bk_err read_error(const struct bk_stun *m, struct bk_register_answer *got)
@@ -105,6 +107,9 @@ enum bk_err bk_register_answer_write(uint8_t *buf, size_t cap,
     if (in->code == 0) {
         bk_stun_put_xor_address(&s, BK_ATTR_XOR_MAPPED_ADDRESS, &in->mapped);
         bk_stun_put_u64(&s, BK_ATTR_TIME, in->unix_s);
+        if (in->renew) {
+            bk_stun_put(&s, BK_ATTR_RENEW, BK_SLICE_EMPTY);
+        }
     } else {
         bk_stun_put_error(&s, in->code, BK_SLICE_EMPTY);
     }

@@ -1,7 +1,8 @@
 /* REGISTER, packet 201: a device tells the server where it can be reached, by UDP.
  *
  *   request   EQUIPMENT-ID, REGISTRATION, TAG [, NONCE], integrity (16), FINGERPRINT    88 bytes [+24]
- *   success   XOR-MAPPED-ADDRESS, TIME, integrity (16), FINGERPRINT
+ *   success   XOR-MAPPED-ADDRESS, TIME [, RENEW], integrity (16), FINGERPRINT; RENEW when the key is of
+ *             an epoch that the operator is about to retire. At most 88 bytes
  *   438       ERROR-CODE without reason, NONCE, integrity (16), FINGERPRINT: nothing has changed;
  *             ask again with this nonce. 80 bytes: never larger than the request.
  *   403       the device is revoked; as 438 without the nonce
@@ -28,6 +29,7 @@ struct bk_register_answer {
     uint16_t code; /* 0 success, else an ERROR-CODE: then only `nonce` (438) means anything */
     struct bk_addr mapped;
     uint64_t unix_s;
+    bool renew; /* success: the registration key is of an old epoch */
     struct bk_slice nonce;
 };
 

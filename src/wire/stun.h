@@ -53,6 +53,8 @@ enum bk_method {
     BK_METHOD_CONNECT = 0x0C4, /* 217 and 226 */
     BK_METHOD_RESULT = 0x0C5,
     BK_METHOD_ENROL = 0x0C6,
+    BK_METHOD_RENEW = 0x0C7,
+    BK_METHOD_WATCH = 0x0C8,
 };
 
 enum bk_attr {
@@ -92,10 +94,14 @@ enum bk_attr {
     /* Inside the box */
     BK_ATTR_SERVICE = 0x4020, /* text */
     BK_ATTR_PASSWORD = 0x4021,
-    BK_ATTR_CANDIDATE = 0x4022, /* as MAPPED-ADDRESS, the kind in its unused first byte */
-    BK_ATTR_CALL_KEY = 0x4023,  /* 32: fingerprint of the call's TLS key */
-    BK_ATTR_REPLY_KEY = 0x4024, /* 32: X25519 */
-    BK_ATTR_STATUS = 0x4025,    /* u16 */
+    BK_ATTR_CANDIDATE = 0x4022,  /* as MAPPED-ADDRESS, the kind in its unused first byte */
+    BK_ATTR_CALL_KEY = 0x4023,   /* 32: fingerprint of the call's TLS key */
+    BK_ATTR_REPLY_KEY = 0x4024,  /* 32: X25519 */
+    BK_ATTR_STATUS = 0x4025,     /* u16 */
+    BK_ATTR_CALLER_KEY = 0x4026, /* 32: the caller's own key, Ed25519 */
+    BK_ATTR_SIGNATURE = 0x4027,  /* 64: by that key; always last */
+    /* Ours, may be ignored */
+    BK_ATTR_RENEW = 0xC001, /* empty: the registration key is of an old epoch */
 };
 
 /* ERROR-CODE numbers. */
@@ -106,6 +112,7 @@ enum bk_code {
     BK_CODE_TOKEN_USED = 409,
     BK_CODE_REVOKED = 410,
     BK_CODE_UNKNOWN_ATTRIBUTE = 420,
+    BK_CODE_PENDING = 425,     /* ENROL: the operator has yet to sign; ask again */
     BK_CODE_STALE_NONCE = 438, /* REGISTER: prove the address with this nonce */
     BK_CODE_OFFLINE = 480,     /* the device does not answer NOTIFY */
     BK_CODE_OVERLOADED = 503,

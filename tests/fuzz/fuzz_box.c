@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "fuzz.h"
+#include "seal/caller_key.h"
 #include "wire/call_request.h"
 #include "wire/call_result.h"
 
@@ -17,11 +18,24 @@ static void as_request(struct bk_slice plain)
         require(v.n_candidates == 0 && v.password.n == 0);
         return;
     }
+    if (v.has_signature) {
+        require(v.password.n == 0 && v.signed_text.p == plain.p);
+        require(v.signed_text.n == plain.n - 4 - BK_SIGNATURE_BYTES);
+        require(memcmp(plain.p + plain.n - BK_SIGNATURE_BYTES, v.signature, sizeof v.signature) ==
+                0);
+        (void)!bk_caller_check(v.caller_key, v.call_key, v.signed_text, v.signature);
+    } else {
+        require(v.signed_text.n == 0);
+    }
     require(v.n_candidates >= 1 && v.n_candidates <= BK_CANDIDATES_MAX);
     require(bk_call_request_write(first, sizeof first, &v, &once) == BK_OK);
     require(bk_call_request_read(once, &v) == BK_OK);
     require(bk_call_request_write(second, sizeof second, &v, &twice) == BK_OK);
     require(bk_slice_equal(once, twice));
+    if (v.has_signature) {
+        bk_call_request_set_signature(second, twice, v.signature);
+        require(bk_slice_equal(once, twice) && bk_call_request_to_sign(twice).n == v.signed_text.n);
+    }
 }
 
 static void as_result(struct bk_slice plain)

@@ -11,7 +11,9 @@
 #include "wire/lookup.h"
 #include "wire/notify.h"
 #include "wire/register.h"
+#include "wire/renew.h"
 #include "wire/result.h"
+#include "wire/watch.h"
 
 enum {
     INPUT_MAX_BYTES = 4096,
@@ -154,6 +156,37 @@ static bool rewrite_enrol_answer(const struct bk_stun *m, uint8_t *buf, struct b
     return true;
 }
 
+static bool rewrite_renew(const struct bk_stun *m, uint8_t *buf, struct bk_slice *out)
+{
+    struct bk_renew v;
+    if (bk_renew_read(m, &v) != BK_OK) {
+        return false;
+    }
+    require(bk_renew_write(buf, OUTPUT_BYTES, m->txid, &v, out) == BK_OK);
+    return true;
+}
+
+static bool rewrite_renew_answer(const struct bk_stun *m, uint8_t *buf, struct bk_slice *out)
+{
+    struct bk_renew_answer v;
+    if (bk_renew_answer_read(m, &v) != BK_OK) {
+        return false;
+    }
+    require(v.device || (v.registration_key.n == 0 && v.ports.udp == 0));
+    require(bk_renew_answer_write(buf, OUTPUT_BYTES, m->txid, &v, out) == BK_OK);
+    return true;
+}
+
+static bool rewrite_watch(const struct bk_stun *m, uint8_t *buf, struct bk_slice *out)
+{
+    struct bk_watch v;
+    if (bk_watch_read(m, &v) != BK_OK) {
+        return false;
+    }
+    require(bk_watch_write(buf, OUTPUT_BYTES, m->txid, &v, out) == BK_OK);
+    return true;
+}
+
 static bool rewrite_error(const struct bk_stun *m, uint8_t *buf, struct bk_slice *out)
 {
     uint16_t code;
@@ -167,7 +200,8 @@ static bool rewrite_error(const struct bk_stun *m, uint8_t *buf, struct bk_slice
 static const rewriter rewriters[] = {
     rewrite_binding,       rewrite_register, rewrite_register_answer, rewrite_notify,
     rewrite_notify_answer, rewrite_lookup,   rewrite_lookup_answer,   rewrite_connect,
-    rewrite_result,        rewrite_enrol,    rewrite_enrol_answer,    rewrite_error,
+    rewrite_result,        rewrite_enrol,    rewrite_enrol_answer,    rewrite_renew,
+    rewrite_renew_answer,  rewrite_watch,    rewrite_error,
 };
 
 /* The walk stays inside, and ends; every check may be asked of any message. */

@@ -4,6 +4,7 @@
 #include "base/addr.h"
 #include "base/number.h"
 #include "fuzz.h"
+#include "seal/caller_key.h"
 #include "seal/seal.h"
 #include "seal/text.h"
 #include "wire/attrs.h"
@@ -54,6 +55,10 @@ static void as_base64(struct bk_slice text)
     }
     if (bk_pin_parse(text, pin) == BK_OK) {
         bk_pin_format(pin, out);
+        require(bk_slice_equal(text, bk_slice_text(out)));
+    }
+    if (bk_caller_key_parse(text, pin) == BK_OK) {
+        bk_caller_key_format(pin, out);
         require(bk_slice_equal(text, bk_slice_text(out)));
     }
 }

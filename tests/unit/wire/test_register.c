@@ -98,10 +98,13 @@ static void answers(void **state)
         struct bk_register_answer in;
         size_t size;
     } rows[] = {
-        {{0, bk_addr_v4(202, 204, 16, 13, 1024), 1234567, BK_SLICE_EMPTY}, 72},
-        {{0, v6, 1234567, BK_SLICE_EMPTY}, 84},
-        {{BK_CODE_STALE_NONCE, bk_addr_v4(0, 0, 0, 0, 0), 0, text("abcdefghijklmnopqrst")}, 80},
-        {{BK_CODE_FORBIDDEN, bk_addr_v4(0, 0, 0, 0, 0), 0, BK_SLICE_EMPTY}, 56},
+        {{0, bk_addr_v4(202, 204, 16, 13, 1024), 1234567, false, BK_SLICE_EMPTY}, 72},
+        {{0, v6, 1234567, false, BK_SLICE_EMPTY}, 84},
+        {{0, bk_addr_v4(202, 204, 16, 13, 1024), 1234567, true, BK_SLICE_EMPTY}, 76},
+        {{0, v6, 1234567, true, BK_SLICE_EMPTY}, 88},
+        {{BK_CODE_STALE_NONCE, bk_addr_v4(0, 0, 0, 0, 0), 0, false, text("abcdefghijklmnopqrst")},
+         80},
+        {{BK_CODE_FORBIDDEN, bk_addr_v4(0, 0, 0, 0, 0), 0, false, BK_SLICE_EMPTY}, 56},
     };
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         const struct bk_register_answer *in = &rows[i].in;
@@ -116,7 +119,8 @@ static void answers(void **state)
         assert_int_equal(bk_stun_read(out, &m), BK_OK);
         assert_int_equal(bk_register_answer_read(&m, &mac, test_key(), &back), BK_OK);
         assert_int_equal(back.code, in->code);
-        assert_true(back.unix_s == in->unix_s && bk_slice_equal(back.nonce, in->nonce));
+        assert_true(back.unix_s == in->unix_s && back.renew == in->renew &&
+                    bk_slice_equal(back.nonce, in->nonce));
         assert_true(in->code != 0 || bk_addr_equal(&back.mapped, &in->mapped));
         assert_int_equal(bk_register_answer_read(&m, &mac, text("another key"), &back), BK_E_AUTH);
         refuses_other_lengths(read_answer, out);
@@ -125,7 +129,7 @@ static void answers(void **state)
         REFUSES_SHORT_BUFFERS(
             out, bk_register_answer_write(buf, cap, txid, in, &mac, test_key(), &ignored));
     }
-    struct bk_register_answer in = rows[2].in;
+    struct bk_register_answer in = rows[4].in;
     uint8_t buf[256];
     struct bk_slice out;
     in.nonce = BK_SLICE_EMPTY;
@@ -191,6 +195,25 @@ static void a_success_tells_address_and_time(void **state)
     }
 }
 
+/* RENEW is a flag; one with a value is none of ours. */
+static void renew_is_empty(void **state)
+{
+    (void)state;
+    struct bk_mac_ops mac = bk_mac_sodium();
+    static const uint8_t address[8] = {0, 1, 1, 1, 1, 1, 1, 1};
+    for (size_t n = 0; n < 2; n++) {
+        uint8_t buf[128];
+        struct bk_slice out;
+        struct bk_stun_writer s =
+            bk_stun_begin(buf, sizeof buf, BK_METHOD_REGISTER, BK_STUN_SUCCESS, txid);
+        bk_stun_put(&s, BK_ATTR_XOR_MAPPED_ADDRESS, BK_SLICE_OF(address));
+        bk_stun_put_u64(&s, BK_ATTR_TIME, 1);
+        bk_stun_put(&s, BK_ATTR_RENEW, bk_slice(address, n));
+        assert_int_equal(bk_datagram_end(&s, &mac, test_key(), &out), BK_OK);
+        assert_int_equal(read_answer(out), n == 0 ? BK_OK : BK_E_MALFORMED);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +222,7 @@ int main(void)
         cmocka_unit_test(answers),
         cmocka_unit_test(authentic_nonsense),
         cmocka_unit_test(a_success_tells_address_and_time),
+        cmocka_unit_test(renew_is_empty),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
