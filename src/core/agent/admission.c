@@ -3,9 +3,13 @@
  * Invariant: no box is acted on twice. Each bears a tag; a tag is sent once and counts for BK_FRESH_S from
  * then on, so that a box is fresh during one stretch of time, whatever clocks and servers say, and its call
  * ID is remembered for longer. No agent sends a tag of an earlier start again, so that what was sealed
- * before a restart is stale for good. */
+ * before a restart is stale for good.
+ *
+ * The memory is not there for whoever fills it: what was signed by an unknown key (anyone can make keys), or
+ * ended before it was judged, led to nothing, and gives way to other calls while it is still fresh. */
 #include "core/agent/admission.h"
 
+#include <assert.h>
 #include <string.h>
 
 enum {
@@ -29,6 +33,8 @@ static bool fresh(const struct bk_now *now, const struct bk_registration *regist
     return facts->has_tag && bk_registration_sent_lately(registration, now, &facts->tag);
 }
 
+/* ---- guesses ---- */
+
 static uint64_t back_off(uint32_t wrong)
 {
     uint32_t doublings = wrong - BK_GUESSES_FREE - 1;
@@ -36,63 +42,172 @@ static uint64_t back_off(uint32_t wrong)
     return (s < BK_GUESS_BACK_OFF_MAX_S ? s : BK_GUESS_BACK_OFF_MAX_S) * BK_SECOND;
 }
 
+/* Closes the door behind a guess until it is judged: guesses made at the same time would otherwise all be
+ * let in before the first of them counts. */
+static void guess_begins(struct bk_guesses *g, const struct bk_now *now)
+{
+    if (g->wrong_in_a_row >= BK_GUESSES_FREE) {
+        g->closed_until = bk_time_add(now->mono, back_off(g->wrong_in_a_row + 1));
+    }
+}
+
+static void guess_was_wrong(struct bk_guesses *g, const struct bk_now *now)
+{
+    if (g->wrong_in_a_row < BK_GUESSES_FREE + 1 + DOUBLINGS_MAX) {
+        g->wrong_in_a_row++;
+    }
+    if (g->wrong_in_a_row > BK_GUESSES_FREE) {
+        g->closed_until = bk_time_add(now->mono, back_off(g->wrong_in_a_row));
+    }
+}
+
+/* What is held against this key; NULL: nothing. */
+static struct bk_guesses *find_key(struct bk_admission *a, const uint8_t key[BK_KEY_BYTES])
+{
+    for (size_t i = 0; i < BK_ADMISSION_KEYS_MAX; i++) {
+        if (a->keys[i].guesses.wrong_in_a_row > 0 &&
+            memcmp(a->keys[i].key, key, BK_KEY_BYTES) == 0) {
+            a->keys[i].used = ++a->uses;
+            return &a->keys[i].guesses;
+        }
+    }
+    return NULL;
+}
+
+/* Its place in the table, where it is wrong for the first time a new one: a free one has never been used, or
+ * was given back, and comes before all others. */
+static struct bk_guesses *take_key(struct bk_admission *a, const uint8_t key[BK_KEY_BYTES])
+{
+    struct bk_guesses *known = find_key(a, key);
+    if (known != NULL) {
+        return known;
+    }
+    size_t oldest = 0;
+    for (size_t i = 1; i < BK_ADMISSION_KEYS_MAX; i++) {
+        if (a->keys[i].used < a->keys[oldest].used) {
+            oldest = i;
+        }
+    }
+    memset(&a->keys[oldest], 0, sizeof a->keys[oldest]);
+    memcpy(a->keys[oldest].key, key, BK_KEY_BYTES);
+    a->keys[oldest].used = ++a->uses;
+    return &a->keys[oldest].guesses;
+}
+
+static void key_was_right(struct bk_admission *a, const uint8_t key[BK_KEY_BYTES])
+{
+    for (size_t i = 0; i < BK_ADMISSION_KEYS_MAX; i++) {
+        if (memcmp(a->keys[i].key, key, BK_KEY_BYTES) == 0) {
+            memset(&a->keys[i], 0, sizeof a->keys[i]);
+        }
+    }
+}
+
+/* ---- call IDs ---- */
+
+enum { NO_SLOT = BK_ADMISSION_CALLS_MAX };
+
+static size_t find_call(const struct bk_admission *a, const struct bk_now *now,
+                        const struct bk_admission_facts *facts)
+{
+    for (size_t i = 0; i < BK_ADMISSION_CALLS_MAX; i++) {
+        if (a->calls[i].until > now->mono &&
+            memcmp(a->calls[i].call_id, facts->call_id, BK_CALL_ID_BYTES) == 0) {
+            return i;
+        }
+    }
+    return NO_SLOT;
+}
+
+/* A free place, or else that of the oldest call of which nothing came. */
+static size_t room_for_call(const struct bk_admission *a, const struct bk_now *now)
+{
+    size_t slot = NO_SLOT;
+    for (size_t i = 0; i < BK_ADMISSION_CALLS_MAX; i++) {
+        if (a->calls[i].until <= now->mono) {
+            return i;
+        }
+        if (a->calls[i].idle && (slot == NO_SLOT || a->calls[i].until < a->calls[slot].until)) {
+            slot = i;
+        }
+    }
+    return slot;
+}
+
+static void nothing_came_of(struct bk_admission *a, const struct bk_admission_facts *facts)
+{
+    for (size_t i = 0; i < BK_ADMISSION_CALLS_MAX; i++) {
+        if (memcmp(a->calls[i].call_id, facts->call_id, BK_CALL_ID_BYTES) == 0) {
+            a->calls[i].idle = true;
+        }
+    }
+}
+
 enum bk_admission_verdict bk_admission_check(struct bk_admission *a, const struct bk_now *now,
                                              const struct bk_registration *registration,
                                              const struct bk_admission_facts *facts)
 {
-    size_t slot = BK_ADMISSION_CALLS_MAX;
-    for (size_t i = 0; i < BK_ADMISSION_CALLS_MAX; i++) {
-        if (a->calls[i].until <= now->mono) {
-            slot = i;
-        } else if (memcmp(a->calls[i].call_id, facts->call_id, BK_CALL_ID_BYTES) == 0) {
-            return BK_ADMISSION_REPEATED;
-        }
+    if (find_call(a, now, facts) != NO_SLOT) {
+        return BK_ADMISSION_REPEATED;
     }
     if (!fresh(now, registration, facts)) {
         return BK_ADMISSION_STALE;
     }
-    if (now->mono < a->closed_until) {
+    struct bk_guesses *guesses = facts->has_key ? find_key(a, facts->key) : &a->passwords;
+    assert(a != NULL); /* for the analyzer, which takes &a->passwords for a null pointer */
+    if (guesses != NULL && now->mono < guesses->closed_until) {
         return BK_ADMISSION_BACK_OFF;
     }
-    if (slot == BK_ADMISSION_CALLS_MAX) {
+    size_t slot = room_for_call(a, now);
+    if (slot == NO_SLOT) {
         return BK_ADMISSION_BUSY;
     }
     memcpy(a->calls[slot].call_id, facts->call_id, BK_CALL_ID_BYTES);
     a->calls[slot].until = bk_time_add(now->mono, REMEMBER_S * BK_SECOND);
-    a->unproven++;
-    if (a->wrong_in_a_row >= BK_GUESSES_FREE) {
-        /* Close the door behind it until its password is known: guesses made at the same time would
-         * otherwise all be let in before the first of them counts. */
-        a->closed_until = bk_time_add(now->mono, back_off(a->wrong_in_a_row + 1));
+    a->calls[slot].idle = false;
+    if (!facts->has_key) {
+        a->unproven++;
+    }
+    if (guesses != NULL) {
+        guess_begins(guesses, now);
     }
     return BK_ADMITTED;
 }
 
-bool bk_admission_has_room(const struct bk_admission *a)
+bool bk_admission_has_room(const struct bk_admission *a, const struct bk_admission_facts *facts)
 {
-    uint32_t left = a->wrong_in_a_row < BK_GUESSES_FREE ? BK_GUESSES_FREE - a->wrong_in_a_row : 1;
-    return a->unproven < left;
+    uint32_t wrong = a->passwords.wrong_in_a_row;
+    uint32_t left = wrong < BK_GUESSES_FREE ? BK_GUESSES_FREE - wrong : 1;
+    return facts->has_key || a->unproven < left;
 }
 
-void bk_admission_abandoned(struct bk_admission *a)
+static void judged(struct bk_admission *a, const struct bk_admission_facts *facts)
 {
-    if (a->unproven > 0) {
+    if (!facts->has_key && a->unproven > 0) {
         a->unproven--;
     }
 }
 
-void bk_admission_password(struct bk_admission *a, const struct bk_now *now, bool right)
+void bk_admission_abandoned(struct bk_admission *a, const struct bk_admission_facts *facts)
 {
-    bk_admission_abandoned(a); /* it is unproven no more */
-    if (right) {
-        a->wrong_in_a_row = 0;
-        a->closed_until = 0;
-        return;
-    }
-    if (a->wrong_in_a_row < BK_GUESSES_FREE + 1 + DOUBLINGS_MAX) {
-        a->wrong_in_a_row++;
-    }
-    if (a->wrong_in_a_row > BK_GUESSES_FREE) {
-        a->closed_until = bk_time_add(now->mono, back_off(a->wrong_in_a_row));
+    judged(a, facts);
+    nothing_came_of(a, facts);
+}
+
+void bk_admission_proof(struct bk_admission *a, const struct bk_now *now,
+                        const struct bk_admission_facts *facts, bool right)
+{
+    judged(a, facts);
+    if (facts->has_key) {
+        if (right) {
+            key_was_right(a, facts->key);
+        } else {
+            guess_was_wrong(take_key(a, facts->key), now);
+            nothing_came_of(a, facts);
+        }
+    } else if (right) {
+        memset(&a->passwords, 0, sizeof a->passwords);
+    } else {
+        guess_was_wrong(&a->passwords, now);
     }
 }

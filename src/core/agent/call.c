@@ -1,20 +1,22 @@
 /* One call on the device: 226 in, checks in their order, dials, and the session that is picked.
  *
- * Dials nothing before the box is open, for us, admitted and its password right. Invariants: the
- * opened text is wiped with the call, the password in it as soon as it was checked; after END nothing
- * is done; a caller learns the same after the same time whatever became of its candidates. */
+ * Dials nothing before the box is open, for us, admitted, its password or key right, and the limits on
+ * dialling asked. Invariants: the opened text is wiped with the call, the password in it as soon as it was
+ * checked; after END nothing is done; an answer counts once, and only while it is waited for; a caller learns
+ * the same after the same time whatever became of its candidates. */
 #include "core/agent/call.h"
 
 #include <assert.h>
 #include <string.h>
 
+#include "seal/caller_key.h"
 #include "wire/result.h"
 
 enum call_state {
     STATE_NEW,
     STATE_WAITING, /* for the server's 226 */
     STATE_ADMITTING,
-    STATE_CHECKING, /* the password */
+    STATE_CHECKING, /* the password, or the key */
     STATE_DIALLING,
     STATE_PICKED,
     STATE_OVER,
@@ -38,10 +40,11 @@ struct bk_call {
     size_t password_at; /* where in `plain` */
     size_t password_n;
     struct bk_call_request request; /* borrows from `plain` */
+    size_t box;                     /* which of ours opened it: results come from the same */
     struct bk_tag tag;              /* the agent's current one, for results */
     uint64_t unix_s;
+    uint32_t asked_dials; /* candidates that ASK_DIALS waits for, bit i for candidate i */
     enum dial_state dials[BK_CANDIDATES_MAX];
-    size_t picked;
 };
 
 static struct bk_call_action *add(struct bk_call_out *out, enum bk_call_action_type type)
@@ -111,8 +114,8 @@ static void send_result(struct bk_call *c, enum bk_call_status status, struct bk
     memcpy(message.call_id, c->request.call_id, sizeof message.call_id);
     /* Sealing refuses a reply key that is no point of the curve: then there is nobody to tell. */
     if (bk_call_result_write(plain, sizeof plain, &result, &text) == BK_OK &&
-        bk_seal_result(c->config.box.secret_key, c->request.reply_key, &c->config.rng, text, box,
-                       sizeof box, &message.box) == BK_OK &&
+        bk_seal_result(c->config.box[c->box].secret_key, c->request.reply_key, &c->config.rng, text,
+                       box, sizeof box, &message.box) == BK_OK &&
         bk_result_write(out->bytes + out->used, sizeof out->bytes - out->used, txid, &message,
                         &bytes) == BK_OK) {
         add_send(out, bytes);
@@ -130,12 +133,16 @@ static void refuse(struct bk_call *c, enum bk_call_status status, enum bk_call_e
 static enum bk_err open_box(struct bk_call *c, const struct bk_connect *outside)
 {
     struct bk_slice plain;
-    enum bk_err err =
-        bk_open_request(&c->config.box, outside->box, c->plain, sizeof c->plain, &plain);
+    enum bk_err err = BK_E_AUTH;
+    for (size_t i = 0; i < c->config.n_boxes && err == BK_E_AUTH; i++) {
+        err = bk_open_request(&c->config.box[i], outside->box, c->plain, sizeof c->plain, &plain);
+        c->box = i;
+    }
     if (err == BK_OK) {
         err = bk_call_request_read(plain, &c->request);
     }
     if (err != BK_OK) {
+        bk_wipe(c->plain, sizeof c->plain);
         return err;
     }
     if (c->request.password.n > 0) {
@@ -147,6 +154,29 @@ static enum bk_err open_box(struct bk_call *c, const struct bk_connect *outside)
         return BK_E_MALFORMED;
     }
     return BK_OK;
+}
+
+/* Whether a caller with a key signed this very request for this very device. Whose key it is comes later. */
+static bool signature_right(const struct bk_call *c)
+{
+    return !c->request.has_signature ||
+           bk_caller_check(c->request.caller_key, c->config.device_pin, c->request.signed_text,
+                           c->request.signature) == BK_OK;
+}
+
+static struct bk_admission_facts facts_of(const struct bk_call_request *request)
+{
+    struct bk_admission_facts facts;
+    memset(&facts, 0, sizeof facts);
+    memcpy(facts.call_id, request->call_id, sizeof facts.call_id);
+    facts.unix_s = request->unix_s;
+    facts.has_tag = request->has_tag;
+    facts.tag = request->tag;
+    facts.has_key = request->has_signature;
+    if (facts.has_key) {
+        memcpy(facts.key, request->caller_key, sizeof facts.key);
+    }
+    return facts;
 }
 
 static void send_reply(uint16_t code, const uint8_t txid[BK_STUN_TXID_BYTES],
@@ -189,13 +219,21 @@ static void server_message(struct bk_call *c, const struct bk_now *now, struct b
         end(c, BK_CALL_END_BAD_REQUEST, out);
         return;
     }
+    if (!signature_right(c)) { /* nothing to remember: it will be as wrong the next time */
+        refuse(c, BK_CALL_REFUSED, BK_CALL_END_REFUSED, out);
+        return;
+    }
     c->state = STATE_ADMITTING;
     c->deadline = bk_time_add(now->mono, BK_CALL_CHECK_MS * BK_MS);
-    struct bk_admission_facts *facts = &add(out, BK_CALL_ASK_ADMISSION)->facts;
-    memcpy(facts->call_id, c->request.call_id, sizeof facts->call_id);
-    facts->unix_s = c->request.unix_s;
-    facts->has_tag = c->request.has_tag;
-    facts->tag = c->request.tag;
+    add(out, BK_CALL_ASK_ADMISSION)->facts = facts_of(&c->request);
+}
+
+static void check_caller(struct bk_call *c, struct bk_call_out *out)
+{
+    c->state = STATE_CHECKING;
+    struct bk_call_action *a = add(out, BK_CALL_CHECK_CALLER);
+    a->bytes = c->request.password;
+    a->facts = facts_of(&c->request);
 }
 
 static void admission(struct bk_call *c, const struct bk_call_event *event, struct bk_call_out *out)
@@ -207,8 +245,7 @@ static void admission(struct bk_call *c, const struct bk_call_event *event, stru
     c->unix_s = event->unix_s;
     switch (event->verdict) {
     case BK_ADMITTED:
-        c->state = STATE_CHECKING;
-        add(out, BK_CALL_CHECK_PASSWORD)->bytes = c->request.password;
+        check_caller(c, out);
         break;
     case BK_ADMISSION_STALE:
         refuse(c, BK_CALL_STALE, BK_CALL_END_STALE, out);
@@ -225,15 +262,16 @@ static void admission(struct bk_call *c, const struct bk_call_event *event, stru
     }
 }
 
-/* A call without a service measures the path: there is nothing to look for. */
-static bool has_service(const struct bk_call *c)
+/* A service that this caller may not use is to him as one that does not exist. A call without a service
+ * measures the path: there is nothing to look for. */
+static bool has_service(const struct bk_call *c, uint64_t permitted)
 {
     if (c->request.service.n == 0) {
         return true;
     }
     for (size_t i = 0; i < c->config.n_services; i++) {
         if (bk_slice_equal(c->config.services[i], c->request.service)) {
-            return true;
+            return (permitted >> i & 1) != 0;
         }
     }
     return false;
@@ -249,37 +287,59 @@ static bool is_first_of_its_kind(const struct bk_call_request *request, size_t i
     return true;
 }
 
-static void dial(struct bk_call *c, const struct bk_now *now, struct bk_call_out *out)
+static uint32_t permitted_candidates(const struct bk_call *c)
+{
+    uint32_t permitted = 0;
+    for (size_t i = 0; i < c->request.n_candidates; i++) {
+        const struct bk_addr *addr = &c->request.candidates[i].addr;
+        if (is_first_of_its_kind(&c->request, i) &&
+            bk_policy_check(&c->config.policy, addr) == BK_POLICY_ALLOWED) {
+            permitted |= UINT32_C(1) << i;
+        }
+    }
+    return permitted;
+}
+
+/* From here on nothing that is found out about the candidates changes what the caller hears, or when. */
+static void accept(struct bk_call *c, const struct bk_now *now, struct bk_call_out *out)
 {
     c->state = STATE_DIALLING;
     c->accepted_until = bk_time_add(now->mono, BK_CALL_NO_ANSWER_MS * BK_MS);
     c->deadline = c->accepted_until;
     send_result(c, BK_CALL_ACCEPTED, out);
+    c->asked_dials = permitted_candidates(c);
+    if (c->asked_dials != 0) {
+        add(out, BK_CALL_ASK_DIALS)->dials = c->asked_dials;
+    }
+}
+
+static void dial(struct bk_call *c, uint32_t dials, struct bk_call_out *out)
+{
+    uint32_t now_permitted = dials & c->asked_dials; /* none while nothing is asked for */
+    c->asked_dials = 0;
     for (size_t i = 0; i < c->request.n_candidates; i++) {
-        const struct bk_addr *addr = &c->request.candidates[i].addr;
-        if (is_first_of_its_kind(&c->request, i) &&
-            bk_policy_check(&c->config.policy, addr) == BK_POLICY_ALLOWED) {
+        if ((now_permitted >> i & 1) != 0) {
             struct bk_call_action *a = add(out, BK_CALL_DIAL);
             a->index = i;
-            a->addr = *addr;
+            a->addr = c->request.candidates[i].addr;
             c->dials[i] = DIAL_OPEN;
         }
     }
 }
 
-static void password(struct bk_call *c, const struct bk_now *now, bool right,
-                     struct bk_call_out *out)
+static void caller(struct bk_call *c, const struct bk_now *now, const struct bk_call_event *event,
+                   struct bk_call_out *out)
 {
     if (c->state != STATE_CHECKING) {
         return;
     }
     wipe_password(c);
-    if (!right) {
+    if (!event->right) {
         refuse(c, BK_CALL_REFUSED, BK_CALL_END_REFUSED, out);
-    } else if (!has_service(c)) {
+    } else if (!has_service(c, event->services)) {
         refuse(c, BK_CALL_NO_SERVICE, BK_CALL_END_NO_SERVICE, out);
     } else {
-        dial(c, now, out);
+        accept(c, now, out);
     }
 }
 
@@ -337,6 +397,7 @@ static void dial_event(struct bk_call *c, const struct bk_now *now,
 enum bk_err bk_call_new(const struct bk_alloc *alloc, const struct bk_call_config *config,
                         struct bk_call **out)
 {
+    assert(config->n_boxes <= BK_CALL_BOXES_MAX && config->n_services <= BK_CALL_SERVICES_MAX);
     struct bk_call *c = alloc->get(alloc->ctx, sizeof *c);
     if (c == NULL) {
         return BK_E_NOMEM;
@@ -386,8 +447,11 @@ void bk_call_input(struct bk_call *c, const struct bk_now *now, const struct bk_
     case BK_CALL_ADMISSION:
         admission(c, event, out);
         break;
-    case BK_CALL_PASSWORD:
-        password(c, now, event->right, out);
+    case BK_CALL_CALLER:
+        caller(c, now, event, out);
+        break;
+    case BK_CALL_DIALS:
+        dial(c, event->dials, out);
         break;
     case BK_CALL_DIAL_FAILED:
     case BK_CALL_SESSION_UP:

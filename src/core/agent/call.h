@@ -1,12 +1,14 @@
 /* One call on the device's side, from the connection to the server to the end-to-end session that the
- * caller picked. Checks everything before the first SYN: seal, IDs, freshness and memory (asked of the
- * idle part), password, service, policy. The lifetime of this core is one call. */
+ * caller picked. Checks everything before the first SYN: seal, IDs, a signature, freshness and memory (asked
+ * of the idle part), password or key, service, policy, and the limits on dialling (of the idle part again).
+ * The lifetime of this core is one call. */
 #ifndef BK_CORE_AGENT_CALL_H
 #define BK_CORE_AGENT_CALL_H
 
 #include "base/alloc.h"
 #include "core/agent/admission.h"
 #include "core/agent/policy.h"
+#include "seal/identity.h"
 #include "seal/seal.h"
 #include "wire/call_request.h"
 #include "wire/call_result.h"
@@ -14,6 +16,7 @@
 
 enum {
     BK_CALL_OUT_ACTIONS = 16,
+    BK_CALL_BOXES_MAX = 3, /* all that a device may hold at a time: lib/box_keys.h */
     BK_CALL_SERVICES_MAX = 64,
     BK_CALL_SERVER_WAIT_MS = 8000, /* until 226 is here */
     BK_CALL_CHECK_MS = 8000,       /* 226 to ACCEPTED: admission and the password check */
@@ -24,7 +27,9 @@ enum {
 struct bk_call_config {
     struct bk_random rng;
     uint64_t equipment_id;
-    struct bk_box_pair box;
+    uint8_t device_pin[BK_PIN_BYTES]; /* of the device's own key: callers' signatures cover it */
+    struct bk_box_pair box[BK_CALL_BOXES_MAX]; /* the current one, and the one before for a while */
+    size_t n_boxes;
     struct bk_slice services[BK_CALL_SERVICES_MAX]; /* names; borrowed for the call's life */
     size_t n_services;
     struct bk_policy policy;
@@ -36,7 +41,8 @@ enum bk_call_event_type {
     BK_CALL_SERVER_MESSAGE,
     BK_CALL_SERVER_CLOSED,
     BK_CALL_ADMISSION,      /* answers ASK_ADMISSION */
-    BK_CALL_PASSWORD,       /* answers CHECK_PASSWORD */
+    BK_CALL_CALLER,         /* answers CHECK_CALLER */
+    BK_CALL_DIALS,          /* answers ASK_DIALS */
     BK_CALL_DIAL_FAILED,    /* candidate `index`: no connection, or not the caller at its end */
     BK_CALL_SESSION_UP,     /* candidate `index`: end-to-end TLS stands, both sides verified */
     BK_CALL_SESSION_PICKED, /* candidate `index`: the requester speaks HTTP/2 on it */
@@ -49,7 +55,10 @@ struct bk_call_event {
     enum bk_admission_verdict verdict; /* ADMISSION */
     struct bk_tag tag;                 /* ADMISSION: the current one */
     uint64_t unix_s;                   /* ADMISSION: the agent's clock, or 0 */
-    bool right;                        /* PASSWORD */
+    bool right;        /* CALLER: the password, or the key, is one of this device's */
+    uint64_t services; /* CALLER: those this caller may use, bit i for config.services[i] */
+    uint32_t
+        dials; /* DIALS: candidates that the limits on dialling let pass, bit i for candidate i */
     size_t index;
 };
 
@@ -58,10 +67,12 @@ enum bk_call_action_type {
     BK_CALL_SEND_SERVER, /* always leaves before a CLOSE_SERVER that follows it */
     BK_CALL_CLOSE_SERVER,
     BK_CALL_ASK_ADMISSION,
-    BK_CALL_CHECK_PASSWORD, /* Argon2id, slow; the slice stays valid until PASSWORD is answered */
-    BK_CALL_DIAL,           /* candidate `index`; bk_call_opened() has what TLS needs */
-    BK_CALL_CLOSE_DIAL,     /* candidate `index`, whatever its state */
-    BK_CALL_END,            /* nothing more will come; `reason` for the log */
+    BK_CALL_CHECK_CALLER, /* the password in `bytes` (Argon2id, slow; valid until answered), or where
+                           * facts.has_key whether facts.key is known here */
+    BK_CALL_ASK_DIALS, /* candidates in `dials`, all within policy: the idle part's limits (core/agent/dials.h) */
+    BK_CALL_DIAL,       /* candidate `index`; bk_call_opened() has what TLS needs */
+    BK_CALL_CLOSE_DIAL, /* candidate `index`, whatever its state */
+    BK_CALL_END,        /* nothing more will come; `reason` for the log */
 };
 
 enum bk_call_end {
@@ -79,8 +90,9 @@ enum bk_call_end {
 
 struct bk_call_action {
     enum bk_call_action_type type;
-    struct bk_slice bytes;           /* SEND_SERVER; CHECK_PASSWORD: the password */
-    struct bk_admission_facts facts; /* ASK_ADMISSION */
+    struct bk_slice bytes;           /* SEND_SERVER; CHECK_CALLER: the password */
+    struct bk_admission_facts facts; /* ASK_ADMISSION, CHECK_CALLER */
+    uint32_t dials;                  /* ASK_DIALS */
     size_t index;
     struct bk_addr addr;     /* DIAL */
     enum bk_call_end reason; /* END */
@@ -105,7 +117,7 @@ void bk_call_input(struct bk_call *c, const struct bk_now *now, const struct bk_
 void bk_call_timer(struct bk_call *c, const struct bk_now *now, struct bk_call_out *out);
 bk_time bk_call_deadline(const struct bk_call *c);
 
-/* The opened request, once a DIAL was asked for; NULL before. The password in it is wiped by then. */
+/* The opened request, once ASK_DIALS was asked for; NULL before. The password in it is wiped by then. */
 const struct bk_call_request *bk_call_opened(const struct bk_call *c);
 /* Whom the server says is calling; for the log. Empty before 226. */
 struct bk_slice bk_call_user(const struct bk_call *c);

@@ -35,9 +35,24 @@ static bool has_port(const struct bk_policy *policy, uint16_t port)
     return false;
 }
 
+/* IPv4 by IPv4 prefixes, IPv6 by IPv6 ones: ::/0 means no IPv4 address, though all are written inside it. */
+static bool listed(const struct bk_prefix *list, size_t n, const struct bk_addr *target)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (bk_prefix_contains(&list[i], target) &&
+            (list[i].bits >= 96 || !bk_addr_is_v4(target))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static enum bk_policy_verdict check_spelling(const struct bk_policy *policy,
                                              const struct bk_addr *target)
 {
+    if (listed(policy->deny, policy->n_deny, target)) {
+        return BK_POLICY_LISTED;
+    }
     bool in_own_net = false;
     for (size_t i = 0; i < policy->n_own_nets; i++) {
         if (is_broadcast_of(&policy->own_nets[i], target)) {
@@ -52,6 +67,10 @@ static enum bk_policy_verdict check_spelling(const struct bk_policy *policy,
     }
     if (bk_addr_same_ip(&policy->server, target) && has_port(policy, target->port)) {
         return BK_POLICY_SERVER;
+    }
+    if (policy->n_allow > 0) {
+        return listed(policy->allow, policy->n_allow, target) ? BK_POLICY_ALLOWED
+                                                              : BK_POLICY_LISTED;
     }
     if (bk_addr_scope(target) == BK_SCOPE_PRIVATE && !in_own_net) {
         return BK_POLICY_PRIVATE;

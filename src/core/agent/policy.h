@@ -1,7 +1,8 @@
 /* Which addresses a device may dial when a caller asks it to: a device must never become a scanner or
  * a reflector. Refused: everything but global and private scope in every spelling; its own addresses;
  * its gateway, inside and outside; ports below 1024 except 443; the server's service ports; private
- * addresses unless inside a prefix of one of its own interfaces. */
+ * addresses unless inside a prefix of one of its own interfaces. Lists of the device's owner deny more, or
+ * narrow it down to prefixes in which private addresses need not be its own network's; they lift nothing else. */
 #ifndef BK_CORE_AGENT_POLICY_H
 #define BK_CORE_AGENT_POLICY_H
 
@@ -10,6 +11,7 @@
 enum {
     BK_POLICY_ADDRS_MAX = 32,
     BK_POLICY_PORTS_MAX = 8,
+    BK_POLICY_LIST_MAX = 16,
 };
 
 struct bk_policy {
@@ -20,6 +22,11 @@ struct bk_policy {
     struct bk_addr server; /* only the address counts */
     uint16_t server_ports[BK_POLICY_PORTS_MAX];
     size_t n_server_ports;
+    /* Where there are any, nothing outside them; an address with an IPv4 address inside needs both in them. */
+    struct bk_prefix allow[BK_POLICY_LIST_MAX];
+    size_t n_allow;
+    struct bk_prefix deny[BK_POLICY_LIST_MAX]; /* nothing inside them, whatever else says */
+    size_t n_deny;
 };
 
 /* For the device's own log; never told to a caller. */
@@ -30,6 +37,7 @@ enum bk_policy_verdict {
     BK_POLICY_PORT,
     BK_POLICY_SERVER,
     BK_POLICY_PRIVATE,
+    BK_POLICY_LISTED, /* denied by the device's own lists, or not among those allowed */
 };
 enum bk_policy_verdict bk_policy_check(const struct bk_policy *policy,
                                        const struct bk_addr *target);

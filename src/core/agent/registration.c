@@ -185,6 +185,9 @@ static void registered(struct bk_registration *r, const struct bk_now *now,
     if (news) {
         add(out, BK_REGISTRATION_REGISTERED)->addr = answer->mapped;
     }
+    if (answer->renew) { /* each time: when to follow it is core/agent/renewal.h's to say */
+        add(out, BK_REGISTRATION_RENEW);
+    }
 }
 
 static void challenged(struct bk_registration *r, bk_time now, struct bk_slice nonce,
@@ -382,6 +385,20 @@ void bk_registration_timer(struct bk_registration *r, const struct bk_now *now,
 bk_time bk_registration_deadline(const struct bk_registration *r)
 {
     return r->due;
+}
+
+void bk_registration_rekey(struct bk_registration *r, const struct bk_now *now, uint32_t generation,
+                           uint16_t epoch, const uint8_t key[BK_KEY_BYTES])
+{
+    r->config.generation = generation;
+    r->config.epoch = epoch;
+    memcpy(r->config.key, key, sizeof r->config.key);
+    r->told_revoked = false;
+    r->attempt = 0;
+    r->waiting = false; /* what was sent under the old key has no answer any more */
+    if (r->have_server) {
+        r->due = now->mono;
+    }
 }
 
 bool bk_registration_sent_lately(const struct bk_registration *r, const struct bk_now *now,

@@ -51,6 +51,7 @@ enum bk_registration_action_type {
     BK_REGISTRATION_LOST,       /* the server no longer answers */
     BK_REGISTRATION_REVOKED,    /* the server says so, with integrity; keeps trying slowly */
     BK_REGISTRATION_CALL,       /* someone calls: start the call part */
+    BK_REGISTRATION_RENEW,      /* the server says that this registration key is of an old epoch */
 };
 
 struct bk_registration_action {
@@ -109,6 +110,10 @@ void bk_registration_input(struct bk_registration *r, const struct bk_now *now,
 void bk_registration_timer(struct bk_registration *r, const struct bk_now *now,
                            struct bk_registration_out *out);
 bk_time bk_registration_deadline(const struct bk_registration *r);
+
+/* A renewed registration key takes the old one's place; the timer, due at once, registers with it. */
+void bk_registration_rekey(struct bk_registration *r, const struct bk_now *now, uint32_t generation,
+                           uint16_t epoch, const uint8_t key[BK_KEY_BYTES]);
 
 /* True if this agent sent that tag within the last BK_FRESH_S seconds (core/agent/admission.h). */
 bool bk_registration_sent_lately(const struct bk_registration *r, const struct bk_now *now,

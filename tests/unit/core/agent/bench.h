@@ -11,10 +11,12 @@
 
 #include "core/agent/call.h"
 #include "core/agent/fake.h"
+#include "seal/caller_key.h"
 #include "wire/result.h"
 
 enum {
     DEVICE = 2133,
+    ALL = 0xFF, /* every candidate that may be asked for */
 };
 
 /* One call core, and the caller whose request it gets. */
@@ -28,6 +30,8 @@ struct bench {
     struct bk_box_pair reply;
     struct bk_call_request request;
     struct bk_connect connect;
+    size_t sealed_to; /* which of the device's boxes */
+    uint8_t key_seed[BK_SIGN_SEED_BYTES];
     uint8_t plain[BK_CALL_REQUEST_MAX_BYTES];
     uint8_t box[BK_BOX_MAX_BYTES];
     uint8_t message[2048];
@@ -46,7 +50,11 @@ static inline void begin(struct bench *b)
     b->now = fake_now();
     b->config.rng = b->rng;
     b->config.equipment_id = DEVICE;
-    bk_box_pair_make(&b->rng, &b->config.box);
+    b->config.n_boxes = BK_CALL_BOXES_MAX;
+    for (size_t i = 0; i < b->config.n_boxes; i++) {
+        bk_box_pair_make(&b->rng, &b->config.box[i]);
+    }
+    memset(b->config.device_pin, 0xD1, sizeof b->config.device_pin);
     b->config.services[0] = bk_slice_text("web");
     b->config.services[1] = bk_slice_text("ssh");
     b->config.n_services = 2;
@@ -66,6 +74,15 @@ static inline void begin(struct bench *b)
     b->connect.equipment_id = DEVICE;
     memcpy(b->connect.call_id, b->request.call_id, sizeof b->connect.call_id);
     b->connect.user = bk_slice_text("alice");
+}
+
+/* From here on the caller signs instead of naming a password. */
+static inline void with_key(struct bench *b)
+{
+    memset(b->key_seed, 0x5E, sizeof b->key_seed);
+    b->request.password = BK_SLICE_EMPTY;
+    b->request.has_signature = true;
+    bk_caller_key_of(b->key_seed, b->request.caller_key);
 }
 
 static inline void input(struct bench *b, struct bk_call_event event)
@@ -88,19 +105,35 @@ static inline void start(struct bench *b)
     start_with(b, bk_alloc_libc());
 }
 
-/* Seals `request` and brings it as 226. */
-static inline void deliver(struct bench *b)
+/* Brings what is in `plain`, sealed, as 226. */
+static inline void deliver_plain(struct bench *b, struct bk_slice plain)
 {
     static const uint8_t txid[BK_STUN_TXID_BYTES] = {2, 2, 6};
-    struct bk_slice plain;
     struct bk_slice bytes;
-    assert_int_equal(bk_call_request_write(b->plain, sizeof b->plain, &b->request, &plain), BK_OK);
-    assert_int_equal(
-        bk_seal_request(b->config.box.public_key, plain, b->box, sizeof b->box, &b->connect.box),
-        BK_OK);
+    assert_int_equal(bk_seal_request(b->config.box[b->sealed_to].public_key, plain, b->box,
+                                     sizeof b->box, &b->connect.box),
+                     BK_OK);
     assert_int_equal(bk_connect_write(b->message, sizeof b->message, txid, &b->connect, &bytes),
                      BK_OK);
     input(b, (struct bk_call_event){.type = BK_CALL_SERVER_MESSAGE, .bytes = bytes});
+}
+
+static inline struct bk_slice write_request(struct bench *b)
+{
+    struct bk_slice plain;
+    assert_int_equal(bk_call_request_write(b->plain, sizeof b->plain, &b->request, &plain), BK_OK);
+    if (b->request.has_signature) {
+        uint8_t signature[BK_CALLER_SIGNATURE_BYTES];
+        bk_caller_sign(b->key_seed, b->config.device_pin, bk_call_request_to_sign(plain),
+                       signature);
+        bk_call_request_set_signature(b->plain, plain, signature);
+    }
+    return plain;
+}
+
+static inline void deliver(struct bench *b)
+{
+    deliver_plain(b, write_request(b));
 }
 
 static inline const struct bk_call_action *find(const struct bench *b,
@@ -152,7 +185,7 @@ static inline void assert_ended(const struct bench *b, enum bk_call_end reason)
 }
 
 /* The RESULT that was sent, opened as the caller would. */
-static inline struct bk_call_result result(const struct bench *b)
+static inline struct bk_call_result open_result(const struct bench *b)
 {
     const struct bk_call_action *a = must_find(b, BK_CALL_SEND_SERVER);
     struct bk_stun m;
@@ -164,11 +197,18 @@ static inline struct bk_call_result result(const struct bench *b)
     assert_int_equal(bk_stun_read(a->bytes, &m), BK_OK);
     assert_int_equal(bk_result_read(&m, &outside), BK_OK);
     assert_memory_equal(outside.call_id, b->request.call_id, BK_CALL_ID_BYTES);
-    assert_int_equal(bk_open_result(b->reply.secret_key, b->config.box.public_key, outside.box, buf,
-                                    sizeof buf, &plain),
+    assert_int_equal(bk_open_result(b->reply.secret_key, b->config.box[b->sealed_to].public_key,
+                                    outside.box, buf, sizeof buf, &plain),
                      BK_OK);
     assert_int_equal(bk_call_result_read(plain, &inside), BK_OK);
     assert_memory_equal(inside.call_id, b->request.call_id, BK_CALL_ID_BYTES);
+    return inside;
+}
+
+/* One that was said after admission, with what that brought. */
+static inline struct bk_call_result result(const struct bench *b)
+{
+    struct bk_call_result inside = open_result(b);
     assert_int_equal(inside.tag.random, 99);
     assert_int_equal(inside.unix_s, 4711);
     return inside;
@@ -182,9 +222,20 @@ static inline void admission(struct bench *b, enum bk_admission_verdict verdict)
                                     .unix_s = 4711});
 }
 
-static inline void password(struct bench *b, bool right)
+static inline void caller_may(struct bench *b, uint64_t services)
 {
-    input(b, (struct bk_call_event){.type = BK_CALL_PASSWORD, .right = right});
+    input(b, (struct bk_call_event){.type = BK_CALL_CALLER, .right = true, .services = services});
+}
+
+static inline void caller(struct bench *b, bool right)
+{
+    input(b, (struct bk_call_event){
+                 .type = BK_CALL_CALLER, .right = right, .services = right ? UINT64_MAX : 0});
+}
+
+static inline void dials(struct bench *b, uint32_t permitted)
+{
+    input(b, (struct bk_call_event){.type = BK_CALL_DIALS, .dials = permitted});
 }
 
 static inline void dial_event(struct bench *b, enum bk_call_event_type type, size_t index)
@@ -200,12 +251,19 @@ static inline void tick(struct bench *b)
     bk_call_timer(b->c, &b->now, &b->out);
 }
 
-static inline void reach_dialling(struct bench *b)
+/* Up to ACCEPTED, and to ASK_DIALS where there is something to ask. */
+static inline void reach_accepted(struct bench *b)
 {
     start(b);
     deliver(b);
     admission(b, BK_ADMITTED);
-    password(b, true);
+    caller(b, true);
+}
+
+static inline void reach_dialling(struct bench *b)
+{
+    reach_accepted(b);
+    dials(b, ALL);
 }
 
 static inline bool holds(const void *p, size_t n, const char *text)

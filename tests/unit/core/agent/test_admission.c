@@ -62,6 +62,52 @@ static enum bk_admission_verdict check_time(struct bench *b, uint64_t unix_s)
     return check(b, &facts);
 }
 
+/* By password; some call or other. */
+static const struct bk_admission_facts password;
+
+static void judge(struct bench *b, bool right)
+{
+    bk_admission_proof(&b->a, &b->now, &password, right);
+}
+
+/* A call that is made now by the key of this number. */
+static struct bk_admission_facts by_key(struct bench *b, uint32_t number)
+{
+    struct bk_admission_facts facts = at_time(b, b->now.unix_s);
+    facts.has_key = true;
+    memset(facts.key, 0xC0, sizeof facts.key);
+    memcpy(facts.key, &number, sizeof number);
+    return facts;
+}
+
+static enum bk_admission_verdict check_key(struct bench *b, uint32_t number)
+{
+    struct bk_admission_facts facts = by_key(b, number);
+    return check(b, &facts);
+}
+
+static void judge_key(struct bench *b, uint32_t number, bool right)
+{
+    struct bk_admission_facts facts = by_key(b, number);
+    bk_admission_proof(&b->a, &b->now, &facts, right);
+}
+
+static void guess_passwords(struct bench *b, int n)
+{
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(check_time(b, b->now.unix_s), BK_ADMITTED);
+        judge(b, false);
+    }
+}
+
+/* One more wrong call by this key. */
+static void wrong_key(struct bench *b, uint32_t number)
+{
+    struct bk_admission_facts facts = by_key(b, number);
+    assert_int_equal(check(b, &facts), BK_ADMITTED);
+    bk_admission_proof(&b->a, &b->now, &facts, false);
+}
+
 static void a_time_is_fresh_within_two_minutes_either_way(void **state)
 {
     (void)state;
@@ -232,22 +278,22 @@ static void guesses_are_slowed_down_doubling_to_a_minute(void **state)
     begin(&b);
     for (int i = 0; i < BK_GUESSES_FREE; i++) {
         assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
-        bk_admission_password(&b.a, &b.now, false);
+        judge(&b, false);
     }
     for (size_t i = 0; i < sizeof closed_s / sizeof closed_s[0]; i++) {
         assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
         /* a second guess at the same time is not let in */
         assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMISSION_BACK_OFF);
-        bk_admission_password(&b.a, &b.now, false);
+        judge(&b, false);
         fake_pass(&b.now, closed_s[i] * BK_SECOND - 1);
         assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMISSION_BACK_OFF);
         fake_pass(&b.now, 1);
     }
     assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
-    bk_admission_password(&b.a, &b.now, true); /* all forgiven */
+    judge(&b, true); /* all forgiven */
     for (int i = 0; i < BK_GUESSES_FREE; i++) {
         assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
-        bk_admission_password(&b.a, &b.now, false);
+        judge(&b, false);
     }
     assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
 }
@@ -258,30 +304,30 @@ static void guesses_at_one_time_are_no_more_than_in_a_row(void **state)
     static struct bench b;
     begin(&b);
     for (int i = 0; i < BK_GUESSES_FREE; i++) {
-        assert_true(bk_admission_has_room(&b.a));
+        assert_true(bk_admission_has_room(&b.a, &password));
         assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
     }
-    assert_false(bk_admission_has_room(&b.a));
-    bk_admission_password(&b.a, &b.now, false); /* one verdict: it counts, and gives no room */
-    assert_false(bk_admission_has_room(&b.a));
-    bk_admission_abandoned(&b.a); /* one went without: its place is free */
-    assert_true(bk_admission_has_room(&b.a));
-    bk_admission_password(&b.a, &b.now, false);
-    bk_admission_password(&b.a, &b.now, false);
-    assert_true(bk_admission_has_room(&b.a)); /* for the last of the free ones */
+    assert_false(bk_admission_has_room(&b.a, &password));
+    judge(&b, false); /* one verdict: it counts, and gives no room */
+    assert_false(bk_admission_has_room(&b.a, &password));
+    bk_admission_abandoned(&b.a, &password); /* one went without: its place is free */
+    assert_true(bk_admission_has_room(&b.a, &password));
+    judge(&b, false);
+    judge(&b, false);
+    assert_true(bk_admission_has_room(&b.a, &password)); /* for the last of the free ones */
     assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
-    assert_false(bk_admission_has_room(&b.a));
-    bk_admission_password(&b.a, &b.now, false);
-    assert_true(bk_admission_has_room(&b.a)); /* one at a time from here on */
+    assert_false(bk_admission_has_room(&b.a, &password));
+    judge(&b, false);
+    assert_true(bk_admission_has_room(&b.a, &password)); /* one at a time from here on */
     assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
-    assert_false(bk_admission_has_room(&b.a));
-    bk_admission_password(&b.a, &b.now, true);
-    assert_true(bk_admission_has_room(&b.a));
+    assert_false(bk_admission_has_room(&b.a, &password));
+    judge(&b, true);
+    assert_true(bk_admission_has_room(&b.a, &password));
     struct bk_admission_facts stale = at_time(&b, b.now.unix_s - 2 * BK_FRESH_S);
     for (int i = 0; i < BK_GUESSES_FREE; i++) { /* what is not admitted takes no room */
         assert_int_equal(check(&b, &stale), BK_ADMISSION_STALE);
     }
-    assert_true(bk_admission_has_room(&b.a));
+    assert_true(bk_admission_has_room(&b.a, &password));
 }
 
 static void a_refused_call_may_come_again(void **state)
@@ -291,12 +337,168 @@ static void a_refused_call_may_come_again(void **state)
     begin(&b);
     for (int i = 0; i <= BK_GUESSES_FREE; i++) {
         assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
-        bk_admission_password(&b.a, &b.now, false);
+        judge(&b, false);
     }
     struct bk_admission_facts facts = at_time(&b, b.now.unix_s);
     assert_int_equal(check(&b, &facts), BK_ADMISSION_BACK_OFF);
     fake_pass(&b.now, BK_SECOND);
     assert_int_equal(check(&b, &facts), BK_ADMITTED);
+}
+
+static void keys_are_slowed_down_each_for_itself_as_passwords_are(void **state)
+{
+    (void)state;
+    static const uint64_t closed_s[] = {1, 2, 4, 8, 16, 32, 60, 60, 60};
+    static struct bench b;
+    begin(&b);
+    for (int i = 0; i < BK_GUESSES_FREE; i++) {
+        wrong_key(&b, 1);
+    }
+    for (size_t i = 0; i < sizeof closed_s / sizeof closed_s[0]; i++) {
+        assert_int_equal(check_key(&b, 1), BK_ADMITTED);
+        assert_int_equal(check_key(&b, 1), BK_ADMISSION_BACK_OFF); /* closed until it is judged */
+        judge_key(&b, 1, false);
+        fake_pass(&b.now, closed_s[i] * BK_SECOND - 1);
+        assert_int_equal(check_key(&b, 1), BK_ADMISSION_BACK_OFF);
+        assert_int_equal(check_key(&b, 2), BK_ADMITTED);
+        assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED); /* nor any password */
+        judge(&b, true);
+        fake_pass(&b.now, 1);
+    }
+    assert_int_equal(check_key(&b, 1), BK_ADMITTED);
+    judge_key(&b, 1, true); /* its owner has let it in by now */
+    for (int i = 0; i < BK_GUESSES_FREE; i++) {
+        assert_int_equal(check_key(&b, 1), BK_ADMITTED);
+        judge_key(&b, 1, false);
+    }
+    assert_int_equal(check_key(&b, 1), BK_ADMITTED);
+}
+
+static void passwords_never_hold_up_a_key(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b);
+    struct bk_admission_facts key = by_key(&b, 1);
+    for (int i = 0; i < BK_GUESSES_FREE; i++) {
+        assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
+    }
+    assert_false(bk_admission_has_room(&b.a, &password));
+    assert_true(bk_admission_has_room(&b.a, &key));
+    for (int i = 0; i < BK_GUESSES_FREE; i++) {
+        judge(&b, false);
+    }
+    guess_passwords(&b, 1);
+    assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMISSION_BACK_OFF);
+    assert_int_equal(check(&b, &key), BK_ADMITTED);
+    bk_admission_proof(&b.a, &b.now, &key, true);
+    assert_int_equal(check_time(&b, b.now.unix_s),
+                     BK_ADMISSION_BACK_OFF); /* forgives no password */
+}
+
+static void keys_take_no_room_from_passwords(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b);
+    struct bk_admission_facts key;
+    for (uint32_t i = 0; i < 2 * BK_GUESSES_FREE; i++) {
+        key = by_key(&b, i);
+        assert_int_equal(check(&b, &key), BK_ADMITTED);
+    }
+    assert_true(bk_admission_has_room(&b.a, &password));
+    for (int i = 0; i < BK_GUESSES_FREE; i++) {
+        assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
+    }
+    assert_false(bk_admission_has_room(&b.a, &password));
+    bk_admission_abandoned(&b.a, &key); /* nor give they any back */
+    bk_admission_proof(&b.a, &b.now, &key, false);
+    bk_admission_proof(&b.a, &b.now, &key, true);
+    assert_false(bk_admission_has_room(&b.a, &password));
+}
+
+static void the_key_that_was_not_seen_for_longest_is_forgotten(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b);
+    for (uint32_t key = 0; key < BK_ADMISSION_KEYS_MAX; key++) {
+        for (int i = 0; i <= BK_GUESSES_FREE; i++) {
+            judge_key(&b, key, false);
+        }
+    }
+    assert_int_equal(check_key(&b, 0), BK_ADMISSION_BACK_OFF); /* seen again: 1 is the oldest now */
+    judge_key(&b, 1000, false);
+    assert_int_equal(check_key(&b, 1), BK_ADMITTED);
+    for (uint32_t key = 0; key < BK_ADMISSION_KEYS_MAX; key++) {
+        if (key != 1) {
+            assert_int_equal(check_key(&b, key), BK_ADMISSION_BACK_OFF);
+        }
+    }
+    judge_key(&b, 5, true); /* its place is free, and taken before any other */
+    judge_key(&b, 1001, false);
+    assert_int_equal(check_key(&b, 5), BK_ADMITTED);
+    assert_int_equal(check_key(&b, 6), BK_ADMISSION_BACK_OFF);
+    assert_int_equal(check_key(&b, 0), BK_ADMISSION_BACK_OFF);
+}
+
+/* Fills the memory but for one place with calls that count. */
+static void fill(struct bench *b)
+{
+    for (int i = 0; i + 1 < BK_ADMISSION_CALLS_MAX; i++) {
+        assert_int_equal(check_time(b, b->now.unix_s), BK_ADMITTED);
+    }
+}
+
+static void a_call_of_which_nothing_came_makes_room(void **state)
+{
+    (void)state;
+    static struct bench b;
+    for (int how = 0; how < 5; how++) {
+        begin(&b);
+        fill(&b);
+        struct bk_admission_facts facts = how < 3 ? by_key(&b, 1) : at_time(&b, b.now.unix_s);
+        assert_int_equal(check(&b, &facts), BK_ADMITTED);
+        assert_int_equal(check_key(&b, 2), BK_ADMISSION_BUSY); /* under way: it keeps its place */
+        if (how == 0 || how == 3) {
+            bk_admission_abandoned(&b.a, &facts);
+        } else {
+            bk_admission_proof(&b.a, &b.now, &facts, how == 2);
+        }
+        /* Not before there is need of it. */
+        assert_int_equal(check(&b, &facts), BK_ADMISSION_REPEATED);
+        /* What was let in keeps it, and so does a wrong password: it would be checked again. */
+        bool keeps = how == 2 || how == 4;
+        struct bk_admission_facts next = by_key(&b, 2);
+        assert_int_equal(check(&b, &next), keeps ? BK_ADMISSION_BUSY : BK_ADMITTED);
+        if (!keeps) {
+            assert_int_equal(check(&b, &next), BK_ADMISSION_REPEATED);
+            assert_int_equal(check_key(&b, 3), BK_ADMISSION_BUSY); /* it is under way itself */
+        }
+    }
+}
+
+static void the_oldest_of_which_nothing_came_goes_first(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b);
+    struct bk_admission_facts facts[3];
+    for (uint32_t i = 0; i < 3; i++) {
+        facts[i] = by_key(&b, i);
+        assert_int_equal(check(&b, &facts[i]), BK_ADMITTED);
+        fake_pass(&b.now, BK_SECOND);
+    }
+    for (int i = 0; i < BK_ADMISSION_CALLS_MAX - 3; i++) {
+        assert_int_equal(check_time(&b, b.now.unix_s), BK_ADMITTED);
+    }
+    bk_admission_proof(&b.a, &b.now, &facts[2], false);
+    bk_admission_proof(&b.a, &b.now, &facts[1], false);
+    assert_int_equal(check_key(&b, 9), BK_ADMITTED);
+    assert_int_equal(check(&b, &facts[2]), BK_ADMISSION_REPEATED);
+    assert_int_equal(check(&b, &facts[0]), BK_ADMISSION_REPEATED);
+    facts[1].tag = b.r.tag; /* the one that it had was sent too many REGISTERs ago */
+    assert_int_equal(check(&b, &facts[1]), BK_ADMITTED);
 }
 
 int main(void)
@@ -316,6 +518,12 @@ int main(void)
         cmocka_unit_test(guesses_are_slowed_down_doubling_to_a_minute),
         cmocka_unit_test(guesses_at_one_time_are_no_more_than_in_a_row),
         cmocka_unit_test(a_refused_call_may_come_again),
+        cmocka_unit_test(keys_are_slowed_down_each_for_itself_as_passwords_are),
+        cmocka_unit_test(passwords_never_hold_up_a_key),
+        cmocka_unit_test(keys_take_no_room_from_passwords),
+        cmocka_unit_test(the_key_that_was_not_seen_for_longest_is_forgotten),
+        cmocka_unit_test(a_call_of_which_nothing_came_makes_room),
+        cmocka_unit_test(the_oldest_of_which_nothing_came_goes_first),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,17 +24,26 @@ static void a_good_call_goes_step_by_step(void **state)
     admission(b, BK_ADMITTED);
     assert_int_equal(b->out.n, 1);
     struct bk_slice asked = b->out.actions[0].bytes;
-    assert_int_equal(b->out.actions[0].type, BK_CALL_CHECK_PASSWORD);
+    assert_int_equal(b->out.actions[0].type, BK_CALL_CHECK_CALLER);
     assert_true(bk_slice_equal(asked, bk_slice_text("open sesame")));
+    assert_false(b->out.actions[0].facts.has_key);
+    assert_memory_equal(b->out.actions[0].facts.call_id, b->request.call_id, BK_CALL_ID_BYTES);
+    assert_null(bk_call_opened(b->c));
 
-    password(b, true);
+    caller(b, true);
     assert_false(holds(asked.p, asked.n, "open")); /* wiped */
     assert_int_equal(b->out.n, 2);
     assert_int_equal(result(b).status, BK_CALL_ACCEPTED);
-    assert_int_equal(b->out.actions[1].type, BK_CALL_DIAL); /* after ACCEPTED */
-    assert_true(bk_addr_equal(&b->out.actions[1].addr, &b->request.candidates[0].addr));
+    assert_int_equal(b->out.actions[1].type, BK_CALL_ASK_DIALS); /* after ACCEPTED */
+    assert_int_equal(b->out.actions[1].dials, 1);
     assert_non_null(bk_call_opened(b->c));
     assert_memory_equal(bk_call_opened(b->c)->call_key, b->request.call_key, BK_KEY_BYTES);
+
+    dials(b, 1);
+    assert_int_equal(b->out.n, 1);
+    assert_int_equal(b->out.actions[0].type, BK_CALL_DIAL);
+    assert_int_equal(b->out.actions[0].index, 0);
+    assert_true(bk_addr_equal(&b->out.actions[0].addr, &b->request.candidates[0].addr));
 
     dial_event(b, BK_CALL_SESSION_UP, 0);
     assert_int_equal(b->out.n, 0);
@@ -90,7 +99,7 @@ static void what_is_not_for_us_is_refused(void **state)
 
     begin(b); /* sealed to another key */
     start(b);
-    bk_box_pair_make(&b->rng, &b->config.box);
+    bk_box_pair_make(&b->rng, &b->config.box[0]);
     deliver(b);
     assert_answered(b, BK_STUN_SUCCESS);
     assert_ended(b, BK_CALL_END_BAD_REQUEST);
@@ -114,7 +123,7 @@ static void no_changed_byte_of_226_leads_to_a_question(void **state)
         b->message[i] ^= 0x10;
         input(b, (struct bk_call_event){.type = BK_CALL_SERVER_MESSAGE,
                                         .bytes = bk_slice(b->message, n)});
-        assert_null(find(b, BK_CALL_DIAL));
+        assert_null(find(b, BK_CALL_ASK_DIALS));
         if (i >= 20 && find(b, BK_CALL_ASK_ADMISSION) != NULL) {
             /* only the user's name, which is a note, and padding may differ */
             assert_memory_equal(must_find(b, BK_CALL_ASK_ADMISSION)->facts.call_id,
@@ -144,7 +153,7 @@ static void each_verdict_has_its_result(void **state)
         assert_int_equal(result(b).status, rows[i].status);
         assert_int_equal(b->out.actions[1].type, BK_CALL_CLOSE_SERVER); /* after what was said */
         assert_ended(b, rows[i].end);
-        password(b, true); /* too late */
+        caller(b, true); /* too late */
         assert_int_equal(b->out.n, 0);
     }
 }
@@ -169,9 +178,9 @@ static void a_wrong_password_dials_nothing(void **state)
     start(b);
     deliver(b);
     admission(b, BK_ADMITTED);
-    password(b, false);
+    caller(b, false);
     assert_int_equal(result(b).status, BK_CALL_REFUSED);
-    assert_null(find(b, BK_CALL_DIAL));
+    assert_null(find(b, BK_CALL_ASK_DIALS));
     assert_ended(b, BK_CALL_END_REFUSED);
 }
 
@@ -184,8 +193,8 @@ static void an_unknown_service_is_told_only_after_the_password(void **state)
     start(b);
     deliver(b);
     admission(b, BK_ADMITTED);
-    assert_non_null(find(b, BK_CALL_CHECK_PASSWORD));
-    password(b, false);
+    assert_non_null(find(b, BK_CALL_CHECK_CALLER));
+    caller(b, false);
     assert_int_equal(result(b).status, BK_CALL_REFUSED);
 
     begin(b);
@@ -193,9 +202,9 @@ static void an_unknown_service_is_told_only_after_the_password(void **state)
     start(b);
     deliver(b);
     admission(b, BK_ADMITTED);
-    password(b, true);
+    caller(b, true);
     assert_int_equal(result(b).status, BK_CALL_NO_SERVICE);
-    assert_null(find(b, BK_CALL_DIAL));
+    assert_null(find(b, BK_CALL_ASK_DIALS));
     assert_ended(b, BK_CALL_END_NO_SERVICE);
 }
 
@@ -205,8 +214,9 @@ static void a_call_without_a_service_dials_too(void **state)
     struct bench *b = &bench;
     begin(b);
     b->request.service = BK_SLICE_EMPTY;
-    reach_dialling(b);
+    reach_accepted(b);
     assert_int_equal(result(b).status, BK_CALL_ACCEPTED);
+    dials(b, ALL);
     assert_int_equal(count(b, BK_CALL_DIAL), 1);
 }
 
@@ -223,7 +233,9 @@ static void all_permitted_candidates_are_dialled_once(void **state)
     b->request.candidates[2].addr = bk_addr_v4(127, 0, 0, 1, 5000);
     b->request.candidates[4].addr = b->request.candidates[1].addr;
     b->request.candidates[5].addr.port = 22;
-    reach_dialling(b);
+    reach_accepted(b);
+    assert_int_equal(must_find(b, BK_CALL_ASK_DIALS)->dials, 0xCB);
+    dials(b, ALL);
     assert_int_equal(count(b, BK_CALL_DIAL), 5);
     for (size_t i = 0; i < b->out.n; i++) {
         if (b->out.actions[i].type == BK_CALL_DIAL) {
@@ -237,15 +249,21 @@ static void no_answer_comes_after_a_fixed_time_whatever_the_cause(void **state)
 {
     (void)state;
     struct bench *b = &bench;
-    for (int cause = 0; cause < 3; cause++) {
+    for (int cause = 0; cause < 5; cause++) {
         begin(b);
         if (cause == 0) { /* against policy */
             b->request.candidates[0].addr = bk_addr_v4(127, 0, 0, 1, 5000);
         }
-        reach_dialling(b);
+        reach_accepted(b);
         assert_int_equal(result(b).status, BK_CALL_ACCEPTED);
-        assert_int_equal(count(b, BK_CALL_DIAL), cause == 0 ? 0 : 1);
+        assert_int_equal(count(b, BK_CALL_ASK_DIALS), cause == 0 ? 0 : 1);
         bk_time due = b->now.mono + BK_CALL_NO_ANSWER_MS * BK_MS;
+        fake_pass(&b->now, BK_MS);
+        if (cause != 4) {                   /* the idle part never answers */
+            dials(b, cause == 3 ? 0 : ALL); /* too many of late */
+            assert_int_equal(count(b, BK_CALL_DIAL), cause == 1 || cause == 2 ? 1 : 0);
+            assert_int_equal(b->out.n, count(b, BK_CALL_DIAL));
+        }
         if (cause == 1) { /* refused at once; else silence */
             fake_pass(&b->now, BK_MS);
             dial_event(b, BK_CALL_DIAL_FAILED, 0);
@@ -413,7 +431,7 @@ static void the_password_is_gone_as_soon_as_the_call_is_over(void **state)
 {
     (void)state;
     struct bench *b = &bench;
-    for (int how = 0; how < 5; how++) {
+    for (int how = 0; how < 6; how++) {
         begin(b);
         struct bk_alloc alloc = {NULL, get_static, put_static};
         assert_int_equal(bk_call_new(&alloc, &b->config, &b->c), BK_OK);
@@ -421,8 +439,12 @@ static void the_password_is_gone_as_soon_as_the_call_is_over(void **state)
         if (how == 4) { /* a box that is not for us */
             b->connect.call_id[0] ^= 1;
         }
-        deliver(b);
-        assert_true(how == 4 || holds(freed, freed_n, "open sesame"));
+        struct bk_slice plain = write_request(b);
+        if (how == 5) { /* one that is no request */
+            b->plain[0] ^= 0x40;
+        }
+        deliver_plain(b, plain);
+        assert_true(how >= 4 || holds(freed, freed_n, "open sesame"));
         if (how == 0) {
             admission(b, BK_ADMISSION_STALE);
         } else if (how == 1) {
@@ -460,7 +482,8 @@ static void memory_that_fails_fails_the_call_before_it_begins(void **state)
     input(b, (struct bk_call_event){.type = BK_CALL_START});
     deliver(b);
     admission(b, BK_ADMITTED);
-    password(b, true);
+    caller(b, true);
+    dials(b, ALL);
     dial_event(b, BK_CALL_SESSION_UP, 0);
     dial_event(b, BK_CALL_SESSION_PICKED, 0);
     dial_event(b, BK_CALL_SESSION_ENDED, 0);
@@ -480,23 +503,33 @@ static void answers_that_nobody_asked_for_change_nothing(void **state)
     bk_time deadline = bk_call_deadline(b->c);
     admission(b, BK_ADMITTED);
     assert_int_equal(b->out.n, 0);
-    password(b, true);
+    caller(b, true);
     assert_int_equal(b->out.n, 0);
     input(b, (struct bk_call_event){.type = BK_CALL_START});
     assert_int_equal(b->out.n, 0);
     dial_event(b, BK_CALL_SESSION_PICKED, 0);
     assert_int_equal(b->out.n, 0);
+    dials(b, ALL);
+    assert_int_equal(b->out.n, 0);
     assert_true(bk_call_deadline(b->c) == deadline);
     deliver(b);
-    password(b, true); /* before the idle part has admitted it */
+    caller(b, true); /* before the idle part has admitted it */
     assert_int_equal(b->out.n, 0);
     admission(b, BK_ADMITTED);
-    assert_non_null(find(b, BK_CALL_CHECK_PASSWORD));
+    assert_non_null(find(b, BK_CALL_CHECK_CALLER));
     admission(b, BK_ADMISSION_STALE); /* a second answer */
     assert_int_equal(b->out.n, 0);
-    password(b, true);
-    assert_non_null(find(b, BK_CALL_DIAL));
-    password(b, false);
+    dials(b, ALL); /* before anything is known about the caller */
+    assert_int_equal(b->out.n, 0);
+    caller(b, true);
+    assert_non_null(find(b, BK_CALL_ASK_DIALS));
+    caller(b, false);
+    assert_int_equal(b->out.n, 0);
+    dial_event(b, BK_CALL_SESSION_PICKED, 0); /* before it is dialled */
+    assert_int_equal(b->out.n, 0);
+    dials(b, ALL);
+    assert_int_equal(count(b, BK_CALL_DIAL), 1);
+    dials(b, ALL);
     assert_int_equal(b->out.n, 0);
     dial_event(b, BK_CALL_SESSION_UP, BK_CANDIDATES_MAX);
     dial_event(b, BK_CALL_SESSION_PICKED, 1); /* not dialled */
@@ -507,8 +540,12 @@ static void answers_that_nobody_asked_for_change_nothing(void **state)
     dial_event(b, BK_CALL_SESSION_UP, 0);
     dial_event(b, BK_CALL_SESSION_PICKED, 0);
     assert_int_equal(b->out.n, 0);
+    dials(b, ALL);
+    assert_int_equal(b->out.n, 0);
     dial_event(b, BK_CALL_DIAL_FAILED, 0);
     assert_ended(b, BK_CALL_END_SERVED);
+    dials(b, ALL);
+    assert_int_equal(b->out.n, 0);
 }
 
 static void a_lost_session_does_not_shorten_the_wait_for_another(void **state)
@@ -542,8 +579,8 @@ static void a_caller_without_a_password_is_asked_about_none(void **state)
     start(b);
     deliver(b);
     admission(b, BK_ADMITTED);
-    assert_int_equal(must_find(b, BK_CALL_CHECK_PASSWORD)->bytes.n, 0);
-    password(b, false);
+    assert_int_equal(must_find(b, BK_CALL_CHECK_CALLER)->bytes.n, 0);
+    caller(b, false);
     assert_int_equal(result(b).status, BK_CALL_REFUSED);
     assert_ended(b, BK_CALL_END_REFUSED);
 }

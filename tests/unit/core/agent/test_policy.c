@@ -123,11 +123,158 @@ static void an_empty_policy_still_lets_nothing_private_through(void **state)
     assert_int_equal(bk_policy_check(&p, &target), BK_POLICY_ALLOWED);
 }
 
+struct row {
+    const char *target;
+    enum bk_policy_verdict verdict;
+};
+
+static void expect(const struct bk_policy *p, const struct row *rows, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct bk_addr target = addr(rows[i].target);
+        enum bk_policy_verdict verdict = bk_policy_check(p, &target);
+        if (verdict != rows[i].verdict) {
+            fail_msg("%s: %d, not %d", rows[i].target, (int)verdict, (int)rows[i].verdict);
+        }
+    }
+}
+
+static void list(struct bk_prefix *into, size_t *n, const char *text)
+{
+    assert_true(*n < BK_POLICY_LIST_MAX);
+    assert_int_equal(bk_prefix_parse(bk_slice_text(text), &into[(*n)++]), BK_OK);
+}
+
+static void what_is_denied_is_denied_in_every_spelling(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {"4.17.168.2:5000", BK_POLICY_LISTED},
+        {"4.17.168.255:5000", BK_POLICY_LISTED},
+        {"4.17.169.0:5000", BK_POLICY_ALLOWED},
+        {"4.17.167.255:5000", BK_POLICY_ALLOWED},
+        {"[::ffff:4.17.168.2]:5000", BK_POLICY_LISTED},
+        {"[::4.17.168.2]:5000", BK_POLICY_LISTED},
+        {"[64:ff9b::411:a802]:5000", BK_POLICY_LISTED},
+        {"[2002:411:a802::1]:5000", BK_POLICY_LISTED},
+        {"[64:ff9b::411:a902]:5000", BK_POLICY_ALLOWED},
+        {"192.168.1.11:5000", BK_POLICY_LISTED}, /* its own network, but denied */
+        {"192.168.1.12:5000", BK_POLICY_ALLOWED},
+        {"[2a02:2::1]:5000", BK_POLICY_LISTED},
+        {"[2a02:3::1]:5000", BK_POLICY_ALLOWED},
+        {"9.1.2.3:5000", BK_POLICY_LISTED}, /* denied by the mapped spelling */
+    };
+    struct bk_policy p = device();
+    list(p.deny, &p.n_deny, "4.17.168.0/24");
+    list(p.deny, &p.n_deny, "192.168.1.11/32");
+    list(p.deny, &p.n_deny, "2a02:2::/32");
+    list(p.deny, &p.n_deny, "::ffff:9.0.0.0/104");
+    expect(&p, rows, sizeof rows / sizeof rows[0]);
+}
+
+static void with_an_allow_list_nothing_else_is_dialled(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {"4.17.168.2:5000", BK_POLICY_ALLOWED},
+        {"[::ffff:4.17.168.2]:5000", BK_POLICY_ALLOWED},
+        {"4.17.169.2:5000", BK_POLICY_LISTED},
+        {"[2a02:2::1]:5000", BK_POLICY_ALLOWED},
+        {"[2a02:3::1]:5000", BK_POLICY_LISTED},
+        {"192.168.1.11:5000", BK_POLICY_LISTED}, /* its own network, not listed */
+        {"10.1.0.1:5000", BK_POLICY_ALLOWED},    /* private and of others, but listed */
+        {"10.2.0.1:5000", BK_POLICY_LISTED},
+        {"[fd00:7::9]:5000", BK_POLICY_ALLOWED},
+        {"[fd00:8::9]:5000", BK_POLICY_LISTED},
+        {"4.17.168.7:5000", BK_POLICY_LISTED},          /* denied: that comes first */
+        {"[64:ff9b::411:a802]:5000", BK_POLICY_LISTED}, /* the address inside alone is listed */
+        {"[64:ff9b:0::a01:1]:5000", BK_POLICY_LISTED},
+    };
+    struct bk_policy p = device();
+    list(p.allow, &p.n_allow, "4.17.168.0/24");
+    list(p.allow, &p.n_allow, "2a02:2::/32");
+    list(p.allow, &p.n_allow, "10.1.0.0/16");
+    list(p.allow, &p.n_allow, "fd00:7::/32");
+    list(p.deny, &p.n_deny, "4.17.168.7/32");
+    expect(&p, rows, sizeof rows / sizeof rows[0]);
+    list(p.allow, &p.n_allow, "64:ff9b::/96"); /* both spellings are, now */
+    const struct row translated[] = {
+        {"[64:ff9b::411:a802]:5000", BK_POLICY_ALLOWED},
+        {"[64:ff9b::411:a902]:5000", BK_POLICY_LISTED},
+        {"[64:ff9b::411:a807]:5000", BK_POLICY_LISTED},
+        {"[64:ff9b::a01:1]:5000", BK_POLICY_ALLOWED},
+        {"[64:ff9b::7f00:1]:5000", BK_POLICY_SCOPE},
+    };
+    expect(&p, translated, sizeof translated / sizeof translated[0]);
+}
+
+static void a_list_that_allows_all_lifts_no_other_rule(void **state)
+{
+    (void)state;
+    static const struct row rows[] = {
+        {"4.17.168.2:5000", BK_POLICY_ALLOWED},
+        {"10.0.0.1:5000", BK_POLICY_ALLOWED},
+        {"[fd00:2::9]:5000", BK_POLICY_ALLOWED},
+        {"4.17.168.2:22", BK_POLICY_PORT},
+        {"10.0.0.1:80", BK_POLICY_PORT},
+        {"127.0.0.1:5000", BK_POLICY_SCOPE},
+        {"[::1]:5000", BK_POLICY_SCOPE},
+        {"[fe80::1]:5000", BK_POLICY_SCOPE},
+        {"169.254.1.1:5000", BK_POLICY_SCOPE},
+        {"224.0.0.1:5000", BK_POLICY_SCOPE},
+        {"192.168.1.255:5000", BK_POLICY_SCOPE},
+        {"192.168.1.3:5000", BK_POLICY_OWN},
+        {"192.168.1.1:5000", BK_POLICY_OWN},
+        {"[fd00:1::3]:5000", BK_POLICY_OWN},
+        {"[64:ff9b::c0a8:103]:5000", BK_POLICY_OWN},
+        {"130.74.23.6:1200", BK_POLICY_SERVER},
+        {"130.74.23.6:5000", BK_POLICY_ALLOWED},
+    };
+    struct bk_policy p = device();
+    list(p.allow, &p.n_allow, "0.0.0.0/0");
+    list(p.allow, &p.n_allow, "::/0");
+    expect(&p, rows, sizeof rows / sizeof rows[0]);
+}
+
+/* All IPv4 addresses are written inside ::/0, and nobody means them by it. */
+static void prefixes_of_ipv6_mean_no_ipv4(void **state)
+{
+    (void)state;
+    struct bk_policy p = device();
+    list(p.allow, &p.n_allow, "::/0");
+    const struct row allow[] = {
+        {"4.17.168.2:5000", BK_POLICY_LISTED},
+        {"10.0.0.1:5000", BK_POLICY_LISTED},
+        {"[::ffff:10.0.0.1]:5000", BK_POLICY_LISTED},
+        {"[2a02:3::1]:5000", BK_POLICY_ALLOWED},
+    };
+    expect(&p, allow, sizeof allow / sizeof allow[0]);
+    p = device();
+    list(p.deny, &p.n_deny, "::/0");
+    const struct row deny[] = {
+        {"4.17.168.2:5000", BK_POLICY_ALLOWED},
+        {"[2a02:3::1]:5000", BK_POLICY_LISTED},
+        {"[64:ff9b::411:a802]:5000", BK_POLICY_LISTED},
+    };
+    expect(&p, deny, sizeof deny / sizeof deny[0]);
+    p = device();
+    list(p.deny, &p.n_deny, "::ffff:0:0/96"); /* all of IPv4, in so many words */
+    const struct row v4[] = {
+        {"4.17.168.2:5000", BK_POLICY_LISTED},
+        {"[2a02:3::1]:5000", BK_POLICY_ALLOWED},
+    };
+    expect(&p, v4, sizeof v4 / sizeof v4[0]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_address_has_its_verdict),
         cmocka_unit_test(an_empty_policy_still_lets_nothing_private_through),
+        cmocka_unit_test(what_is_denied_is_denied_in_every_spelling),
+        cmocka_unit_test(with_an_allow_list_nothing_else_is_dialled),
+        cmocka_unit_test(a_list_that_allows_all_lifts_no_other_rule),
+        cmocka_unit_test(prefixes_of_ipv6_mean_no_ipv4),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
