@@ -7,13 +7,18 @@
  *   sent to the very address; it is refreshed only by such a one from where it is;
  *   a revoked device has no row, is given no call and no 226; old generations are refused;
  *   every action names a stream that is open, a question is new, and nothing is said after CLOSE_STREAM;
- *   a device hears only of calls to it that the store granted, a user only of its own calls. */
+ *   a device hears only of calls to it that the store granted, a user only of its own calls;
+ *   every request is answered once; RENEW gives the key of the current epoch, and none to whom is revoked;
+ *   nothing is sent under a key of an epoch that has gone, and its rows are no more;
+ *   a watch is up only by the store's word, and closed after a change of what it watches. */
 #include "seal/seal.h"
 #include "server_checks.h"
 #include "wire/connect.h"
 #include "wire/lookup.h"
 #include "wire/register.h"
 #include "wire/result.h"
+
+enum { FUZZ_INPUT_MAX = 8192 };
 
 static void new_txid(struct world *w, uint8_t txid[BK_STUN_TXID_BYTES])
 {
@@ -129,12 +134,16 @@ static void on_open(struct world *w)
         e.open.stream = ++w->next_stream;
         e.open.from = place(how / 64);
         e.open.peer.role = (enum bk_role)(how % 4);
+        if (how >= 192) {
+            e.open.purpose = (enum bk_server_purpose)feed_below(&w->f, 4); /* 3: no such thing */
+        }
         if (e.open.peer.role == BK_ROLE_DEVICE) {
             e.open.peer.equipment_id = how / 4 % DEVICES + 1;
         } else if (e.open.peer.role == BK_ROLE_USER) {
             memcpy(e.open.peer.name, server_users[how / 4 % 2], strlen(server_users[how / 4 % 2]));
         }
-        *s = (struct stream){.number = e.open.stream, .peer = e.open.peer};
+        *s = (struct stream){
+            .number = e.open.stream, .peer = e.open.peer, .purpose = e.open.purpose};
         input(w, &e, &no_licence);
         return;
     }
@@ -193,6 +202,28 @@ static struct bk_slice device_message(struct stream *s, uint8_t how, uint8_t *bu
     return bytes;
 }
 
+/* RENEW or WATCH, as the stream is for. */
+static struct bk_slice lifecycle_message(struct world *w, struct stream *s, uint8_t how,
+                                         uint8_t *buf, size_t cap)
+{
+    uint8_t txid[BK_STUN_TXID_BYTES];
+    struct bk_slice bytes = BK_SLICE_EMPTY;
+    new_txid(w, txid);
+    if (s->purpose == BK_STREAM_WATCH) {
+        struct bk_watch watch = {.user = bk_slice_text(server_users[how % 2])};
+        if (!s->watches) {
+            s->watches = true;
+            s->user = how % 2;
+        }
+        require(bk_watch_write(buf, cap, txid, &watch, &bytes) == BK_OK);
+    } else {
+        struct bk_renew renew = {.csr = bk_slice_text(how % 2 == 0 ? "request" : ""),
+                                 .box_key = bk_slice_text(how / 2 % 2 == 0 ? "key" : "")};
+        require(bk_renew_write(buf, cap, txid, &renew, &bytes) == BK_OK);
+    }
+    return bytes;
+}
+
 static void on_message(struct world *w)
 {
     struct stream *s = pick_stream(w);
@@ -202,6 +233,8 @@ static void on_message(struct world *w)
     struct bk_server_event e = {.type = BK_SERVER_STREAM_MESSAGE};
     if (how >= 240) {
         bytes = feed_bytes(&w->f);
+    } else if (how < 200 && s->purpose != BK_STREAM_PLAIN) {
+        bytes = lifecycle_message(w, s, how, buf, sizeof buf);
     } else if (s->peer.role == BK_ROLE_USER) {
         bytes = user_message(w, s, how, buf, sizeof buf);
     } else if (s->peer.role == BK_ROLE_DEVICE) {
@@ -226,10 +259,25 @@ static void on_message(struct world *w)
     if (how >= 224 && s->peer.role == BK_ROLE_USER) {
         s->called = UINT32_MAX; /* who knows which call it is */
     }
+    bool request = s->purpose != BK_STREAM_PLAIN || s->peer.role != BK_ROLE_DEVICE;
+    s->sent_bad = s->sent_bad || !request || how >= 200;
+    s->asked++;
+    w->speaker = s;
     input(w, &e, &no_licence);
+    w->speaker = NULL;
 }
 
 /* ---- the store ---- */
+
+static const struct stream *stream_numbered(const struct world *w, uint64_t number)
+{
+    for (size_t i = 0; i < STREAMS; i++) {
+        if (w->streams[i].number == number) {
+            return &w->streams[i];
+        }
+    }
+    return NULL;
+}
 
 static void answer_device(struct world *w, const struct query *q, uint8_t how)
 {
@@ -243,8 +291,31 @@ static void answer_device(struct world *w, const struct query *q, uint8_t how)
     if (e.device.code == 0 && e.device.equipment_id <= DEVICES &&
         (q->equipment_id == 0 || q->equipment_id == e.device.equipment_id)) {
         w->devices[e.device.equipment_id - 1].granted = true;
+        w->watch_granted = stream_numbered(w, q->stream);
     }
     input(w, &e, &no_licence);
+    w->watch_granted = NULL;
+}
+
+static void answer_renew(struct world *w, const struct query *q, uint8_t how)
+{
+    struct bk_server_event e = {.type = BK_SERVER_RENEWED};
+    e.renewed.query = q->number;
+    e.renewed.code = how % 4 == 0 ? BK_CODE_FORBIDDEN : 0;
+    e.renewed.generation = 1 + how / 4 % 4;
+    e.renewed.certificate = bk_slice_text(how >= 128 ? "certificate" : "");
+    input(w, &e, &no_licence);
+}
+
+/* Watches that the core must let go of; without memory it may not know that something is news. */
+static void watches_end(struct world *w, uint64_t equipment_id, size_t user)
+{
+    for (size_t i = 0; i < STREAMS; i++) {
+        struct stream *s = &w->streams[i];
+        s->gone_quiet =
+            s->gone_quiet || (s->number != 0 && s->watches &&
+                              (s->user == user || s->peer.equipment_id == equipment_id));
+    }
 }
 
 static void answer_enrol(struct world *w, const struct query *q, uint8_t how)
@@ -262,9 +333,23 @@ static void answer_enrol(struct world *w, const struct query *q, uint8_t how)
     }
     if (e.enrolled.code == 0 && e.enrolled.equipment_id != 0 && e.enrolled.generation > 1) {
         struct device *d = &w->devices[e.enrolled.equipment_id - 1];
+        if (e.enrolled.generation > d->lowest && w->memory.fail_from == 0) {
+            watches_end(w, e.enrolled.equipment_id, 2);
+        }
         d->lowest = e.enrolled.generation > d->lowest ? e.enrolled.generation : d->lowest;
     }
     input(w, &e, &no_licence);
+}
+
+static void answer(struct world *w, const struct query *q, uint8_t how)
+{
+    if (q->type == BK_SERVER_ENROL) {
+        answer_enrol(w, q, how);
+    } else if (q->type == BK_SERVER_RENEW) {
+        answer_renew(w, q, how);
+    } else {
+        answer_device(w, q, how);
+    }
 }
 
 static void on_answer(struct world *w)
@@ -278,11 +363,7 @@ static void on_answer(struct world *w)
             continue;
         }
         *at = (struct query){0};
-        if (q.enrol) {
-            answer_enrol(w, &q, how);
-        } else {
-            answer_device(w, &q, how);
-        }
+        answer(w, &q, how);
         return;
     }
 }
@@ -295,16 +376,62 @@ static void on_exception(struct world *w)
     e.exception.equipment_id = how % DEVICES + 1;
     e.exception.lowest_generation = how / 16 % 4;
     e.exception.revoked = how >= 128;
+    if ((d->lowest != e.exception.lowest_generation || d->revoked != e.exception.revoked) &&
+        w->memory.fail_from == 0) {
+        watches_end(w, e.exception.equipment_id, 2);
+    }
     d->lowest = e.exception.lowest_generation;
     d->revoked = e.exception.revoked;
     input(w, &e, &no_licence);
 }
 
+static void on_grants_changed(struct world *w)
+{
+    size_t user = feed_below(&w->f, 2);
+    struct bk_server_event e = {.type = BK_SERVER_GRANTS_CHANGED};
+    e.grants_changed.user = bk_slice_text(server_users[user]);
+    watches_end(w, UINT64_MAX, user);
+    input(w, &e, &no_licence);
+}
+
+/* The operator makes an epoch, or retires some: those of the bits of `how`. */
+static void on_masters(struct world *w)
+{
+    uint8_t how = feed_u8(&w->f);
+    uint16_t first = (uint16_t)(OLD_EPOCH + feed_below(&w->f, EPOCHS));
+    struct bk_master_key m[BK_SERVER_EPOCHS_MAX] = {master_of(first)};
+    size_t n = 1;
+    bool distinct = true;
+    unsigned places = 1u << first % 4;
+    for (uint16_t i = 0; i < EPOCHS && n < BK_SERVER_EPOCHS_MAX; i++) {
+        uint16_t epoch = (uint16_t)(OLD_EPOCH + i);
+        if ((how >> i & 1) != 0 && epoch != first) {
+            distinct = distinct && (places >> epoch % 4 & 1) == 0;
+            places |= 1u << epoch % 4;
+            m[n++] = master_of(epoch);
+        }
+    }
+    enum bk_err err = bk_server_set_masters(w->server, m, n);
+    require(err == (distinct ? BK_OK : BK_E_RANGE));
+    bk_server_set_requests(w->server, how % 16);
+    if (!distinct) {
+        return;
+    }
+    memcpy(w->config.master, m, sizeof m);
+    w->config.n_master = n;
+    for (size_t i = 0; i < DEVICES; i++) {
+        struct device *d = &w->devices[i];
+        d->row_accepted = d->row_accepted && accepted(w, d->row_epoch);
+    }
+}
+
 static void on_user_revoked(struct world *w)
 {
-    const char *user = server_users[feed_below(&w->f, 2)];
+    size_t revoked = feed_below(&w->f, 2);
+    const char *user = server_users[revoked];
     struct bk_server_event e = {.type = BK_SERVER_USER_REVOKED};
     e.user_revoked.user = bk_slice_text(user);
+    watches_end(w, UINT64_MAX, revoked);
     for (size_t i = 0; i < STREAMS; i++) {
         struct stream *s = &w->streams[i];
         s->gone_quiet = s->gone_quiet || strcmp(s->peer.name, user) == 0;
@@ -315,7 +442,7 @@ static void on_user_revoked(struct world *w)
 static void one_event(struct world *w)
 {
     struct device *d;
-    switch (feed_below(&w->f, 16)) {
+    switch (feed_below(&w->f, 18)) {
     case 0:
     case 1:
     case 2:
@@ -351,8 +478,15 @@ static void one_event(struct world *w)
     case 14: /* the device has another key from now on */
         d = &w->devices[feed_below(&w->f, DEVICES)];
         d->generation = 1 + (uint32_t)feed_below(&w->f, 4);
-        d->epoch = feed_bool(&w->f) ? EPOCH : OLD_EPOCH;
+        d->epoch = (uint16_t)(OLD_EPOCH + feed_below(&w->f, EPOCHS));
         break;
+    case 16:
+        on_grants_changed(w);
+        break;
+    case 17:
+        on_masters(w);
+        break;
+    case 15:
     default:
         feed_pass(&w->f, &w->now);
         timer(w);
@@ -360,10 +494,29 @@ static void one_event(struct world *w)
     }
 }
 
+/* The store has answered everything, and all calls are over: so has the core. */
+static void all_is_answered(struct world *w)
+{
+    for (size_t i = 0; i < QUERIES; i++) {
+        struct query q = w->queries[i];
+        w->queries[i] = (struct query){0};
+        if (q.number != 0) {
+            answer(w, &q, 0);
+        }
+    }
+    w->now.mono += 100 * BK_SECOND;
+    timer(w);
+    for (size_t i = 0; i < STREAMS; i++) {
+        const struct stream *s = &w->streams[i];
+        require(s->number == 0 || s->closing || s->sent_bad || s->answered == s->asked);
+    }
+}
+
 /* With everybody gone nothing stays behind. */
 static void end(struct world *w)
 {
     struct bk_server_event e = {.type = BK_SERVER_STREAM_CLOSED};
+    all_is_answered(w);
     for (size_t i = 0; i < STREAMS; i++) {
         if (w->streams[i].number != 0) {
             e.closed.stream = w->streams[i].number;
@@ -371,17 +524,9 @@ static void end(struct world *w)
             input(w, &e, &no_licence);
         }
     }
-    for (size_t i = 0; i < QUERIES; i++) {
-        struct query q = w->queries[i];
-        w->queries[i] = (struct query){0};
-        if (q.number != 0 && q.enrol) {
-            answer_enrol(w, &q, 0);
-        } else if (q.number != 0) {
-            answer_device(w, &q, 0);
-        }
-    }
+    /* A place in the rows that was used again and again at one moment has rows seen seconds ahead. */
     for (size_t i = 0; i < 4; i++) {
-        w->now.mono += (BK_SERVER_EXPIRY_S + 10) * BK_SECOND;
+        w->now.mono += (BK_SERVER_EXPIRY_S + 10 + FUZZ_INPUT_MAX) * BK_SECOND;
         timer(w);
     }
     require(bk_server_rows(w->server) == 0);
@@ -407,11 +552,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .max_calls = 6,
         .answer_binding = true,
         .binding_per_s = 3,
+        .requests_per_s = 2,
         .ports = {1200, 1201, 1300},
     };
-    w.config.master[0].epoch = EPOCH;
-    w.config.master[1].epoch = OLD_EPOCH;
-    w.config.master[1].key[0] = 1;
+    w.config.master[0] = master_of(EPOCH);
+    w.config.master[1] = master_of(OLD_EPOCH);
     for (size_t i = 0; i < DEVICES; i++) {
         w.devices[i].generation = 1;
         w.devices[i].epoch = EPOCH;

@@ -21,8 +21,23 @@ struct bk_addr place(size_t i)
 void key_of(const struct world *w, size_t device, uint8_t key[BK_KEY_BYTES])
 {
     const struct device *d = &w->devices[device];
-    bk_registration_key(&w->config.mac, w->config.master[d->epoch == EPOCH ? 0 : 1].key, device + 1,
-                        d->generation, key);
+    struct bk_master_key master = master_of(d->epoch);
+    bk_registration_key(&w->config.mac, master.key, device + 1, d->generation, key);
+}
+
+struct bk_master_key master_of(uint16_t epoch)
+{
+    return (struct bk_master_key){.epoch = epoch, .key = {(uint8_t)epoch}};
+}
+
+bool accepted(const struct world *w, uint16_t epoch)
+{
+    for (size_t i = 0; i < w->config.n_master; i++) {
+        if (w->config.master[i].epoch == epoch) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static struct stream *stream_of(struct world *w, uint64_t number)
@@ -45,6 +60,13 @@ static void check_register_answer(struct world *w, const struct licence *l, cons
     require(bk_register_answer_read(m, &w->config.mac, BK_SLICE_OF(key), &a) == BK_OK);
     bool refused = d->revoked || l->generation < d->lowest;
     require(refused == (a.code == BK_CODE_FORBIDDEN));
+    require(accepted(w, d->epoch));
+    if (a.code == 0) {
+        require(a.renew == (d->epoch != w->config.master[0].epoch));
+        d->row_accepted = true;
+        d->row_epoch = d->epoch;
+        memcpy(d->row_key, key, sizeof d->row_key);
+    }
     for (size_t i = 0; a.code == BK_CODE_STALE_NONCE && i < PLACES; i++) {
         struct bk_addr at = place(i);
         if (bk_addr_equal(&at, &l->from)) {
@@ -60,12 +82,17 @@ static bool check_datagram(struct world *w, const struct licence *l,
 {
     struct bk_stun m;
     require(bk_stun_read(a->datagram.bytes, &m) == BK_OK);
-    if (m.method == BK_METHOD_NOTIFY) { /* to where a row points, at some time of this event */
+    if (m.method ==
+        BK_METHOD_NOTIFY) { /* to where a row points, under the key that it was made with */
         bool known = false;
         for (size_t i = 0; i < DEVICES; i++) {
+            const struct device *d = &w->devices[i];
             struct bk_server_row row;
-            known = known || (bk_server_find(w->server, i + 1, &row) &&
-                              bk_addr_equal(&row.addr, &a->datagram.to));
+            struct bk_tag tag;
+            known = known ||
+                    (bk_server_find(w->server, i + 1, &row) &&
+                     bk_addr_equal(&row.addr, &a->datagram.to) && d->row_accepted &&
+                     bk_notify_read(&m, &w->config.mac, BK_SLICE_OF(d->row_key), &tag) == BK_OK);
         }
         require(known && m.cls == BK_STUN_REQUEST);
         return false;
@@ -79,6 +106,29 @@ static bool check_datagram(struct world *w, const struct licence *l,
         check_register_answer(w, l, &m);
     }
     return true;
+}
+
+/* Nobody is told yes who may not, or before the store has said so. */
+static void check_lifecycle_success(struct world *w, const struct stream *s,
+                                    const struct bk_stun *m)
+{
+    struct bk_renew_answer a;
+    bool device = s->peer.role == BK_ROLE_DEVICE;
+    require(!device || !w->devices[s->peer.equipment_id - 1].revoked);
+    if (s->purpose == BK_STREAM_WATCH) {
+        require(m->method == BK_METHOD_WATCH && w->watch_granted == s);
+        return;
+    }
+    require(m->method == BK_METHOD_RENEW && bk_renew_answer_read(m, &a) == BK_OK);
+    require(a.device == device);
+    if (device) {
+        uint8_t key[BK_KEY_BYTES];
+        require(a.epoch == w->config.master[0].epoch);
+        require(a.generation >= w->devices[s->peer.equipment_id - 1].lowest);
+        bk_registration_key(&w->config.mac, w->config.master[0].key, s->peer.equipment_id,
+                            a.generation, key);
+        require(bk_slice_equal(a.registration_key, BK_SLICE_OF(key)));
+    }
 }
 
 static void check_message(struct world *w, const struct bk_server_action *a)
@@ -103,13 +153,21 @@ static void check_message(struct world *w, const struct bk_server_action *a)
         memcpy(s->offer_txid, m.txid, sizeof s->offer_txid);
     } else {
         require(m.cls == BK_STUN_SUCCESS || m.cls == BK_STUN_ERROR);
+        require(s->answered < s->asked);
+        s->answered++;
+        if (s->purpose != BK_STREAM_PLAIN && m.cls == BK_STUN_SUCCESS) {
+            check_lifecycle_success(w, s, &m);
+        }
     }
 }
 
-static void check_question(struct world *w, const struct bk_server_action *a, bool enrol)
+static void check_question(struct world *w, const struct bk_server_action *a)
 {
-    uint64_t number = enrol ? a->enrol.query : a->find.query;
-    require(number > w->newest_query);
+    bool find = a->type == BK_SERVER_FIND_DEVICE;
+    uint64_t number = find                         ? a->find.query
+                      : a->type == BK_SERVER_ENROL ? a->enrol.query
+                                                   : a->renew.query;
+    require(w->speaker != NULL && number > w->newest_query);
     w->newest_query = number;
     size_t free = QUERIES;
     for (size_t i = 0; i < QUERIES; i++) {
@@ -119,9 +177,16 @@ static void check_question(struct world *w, const struct bk_server_action *a, bo
     }
     require(free < QUERIES); /* no more than the core's table holds */
     w->queries[free].number = number;
-    w->queries[free].enrol = enrol;
-    w->queries[free].equipment_id = enrol ? 0 : a->find.equipment_id;
-    if (!enrol) {
+    w->queries[free].type = a->type;
+    w->queries[free].stream = w->speaker->number;
+    w->queries[free].equipment_id = find ? a->find.equipment_id : 0;
+    if (a->type == BK_SERVER_RENEW) {
+        require(w->speaker->purpose == BK_STREAM_RENEW);
+        require(memcmp(&a->renew.peer, &w->speaker->peer, sizeof a->renew.peer) == 0);
+    } else if (w->speaker->purpose == BK_STREAM_WATCH) {
+        require(find && a->find.equipment_id == w->speaker->peer.equipment_id);
+    }
+    if (find) {
         require(bk_slice_equal(a->find.user, bk_slice_text(server_users[0])) ||
                 bk_slice_equal(a->find.user, bk_slice_text(server_users[1])));
     }
@@ -135,7 +200,7 @@ static void check_rows(struct world *w, const struct licence *l)
         struct bk_server_row row;
         bool has_row = bk_server_find(w->server, i + 1, &row);
         n += has_row;
-        require(!has_row || !d->revoked);
+        require(!has_row || (!d->revoked && d->row_accepted && row.epoch == d->row_epoch));
         if (has_row && (!d->has_row || !bk_addr_equal(&row.addr, &d->row.addr))) {
             require(l->device == i && l->may_move && bk_addr_equal(&row.addr, &l->from));
         } else if (has_row && row.last_seen != d->row.last_seen) {
@@ -168,7 +233,8 @@ static void check_out(struct world *w, const struct licence *l)
             break;
         case BK_SERVER_FIND_DEVICE:
         case BK_SERVER_ENROL:
-            check_question(w, a, a->type == BK_SERVER_ENROL);
+        case BK_SERVER_RENEW:
+            check_question(w, a);
             break;
         case BK_SERVER_AUDIT:
             break;
@@ -196,4 +262,8 @@ void timer(struct world *w)
     } while (bk_server_deadline(w->server) <= w->now.mono &&
              (out.n > BK_SERVER_OUT_ACTIONS - 8 || out.used > BK_SERVER_OUT_BYTES - 4096));
     require(bk_server_deadline(w->server) > w->now.mono);
+    for (size_t i = 0; i < STREAMS; i++) { /* nobody watches what has changed */
+        const struct stream *s = &w->streams[i];
+        require(s->number == 0 || s->closing || !s->gone_quiet);
+    }
 }

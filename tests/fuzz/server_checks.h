@@ -11,7 +11,9 @@
 #include "wire/lookup.h"
 #include "wire/notify.h"
 #include "wire/register.h"
+#include "wire/renew.h"
 #include "wire/result.h"
+#include "wire/watch.h"
 
 enum {
     DEVICES = 3, /* known ones, IDs 1 to 3; the table takes one less */
@@ -20,8 +22,10 @@ enum {
     STREAMS = 12, /* that the shell may have open; the core takes two less */
     CALL_IDS = 6,
     QUERIES = 64,
-    EPOCH = 7,
+    EPOCH = 7, /* at the start the current one, and the one before is accepted too */
     OLD_EPOCH = 6,
+    EPOCHS =
+        8, /* numbers from OLD_EPOCH on that the operator uses; some share a place in the rows */
     BINDING_GAIN_BYTES = 24,
 };
 
@@ -38,13 +42,21 @@ struct device {
     uint8_t nonce[PLACES][LOCALS][BK_NONCE_BYTES]; /* newest sent there */
     bool has_row;
     struct bk_server_row row; /* after the event before */
+    bool row_accepted; /* the key that it was last registered under is of an accepted epoch */
+    uint8_t row_key[BK_KEY_BYTES];
+    uint16_t row_epoch;
 };
 
 struct stream {
     uint64_t number; /* 0: none */
     struct bk_identity peer;
+    enum bk_server_purpose purpose;
     bool closing;    /* CLOSE_STREAM was asked for */
-    bool gone_quiet; /* its user was revoked */
+    bool gone_quiet; /* its user was revoked, or what it watches has changed */
+    bool watches;    /* asked, or up */
+    size_t user;     /* of server_users, that it watches */
+    bool sent_bad;   /* not only requests that are well formed */
+    uint32_t asked, answered;
     bool has_offer;
     uint8_t offer_txid[BK_STUN_TXID_BYTES];
     uint8_t offer_call;
@@ -53,7 +65,8 @@ struct stream {
 
 struct query {
     uint64_t number;
-    bool enrol;
+    enum bk_server_action_type type;
+    uint64_t stream;       /* that asked */
     uint64_t equipment_id; /* asked for, 0 by name */
 };
 
@@ -69,6 +82,8 @@ struct world {
     uint64_t next_stream;
     struct query queries[QUERIES];
     uint64_t newest_query;
+    const struct stream *speaker;       /* whose message is being read */
+    const struct stream *watch_granted; /* the store is just saying yes to its question */
     uint32_t txid;
     uint8_t last[256]; /* the newest REGISTER, for replays */
     size_t last_n;
@@ -89,6 +104,9 @@ struct licence {
 extern const struct licence no_licence;
 
 struct bk_addr place(size_t i);
+bool accepted(const struct world *w, uint16_t epoch);
+/* The master key of an epoch, accepted or not. */
+struct bk_master_key master_of(uint16_t epoch);
 /* The registration key that the device has now. */
 void key_of(const struct world *w, size_t device, uint8_t key[BK_KEY_BYTES]);
 /* Hands the core an event, or lets it do what is due, and checks what came out. */

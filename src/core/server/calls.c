@@ -163,13 +163,15 @@ enum bk_err bk_server_on_connect(struct bk_server *s, const struct bk_now *now, 
         /* The device said "stale" and the requester tries once more with the device's tag. */
         bk_server_call_end(s, now->mono, old, 0, BK_AUDIT_DELIVERED, out);
     }
-    uint32_t call = begin(s, now->mono, stream, m, &in, hash);
+    uint32_t call =
+        bk_server_may_ask(s, now->mono, stream) ? begin(s, now->mono, stream, m, &in, hash) : 0;
     if (call == 0) {
         bk_server_send_error(s, stream, BK_METHOD_CONNECT, m->txid, BK_CODE_OVERLOADED, out);
         audit(s, stream, in.equipment_id, BK_AUDIT_OVERLOADED, 0, out);
         return BK_OK;
     }
-    bk_server_ask_device(s, s->calls[call].query, BK_SLICE_EMPTY, out);
+    bk_server_ask_device(s, s->calls[call].query, bk_slice_text(s->streams[stream].peer.name),
+                         BK_SLICE_EMPTY, out);
     return BK_OK;
 }
 

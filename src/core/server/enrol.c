@@ -29,7 +29,8 @@ enum bk_err bk_server_on_enrol(struct bk_server *s, uint32_t stream, const struc
 static void answer(struct bk_server *s, uint32_t stream, const struct bk_server_query *q,
                    const struct bk_server_event *event, struct bk_server_out *out)
 {
-    uint8_t key[BK_KEY_BYTES];
+    uint8_t key[BK_KEY_BYTES] = {0};
+    bool good = true;
     struct bk_enrol_answer a = {
         .certificate = event->enrolled.certificate,
         .ca_certificate = event->enrolled.ca_certificate,
@@ -40,14 +41,15 @@ static void answer(struct bk_server *s, uint32_t stream, const struct bk_server_
         a.equipment_id = event->enrolled.equipment_id;
         a.generation = event->enrolled.generation;
         a.epoch = s->config.master[0].epoch;
-        bk_server_device_key(s, 0, a.equipment_id, a.generation, key);
+        good = bk_server_device_key(s, a.epoch, a.equipment_id, a.generation, key);
         a.registration_key = BK_SLICE_OF(key);
         a.ports = s->config.ports;
     }
     size_t cap = 0;
     uint8_t *buf = bk_out_space(out, &cap);
     struct bk_slice bytes;
-    if (bk_enrol_answer_write(buf, cap < BK_STUN_STREAM_MAX_BYTES ? cap : BK_STUN_STREAM_MAX_BYTES,
+    if (good &&
+        bk_enrol_answer_write(buf, cap < BK_STUN_STREAM_MAX_BYTES ? cap : BK_STUN_STREAM_MAX_BYTES,
                               q->txid, &a, &bytes) == BK_OK) {
         bk_out_message(out, s->streams[stream].number, bytes);
     } else {

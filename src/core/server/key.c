@@ -13,9 +13,15 @@ void bk_registration_key(const struct bk_mac_ops *mac, const uint8_t master[BK_K
     mac->hmac_sha256(mac->ctx, bk_slice(master, BK_KEY_BYTES), parts, 2, key);
 }
 
-void bk_server_device_key(const struct bk_server *s, uint8_t epoch_index, uint64_t equipment_id,
+bool bk_server_device_key(const struct bk_server *s, uint16_t epoch, uint64_t equipment_id,
                           uint32_t generation, uint8_t key[BK_KEY_BYTES])
 {
-    bk_registration_key(&s->config.mac, s->config.master[epoch_index].key, equipment_id, generation,
-                        key);
+    for (size_t i = 0; i < s->config.n_master; i++) {
+        const struct bk_master_key *m = &s->config.master[i];
+        if (m->epoch == epoch) {
+            bk_registration_key(&s->config.mac, m->key, equipment_id, generation, key);
+            return true;
+        }
+    }
+    return false;
 }

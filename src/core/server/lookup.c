@@ -1,36 +1,37 @@
-/* LOOKUP, and the store's answer about a device, for LOOKUP and CONNECT. Grants are the store's: what a
+/* LOOKUP, and the store's answer about a device, for LOOKUP, CONNECT and WATCH. Grants are the store's: what a
  * user may not see it does not find. */
 #include "wire/lookup.h"
 
 #include "core/server/state.h"
 
-void bk_server_ask_device(struct bk_server *s, uint32_t query, struct bk_slice name,
-                          struct bk_server_out *out)
+void bk_server_ask_device(struct bk_server *s, uint32_t query, struct bk_slice user,
+                          struct bk_slice name, struct bk_server_out *out)
 {
     const struct bk_server_query *q = &s->queries[query];
-    const struct bk_server_stream *t = &s->streams[bk_server_stream(s, q->stream)];
     struct bk_server_action *a = bk_out_add(out, BK_SERVER_FIND_DEVICE);
     a->find.query = q->number;
-    a->find.user = bk_out_copy(out, bk_slice_text(t->peer.name));
+    a->find.user = bk_out_copy(out, user);
     a->find.equipment_id = q->equipment_id;
     a->find.name = bk_out_copy(out, name);
 }
 
-enum bk_err bk_server_on_lookup(struct bk_server *s, uint32_t stream, const struct bk_stun *m,
-                                struct bk_server_out *out)
+enum bk_err bk_server_on_lookup(struct bk_server *s, const struct bk_now *now, uint32_t stream,
+                                const struct bk_stun *m, struct bk_server_out *out)
 {
     struct bk_lookup in;
     enum bk_err err = bk_lookup_read(m, &in);
     if (err != BK_OK) {
         return err;
     }
-    uint32_t query = bk_server_query_start(s, BK_QUERY_LOOKUP, stream, m->txid);
+    uint32_t query = bk_server_may_ask(s, now->mono, stream)
+                         ? bk_server_query_start(s, BK_QUERY_LOOKUP, stream, m->txid)
+                         : 0;
     if (query == 0) {
         bk_server_send_error(s, stream, BK_METHOD_LOOKUP, m->txid, BK_CODE_OVERLOADED, out);
         return BK_OK;
     }
     s->queries[query].equipment_id = in.equipment_id;
-    bk_server_ask_device(s, query, in.name, out);
+    bk_server_ask_device(s, query, bk_slice_text(s->streams[stream].peer.name), in.name, out);
     return BK_OK;
 }
 
@@ -97,7 +98,11 @@ void bk_server_on_device(struct bk_server *s, const struct bk_now *now,
         if (q.call != 0) {
             bk_server_call_found(s, now, q.call, code, out);
         }
-    } else if (stream == 0 || q.kind != BK_QUERY_LOOKUP) {
+    } else if (stream == 0) {
+        return;
+    } else if (q.kind == BK_QUERY_WATCH) {
+        bk_server_watch_found(s, now, stream, &q, code, out);
+    } else if (q.kind != BK_QUERY_LOOKUP) {
         return;
     } else if (code != 0) {
         bk_server_send_error(s, stream, BK_METHOD_LOOKUP, q.txid, code, out);

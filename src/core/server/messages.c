@@ -7,7 +7,7 @@ static bool is_request(const struct bk_stun *m, uint16_t method)
     return m->cls == BK_STUN_REQUEST && m->method == method;
 }
 
-static enum bk_err dispatch(struct bk_server *s, const struct bk_now *now, uint32_t stream,
+static enum bk_err on_plain(struct bk_server *s, const struct bk_now *now, uint32_t stream,
                             const struct bk_stun *m, struct bk_server_out *out)
 {
     const struct bk_identity *peer = &s->streams[stream].peer;
@@ -16,7 +16,7 @@ static enum bk_err dispatch(struct bk_server *s, const struct bk_now *now, uint3
         return is_request(m, BK_METHOD_ENROL) ? bk_server_on_enrol(s, stream, m, out) : BK_E_STATE;
     case BK_ROLE_USER:
         if (is_request(m, BK_METHOD_LOOKUP)) {
-            return bk_server_on_lookup(s, stream, m, out);
+            return bk_server_on_lookup(s, now, stream, m, out);
         }
         return is_request(m, BK_METHOD_CONNECT) ? bk_server_on_connect(s, now, stream, m, out)
                                                 : BK_E_STATE;
@@ -26,6 +26,23 @@ static enum bk_err dispatch(struct bk_server *s, const struct bk_now *now, uint3
         }
         return bk_server_on_device_message(s, now, stream, m, out);
     case BK_ROLE_SERVER:
+    default:
+        return BK_E_STATE;
+    }
+}
+
+/* Roles were checked when the stream was opened. */
+static enum bk_err dispatch(struct bk_server *s, const struct bk_now *now, uint32_t stream,
+                            const struct bk_stun *m, struct bk_server_out *out)
+{
+    switch (s->streams[stream].purpose) {
+    case BK_STREAM_RENEW:
+        return is_request(m, BK_METHOD_RENEW) ? bk_server_on_renew(s, now, stream, m, out)
+                                              : BK_E_STATE;
+    case BK_STREAM_WATCH:
+        return is_request(m, BK_METHOD_WATCH) ? bk_server_on_watch(s, stream, m, out) : BK_E_STATE;
+    case BK_STREAM_PLAIN:
+        return on_plain(s, now, stream, m, out);
     default:
         return BK_E_STATE;
     }

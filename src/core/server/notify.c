@@ -24,11 +24,13 @@ static bool send_one(struct bk_server *s, struct bk_server_call *c, const struct
                      struct bk_server_out *out)
 {
     uint8_t key[BK_KEY_BYTES];
+    if (!bk_server_row_epoch(s, row, &c->notify_epoch) ||
+        !bk_server_device_key(s, c->notify_epoch, c->equipment_id, row->generation, key)) {
+        return false;
+    }
     c->notify_to = bk_server_row_addr(row);
     c->notify_local = row->local;
-    c->notify_epoch = row->mark & 3;
     c->notify_generation = row->generation;
-    bk_server_device_key(s, c->notify_epoch, c->equipment_id, c->notify_generation, key);
     struct bk_tag tag = {.random = row->tag_random, .counter = row->tag_counter};
     size_t cap = 0;
     uint8_t *buf = bk_out_space(out, &cap);
@@ -82,8 +84,8 @@ void bk_server_on_notify_answer(struct bk_server *s, const struct bk_datagram *d
         return;
     }
     uint8_t key[BK_KEY_BYTES];
-    bk_server_device_key(s, c->notify_epoch, c->equipment_id, c->notify_generation, key);
-    if (bk_notify_answer_read(m, &s->config.mac, BK_SLICE_OF(key)) == BK_OK) {
+    if (bk_server_device_key(s, c->notify_epoch, c->equipment_id, c->notify_generation, key) &&
+        bk_notify_answer_read(m, &s->config.mac, BK_SLICE_OF(key)) == BK_OK) {
         c->notify_answered = true;
         bk_server_set_timer(s, c, c->deadline);
     }

@@ -14,17 +14,6 @@ enum {
     MARK_STEP = 4,
 };
 
-static bool find_epoch(const struct bk_server *s, uint16_t epoch, uint8_t *index)
-{
-    for (size_t i = 0; i < s->config.n_master; i++) {
-        if (s->config.master[i].epoch == epoch) {
-            *index = (uint8_t)i;
-            return true;
-        }
-    }
-    return false;
-}
-
 static void answer(struct bk_server *s, const struct bk_datagram *d, struct bk_slice key,
                    const struct bk_register_answer *a, struct bk_server_out *out)
 {
@@ -45,17 +34,16 @@ static bool same_address(const struct bk_row *row, const struct bk_datagram *d)
 }
 
 /* A plain keepalive: from where the row says, by the same run of the same agent, and newer. */
-static bool fits(const struct bk_row *row, const struct bk_datagram *d, const struct bk_register *r,
-                 uint8_t epoch)
+static bool fits(const struct bk_row *row, const struct bk_datagram *d, const struct bk_register *r)
 {
     return same_address(row, d) && row->generation == r->generation &&
-           (row->mark & MARK_EPOCH) == epoch && row->tag_random == r->tag.random &&
-           r->tag.counter > row->tag_counter;
+           (row->mark & MARK_EPOCH) == bk_server_epoch_slot(r->epoch) &&
+           row->tag_random == r->tag.random && r->tag.counter > row->tag_counter;
 }
 
 /* Writes the row; makes it where there is none. BK_E_NOSPACE, BK_E_NOMEM. */
 static enum bk_err apply(struct bk_server *s, const struct bk_now *now, const struct bk_datagram *d,
-                         const struct bk_register *r, uint8_t epoch, bool by_nonce)
+                         const struct bk_register *r, bool by_nonce)
 {
     struct bk_row *row = bk_table_find(&s->table, r->equipment_id);
     /* An expired row counts as none: a call may be waiting for it to come back to life. */
@@ -73,9 +61,10 @@ static enum bk_err apply(struct bk_server *s, const struct bk_now *now, const st
     row->tag_random = r->tag.random;
     row->tag_counter = r->tag.counter;
     row->generation = r->generation;
-    row->seen_s = s->now_s;
+    uint8_t slot = bk_server_epoch_slot(r->epoch);
+    row->seen_s = bk_server_seen_now(s, slot);
     unsigned serial = (row->mark & ~(unsigned)MARK_EPOCH) + (by_nonce ? MARK_STEP : 0);
-    row->mark = (uint8_t)(serial | epoch);
+    row->mark = (uint8_t)(serial | slot);
     if (news) {
         bk_server_row_changed(s, now->mono, r->equipment_id);
     }
@@ -84,8 +73,7 @@ static enum bk_err apply(struct bk_server *s, const struct bk_now *now, const st
 
 /* The MAC was right. */
 static void proven(struct bk_server *s, const struct bk_now *now, const struct bk_datagram *d,
-                   const struct bk_register *r, uint8_t epoch, struct bk_slice key,
-                   struct bk_server_out *out)
+                   const struct bk_register *r, struct bk_slice key, struct bk_server_out *out)
 {
     const struct bk_row *row = bk_server_live_row(s, r->equipment_id);
     struct bk_nonce_facts facts = {
@@ -95,7 +83,7 @@ static void proven(struct bk_server *s, const struct bk_now *now, const struct b
         .local = d->local,
         .row = row,
     };
-    bool plain = row && fits(row, d, r, epoch);
+    bool plain = row && fits(row, d, r);
     /* An older message of the same run is late or repeated, whatever it brings. */
     bool late = row && row->tag_random == r->tag.random && r->tag.counter < row->tag_counter;
     bool by_nonce = !plain && !late && r->nonce.n > 0 &&
@@ -103,11 +91,12 @@ static void proven(struct bk_server *s, const struct bk_now *now, const struct b
     struct bk_register_answer a = {0};
     char nonce[BK_NONCE_BYTES + 1];
     if (plain || by_nonce) {
-        if (apply(s, now, d, r, epoch, by_nonce) != BK_OK) {
+        if (apply(s, now, d, r, by_nonce) != BK_OK) {
             return; /* the device asks again */
         }
         a.mapped = d->from;
         a.unix_s = now->unix_s;
+        a.renew = r->epoch != s->config.master[0].epoch;
     } else {
         bk_nonce_make(&s->config.mac, s->nonce_key, s->now_s, &facts, nonce);
         a.code = BK_CODE_STALE_NONCE;
@@ -120,9 +109,8 @@ void bk_server_on_register(struct bk_server *s, const struct bk_now *now,
                            const struct bk_datagram *d, struct bk_server_out *out)
 {
     struct bk_register r;
-    uint8_t epoch = 0;
     if (d->message.cls != BK_STUN_REQUEST || bk_stun_check_fingerprint(&d->message) != BK_OK ||
-        bk_register_read(&d->message, &r) != BK_OK || !find_epoch(s, r.epoch, &epoch)) {
+        bk_register_read(&d->message, &r) != BK_OK) {
         return;
     }
     enum bk_standing standing = bk_exceptions_check(&s->exceptions, r.equipment_id, r.generation);
@@ -130,14 +118,14 @@ void bk_server_on_register(struct bk_server *s, const struct bk_now *now,
         return;
     }
     uint8_t key[BK_KEY_BYTES];
-    bk_server_device_key(s, epoch, r.equipment_id, r.generation, key);
-    if (bk_stun_check_sha256(&d->message, &s->config.mac, BK_SLICE_OF(key),
+    if (bk_server_device_key(s, r.epoch, r.equipment_id, r.generation, key) &&
+        bk_stun_check_sha256(&d->message, &s->config.mac, BK_SLICE_OF(key),
                              BK_STUN_SHORT_MAC_BYTES) == BK_OK) {
         if (standing == BK_STANDING_REVOKED) {
             struct bk_register_answer a = {.code = BK_CODE_FORBIDDEN};
             answer(s, d, BK_SLICE_OF(key), &a, out);
         } else {
-            proven(s, now, d, &r, epoch, BK_SLICE_OF(key), out);
+            proven(s, now, d, &r, BK_SLICE_OF(key), out);
         }
     }
     bk_wipe(key, sizeof key);

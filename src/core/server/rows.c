@@ -1,5 +1,5 @@
-/* The location table seen through time: a row that was not refreshed counts as absent at once, and is
- * taken away by a sweep that looks at a bounded number of rows at a time. Nothing is sent from here. */
+/* The location table seen through time: a row that was not refreshed, or whose epoch has gone, counts as
+ * absent at once, and is taken away by a sweep that looks at a bounded number of rows at a time. Nothing is sent from here. */
 #include "core/server/state.h"
 
 #include <string.h>
@@ -13,7 +13,10 @@ enum {
 
 static bool is_live(const struct bk_server *s, const struct bk_row *row)
 {
-    return s->now_s - row->seen_s <= BK_SERVER_EXPIRY_S;
+    uint16_t epoch;
+    /* A row may have been seen a second ahead of now (bk_server_seen_now). */
+    return (row->seen_s >= s->now_s || s->now_s - row->seen_s <= BK_SERVER_EXPIRY_S) &&
+           bk_server_row_epoch(s, row, &epoch);
 }
 
 struct bk_row *bk_server_live_row(const struct bk_server *s, uint64_t equipment_id)
@@ -53,6 +56,9 @@ static void show(const struct bk_server *s, const struct bk_row *row, struct bk_
     out->equipment_id = row->equipment_id;
     out->addr = bk_server_row_addr(row);
     out->last_seen = bk_time_add(s->started, row->seen_s * BK_SECOND);
+    if (!bk_server_row_epoch(s, row, &out->epoch)) {
+        out->epoch = 0; /* live rows have one */
+    }
 }
 
 uint64_t bk_server_rows(const struct bk_server *s)

@@ -6,8 +6,8 @@
 
 static bool config_fits(const struct bk_server_config *c)
 {
-    return c->n_master >= 1 && c->n_master <= BK_SERVER_EPOCHS_MAX && c->mac.hmac_sha256 &&
-           c->rng.fill && c->alloc.get && c->alloc.put && c->max_devices >= 1 &&
+    return bk_server_epochs_fit(c->master, c->n_master) && c->mac.hmac_sha256 && c->rng.fill &&
+           c->alloc.get && c->alloc.put && c->max_devices >= 1 &&
            c->max_devices <= BK_TABLE_ROWS_MAX && c->max_streams >= 1 &&
            c->max_streams <= BK_SERVER_TABLES_MAX && c->max_calls >= 1 &&
            c->max_calls <= BK_SERVER_TABLES_MAX / 2 &&
@@ -24,7 +24,7 @@ static bool make_tables(struct bk_server *s)
     const struct bk_alloc *a = &s->config.alloc;
     uint32_t calls = s->config.max_calls;
     uint32_t streams = s->config.max_streams;
-    uint32_t queries = 2 * calls; /* one of each call, and as many of LOOKUP and ENROL */
+    uint32_t queries = 2 * calls; /* one of each call, and as many others */
     if (bk_table_init(&s->table, a, s->seed, s->config.max_devices) != BK_OK ||
         bk_exceptions_init(&s->exceptions, a, s->seed) != BK_OK ||
         bk_pool_init(&s->stream_pool, a, streams) != BK_OK ||
@@ -38,11 +38,12 @@ static bool make_tables(struct bk_server *s)
         return false;
     }
     s->binding = take(s, BK_SERVER_BINDING_BUCKETS, sizeof *s->binding);
+    s->requests = take(s, BK_SERVER_REQUEST_BUCKETS, sizeof *s->requests);
     s->streams = take(s, (size_t)streams + 1, sizeof *s->streams);
     s->queries = take(s, (size_t)queries + 1, sizeof *s->queries);
     s->calls = take(s, (size_t)calls + 1, sizeof *s->calls);
     s->timer_nodes = take(s, calls, sizeof(struct bk_timer *));
-    if (!s->binding || !s->streams || !s->queries || !s->calls || !s->timer_nodes) {
+    if (!s->binding || !s->requests || !s->streams || !s->queries || !s->calls || !s->timer_nodes) {
         return false;
     }
     bk_heap_init(&s->timers, s->timer_nodes, calls);
@@ -90,6 +91,7 @@ void bk_server_free(struct bk_server *s)
     bk_pool_fini(&s->query_pool, &a);
     bk_pool_fini(&s->call_pool, &a);
     a.put(a.ctx, s->binding);
+    a.put(a.ctx, s->requests);
     a.put(a.ctx, s->streams);
     a.put(a.ctx, s->queries);
     a.put(a.ctx, s->calls);
@@ -171,6 +173,12 @@ void bk_server_input(struct bk_server *s, const struct bk_now *now,
         break;
     case BK_SERVER_EXCEPTION:
         bk_server_on_exception(s, now, event);
+        break;
+    case BK_SERVER_RENEWED:
+        bk_server_on_renewed(s, event, out);
+        break;
+    case BK_SERVER_GRANTS_CHANGED:
+        bk_server_close_watches(s, event->grants_changed.user);
         break;
     case BK_SERVER_USER_REVOKED:
         bk_server_on_user_revoked(s, event->user_revoked.user);

@@ -42,8 +42,17 @@ struct bk_server_config {
     uint32_t max_streams;
     uint32_t max_calls; /* calls being introduced at one time */
     bool answer_binding;
-    uint32_t binding_per_s;       /* per rate key (bk_addr_rate_key) */
+    uint32_t binding_per_s; /* per rate key (bk_addr_rate_key) */
+    uint32_t
+        requests_per_s; /* LOOKUPs, 217s and RENEWs of one peer, with a burst of ten times that; 0: no limit */
     struct bk_server_ports ports; /* told to devices that join */
+};
+
+/* What a stream is for, beside the role of who opened it. */
+enum bk_server_purpose {
+    BK_STREAM_PLAIN, /* as the role says: ENROL, or LOOKUP and 217, or taking 226 */
+    BK_STREAM_RENEW, /* RENEW, of a device or user */
+    BK_STREAM_WATCH, /* one WATCH, of a device; then it stays silent and open */
 };
 
 enum bk_server_event_type {
@@ -54,7 +63,9 @@ enum bk_server_event_type {
     BK_SERVER_DEVICE,    /* answers FIND_DEVICE */
     BK_SERVER_ENROLLED,  /* answers ENROL; a device's older generations are refused from then on */
     BK_SERVER_EXCEPTION, /* a device's lowest generation or revocation; loaded before serving */
-    BK_SERVER_USER_REVOKED, /* closes that user's streams */
+    BK_SERVER_RENEWED,   /* answers RENEW */
+    BK_SERVER_USER_REVOKED, /* closes that user's streams, and the watches of calls of that user */
+    BK_SERVER_GRANTS_CHANGED, /* closes the watches of that user's calls: their devices ask again */
 };
 
 struct bk_server_event {
@@ -69,6 +80,7 @@ struct bk_server_event {
             uint64_t stream; /* the shell's number, never used twice */
             struct bk_identity peer;
             struct bk_addr from;
+            enum bk_server_purpose purpose;
         } open;
         struct {
             uint64_t stream;
@@ -94,13 +106,19 @@ struct bk_server_event {
             struct bk_slice ca_certificate;
         } enrolled;
         struct {
+            uint64_t query;
+            uint16_t code;               /* 0, or an enum bk_code */
+            uint32_t generation;         /* of a device */
+            struct bk_slice certificate; /* empty: none was asked for, or it is yet to be signed */
+        } renewed;
+        struct {
             uint64_t equipment_id;
             uint32_t lowest_generation;
             bool revoked;
         } exception;
         struct {
             struct bk_slice user;
-        } user_revoked;
+        } user_revoked, grants_changed;
     };
 };
 
@@ -109,7 +127,8 @@ enum bk_server_action_type {
     BK_SERVER_SEND_MESSAGE,
     BK_SERVER_CLOSE_STREAM, /* after what was sent on it; the shell still reports STREAM_CLOSED */
     BK_SERVER_FIND_DEVICE,  /* for that user: not granted is not found */
-    BK_SERVER_ENROL, /* this and the last must each be answered once, by DEVICE or ENROLLED */
+    BK_SERVER_ENROL,
+    BK_SERVER_RENEW, /* this and the last two must each be answered once, by DEVICE, ENROLLED, RENEWED */
     BK_SERVER_AUDIT,
 };
 
@@ -121,6 +140,8 @@ enum bk_server_audit {
     BK_AUDIT_OFFLINE,
     BK_AUDIT_ABANDONED, /* the caller left before */
     BK_AUDIT_OVERLOADED,
+    BK_AUDIT_CALL_ENDED, /* a call that was up: its device has let go of its watch, `took_ms` long */
+    BK_AUDIT_CALL_REVOKED, /* its device asked (again) and was told that the caller may not call it */
 };
 
 struct bk_server_action {
@@ -151,10 +172,16 @@ struct bk_server_action {
             struct bk_slice box_key;
         } enrol;
         struct {
+            uint64_t query;
+            struct bk_identity peer; /* who renews: role, ID or name, and the key that it proved */
+            struct bk_slice csr;     /* or empty */
+            struct bk_slice box_key; /* or empty */
+        } renew;
+        struct {
             enum bk_server_audit how;
             struct bk_slice user;
             uint64_t equipment_id;
-            struct bk_addr from; /* the caller's connection */
+            struct bk_addr from; /* the caller's connection; CALL_...: the device's */
             uint64_t took_ms;
         } audit;
     };
@@ -177,6 +204,11 @@ void bk_server_free(struct bk_server *s);
 
 /* Changes what the configuration said about plain Binding; `per_s` at least 1. */
 void bk_server_set_binding(struct bk_server *s, bool answer, uint32_t per_s);
+void bk_server_set_requests(struct bk_server *s, uint32_t per_s);
+/* Other epochs from now on, the current one first. Rows of an epoch that is no longer there are dropped. An epoch
+ * keeps its place in the rows by its two lowest bits: those of all accepted ones must differ. BK_E_RANGE. */
+BK_NODISCARD enum bk_err bk_server_set_masters(struct bk_server *s,
+                                               const struct bk_master_key *master, size_t n);
 
 /* Both start `out` afresh. What does not fit into `out` is deferred: deadline() then is in the past. */
 void bk_server_input(struct bk_server *s, const struct bk_now *now,
@@ -189,6 +221,7 @@ struct bk_server_row {
     uint64_t equipment_id;
     struct bk_addr addr;
     bk_time last_seen;
+    uint16_t epoch; /* of the registration key that it was registered with */
 };
 uint64_t bk_server_rows(const struct bk_server *s); /* expired ones too, until they are swept */
 /* Both leave out rows that had expired by the newest event. */

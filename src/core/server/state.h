@@ -18,27 +18,43 @@
 
 enum {
     BK_SERVER_BINDING_BUCKETS = 4096,
+    BK_SERVER_REQUEST_BUCKETS = 4096,
     BK_SERVER_PER_STREAM_MAX = 16, /* queries, and calls, outstanding */
+    BK_SERVER_WATCHES_MAX = 64,    /* of one device: more calls at one time it has not */
+    BK_SERVER_EPOCH_SLOTS = 4,     /* an epoch's two lowest bits, all that a row has room for */
     BK_SERVER_TABLES_MAX = 1 << 24,
+};
+
+enum bk_server_watch {
+    BK_WATCH_NONE,
+    BK_WATCH_ASKED, /* the store is */
+    BK_WATCH_UP,
 };
 
 struct bk_server_stream {
     uint64_t number; /* the shell's */
     struct bk_identity peer;
     struct bk_addr from;
+    enum bk_server_purpose purpose;
     bool used;
     bool closing;        /* nothing more is sent or heard */
+    bool queued;         /* to be closed */
     uint32_t next_close; /* in the queue of CLOSE_STREAM not yet asked for */
-    uint32_t n_queries;  /* of LOOKUP and ENROL */
+    uint32_t n_queries;  /* all but those of CONNECT */
     uint32_t n_calls;
     uint32_t calls;  /* a requester's, doubly linked */
     uint32_t serves; /* a device's: the call it was given */
+    enum bk_server_watch watch;
+    bk_time watch_since;
+    char watches[BK_NAME_MAX_BYTES + 1]; /* the user */
 };
 
 enum bk_server_query_kind {
     BK_QUERY_LOOKUP,
     BK_QUERY_CONNECT,
     BK_QUERY_ENROL,
+    BK_QUERY_RENEW,
+    BK_QUERY_WATCH,
 };
 
 struct bk_server_query {
@@ -80,7 +96,7 @@ struct bk_server_call {
     bool notify_answered;
     struct bk_addr notify_to; /* where the newest went */
     uint8_t notify_local;
-    uint8_t notify_epoch; /* and under which key */
+    uint16_t notify_epoch; /* and under which key */
     uint32_t notify_generation;
 
     uint16_t end_code;
@@ -99,6 +115,9 @@ struct bk_server {
     struct bk_table table;
     struct bk_exceptions exceptions;
     struct bk_bucket *binding;
+    struct bk_bucket *requests;
+    /* Rows of a slot that were seen before are of an epoch that had it before. */
+    uint32_t slot_since_s[BK_SERVER_EPOCH_SLOTS];
 
     uint32_t sweep_next; /* row number */
     bk_time sweep_at;
@@ -128,9 +147,18 @@ struct bk_datagram {
     struct bk_stun message;
 };
 
-/* key.c */
-void bk_server_device_key(const struct bk_server *s, uint8_t epoch_index, uint64_t equipment_id,
-                          uint32_t generation, uint8_t key[BK_KEY_BYTES]);
+/* epochs.c */
+bool bk_server_epochs_fit(const struct bk_master_key *master, size_t n);
+uint8_t bk_server_epoch_slot(uint16_t epoch);
+/* The accepted epoch that a row was registered under; false if that has gone. */
+bool bk_server_row_epoch(const struct bk_server *s, const struct bk_row *row, uint16_t *epoch);
+/* What to write into a row of that slot as the time it was seen. */
+uint32_t bk_server_seen_now(const struct bk_server *s, uint8_t slot);
+
+/* key.c: false for an epoch that is not accepted */
+BK_NODISCARD bool bk_server_device_key(const struct bk_server *s, uint16_t epoch,
+                                       uint64_t equipment_id, uint32_t generation,
+                                       uint8_t key[BK_KEY_BYTES]);
 
 /* rows.c: the table seen through time */
 struct bk_row *bk_server_live_row(const struct bk_server *s, uint64_t equipment_id);
@@ -177,18 +205,39 @@ uint32_t bk_server_query_start(struct bk_server *s, enum bk_server_query_kind ki
 /* Ends it: copies it out and frees its place. False if there is no such query. */
 bool bk_server_query_end(struct bk_server *s, uint64_t number, struct bk_server_query *out);
 
-/* lookup.c, enrol.c, calls.c: requests of a stream that may make them, and the answers of the shell.
+/* requests.c: false when that peer has asked too often of late */
+bool bk_server_may_ask(struct bk_server *s, bk_time now, uint32_t stream);
+
+/* lookup.c, enrol.c, renew.c, watch.c, calls.c: requests of a stream that may make them, and the answers of the shell.
  * The former return what bk_..._read said. */
-BK_NODISCARD enum bk_err bk_server_on_lookup(struct bk_server *s, uint32_t stream,
-                                             const struct bk_stun *m, struct bk_server_out *out);
+BK_NODISCARD enum bk_err bk_server_on_lookup(struct bk_server *s, const struct bk_now *now,
+                                             uint32_t stream, const struct bk_stun *m,
+                                             struct bk_server_out *out);
 void bk_server_on_device(struct bk_server *s, const struct bk_now *now,
                          const struct bk_server_event *event, struct bk_server_out *out);
-void bk_server_ask_device(struct bk_server *s, uint32_t query, struct bk_slice name,
-                          struct bk_server_out *out);
+/* For that user. */
+void bk_server_ask_device(struct bk_server *s, uint32_t query, struct bk_slice user,
+                          struct bk_slice name, struct bk_server_out *out);
 BK_NODISCARD enum bk_err bk_server_on_enrol(struct bk_server *s, uint32_t stream,
                                             const struct bk_stun *m, struct bk_server_out *out);
 void bk_server_on_enrolled(struct bk_server *s, const struct bk_now *now,
                            const struct bk_server_event *event, struct bk_server_out *out);
+BK_NODISCARD enum bk_err bk_server_on_renew(struct bk_server *s, const struct bk_now *now,
+                                            uint32_t stream, const struct bk_stun *m,
+                                            struct bk_server_out *out);
+void bk_server_on_renewed(struct bk_server *s, const struct bk_server_event *event,
+                          struct bk_server_out *out);
+BK_NODISCARD enum bk_err bk_server_on_watch(struct bk_server *s, uint32_t stream,
+                                            const struct bk_stun *m, struct bk_server_out *out);
+/* The store's word on it: 0, or why not. */
+void bk_server_watch_found(struct bk_server *s, const struct bk_now *now, uint32_t stream,
+                           const struct bk_server_query *q, uint16_t code,
+                           struct bk_server_out *out);
+/* The stream has ended: says so in the audit if it was a watch. */
+void bk_server_watch_ended(const struct bk_server *s, bk_time now, uint32_t stream,
+                           struct bk_server_out *out);
+/* Closes the watches of that user's calls; their devices ask again. */
+void bk_server_close_watches(struct bk_server *s, struct bk_slice user);
 void bk_server_on_exception(struct bk_server *s, const struct bk_now *now,
                             const struct bk_server_event *event);
 

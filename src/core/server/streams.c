@@ -17,6 +17,7 @@ void bk_server_close(struct bk_server *s, uint32_t stream)
         return;
     }
     t->closing = true;
+    t->queued = true;
     t->next_close = 0;
     if (s->close_last != 0) {
         s->streams[s->close_last].next_close = stream;
@@ -31,6 +32,7 @@ void bk_server_flush_closes(struct bk_server *s, struct bk_server_out *out)
     while (s->close_first != 0 && out->n < BK_SERVER_OUT_ACTIONS) {
         struct bk_server_stream *t = &s->streams[s->close_first];
         bk_out_add(out, BK_SERVER_CLOSE_STREAM)->close.stream = t->number;
+        t->queued = false;
         s->close_first = t->next_close;
         if (s->close_first == 0) {
             s->close_last = 0;
@@ -40,6 +42,9 @@ void bk_server_flush_closes(struct bk_server *s, struct bk_server_out *out)
 
 static void leave_close_queue(struct bk_server *s, uint32_t stream)
 {
+    if (!s->streams[stream].queued) {
+        return;
+    }
     uint32_t before = 0;
     for (uint32_t i = s->close_first; i != 0; before = i, i = s->streams[i].next_close) {
         if (i != stream) {
@@ -56,6 +61,29 @@ static void leave_close_queue(struct bk_server *s, uint32_t stream)
         }
         return;
     }
+}
+
+/* Whoever is refused by his standing on a stream of RENEW or WATCH shall hear it: his message is answered. */
+static bool is_welcome(struct bk_server *s, bk_time now, uint32_t stream, struct bk_server_out *out)
+{
+    const struct bk_server_stream *t = &s->streams[stream];
+    enum bk_role role = t->peer.role;
+    switch (t->purpose) {
+    case BK_STREAM_RENEW:
+        return role == BK_ROLE_DEVICE || role == BK_ROLE_USER;
+    case BK_STREAM_WATCH:
+        return role == BK_ROLE_DEVICE;
+    case BK_STREAM_PLAIN:
+        break;
+    default:
+        return false;
+    }
+    if (role == BK_ROLE_DEVICE) {
+        return bk_exceptions_check_device(&s->exceptions, t->peer.equipment_id) ==
+                   BK_STANDING_GOOD &&
+               bk_server_offer(s, now, stream, out);
+    }
+    return role == BK_ROLE_NONE || role == BK_ROLE_USER;
 }
 
 void bk_server_on_open(struct bk_server *s, const struct bk_now *now,
@@ -75,17 +103,13 @@ void bk_server_on_open(struct bk_server *s, const struct bk_now *now,
         .number = number,
         .peer = event->open.peer,
         .from = event->open.from,
+        .purpose = event->open.purpose,
         .used = true,
     };
     enum bk_err err = bk_map_put(&s->stream_numbers, number, stream);
     assert(err == BK_OK); /* the map has room for every stream */
     (void)err;
-    bool welcome = t->peer.role == BK_ROLE_NONE || t->peer.role == BK_ROLE_USER;
-    if (t->peer.role == BK_ROLE_DEVICE &&
-        bk_exceptions_check_device(&s->exceptions, t->peer.equipment_id) == BK_STANDING_GOOD) {
-        welcome = bk_server_offer(s, now->mono, stream, out);
-    }
-    if (!welcome) {
+    if (!is_welcome(s, now->mono, stream, out)) {
         bk_server_close(s, stream);
     }
 }
@@ -99,6 +123,7 @@ void bk_server_on_closed(struct bk_server *s, const struct bk_now *now, uint64_t
     }
     struct bk_server_stream *t = &s->streams[stream];
     leave_close_queue(s, stream);
+    bk_server_watch_ended(s, now->mono, stream, out);
     t->closing = true;
     while (t->calls != 0) {
         bk_server_call_end(s, now->mono, t->calls, 0, BK_AUDIT_ABANDONED, out);
@@ -123,6 +148,7 @@ void bk_server_on_user_revoked(struct bk_server *s, struct bk_slice user)
             bk_server_close(s, i);
         }
     }
+    bk_server_close_watches(s, user);
 }
 
 void bk_server_send_success(struct bk_server *s, uint32_t stream, uint16_t method,
@@ -149,6 +175,8 @@ static const char *reason(uint16_t code)
         return "Revoked";
     case BK_CODE_UNKNOWN_ATTRIBUTE:
         return "Unknown Attribute";
+    case BK_CODE_PENDING:
+        return "Pending";
     case BK_CODE_OFFLINE:
         return "Offline";
     case BK_CODE_OVERLOADED:

@@ -153,14 +153,14 @@ static void segment_add(struct bk_table_segment *g, uint64_t hash, uint32_t entr
 static enum bk_err double_directory(struct bk_table *t)
 {
     size_t n = (size_t)1 << t->depth;
-    struct bk_table_segment **bigger = take(t, 2 * n * sizeof *bigger);
+    struct bk_table_segment **bigger = take(t, 2 * n * sizeof(struct bk_table_segment *));
     if (!bigger) {
         return BK_E_NOMEM;
     }
     for (size_t i = 0; i < 2 * n; i++) {
         bigger[i] = t->directory[i / 2];
     }
-    give(t, t->directory, n * sizeof *bigger);
+    give(t, t->directory, n * sizeof(struct bk_table_segment *));
     t->directory = bigger;
     t->depth++;
     return BK_OK;
@@ -208,12 +208,12 @@ static enum bk_err need_page(struct bk_table *t)
         return BK_OK;
     }
     if (t->n_pages == t->pages_cap) {
-        struct bk_row **bigger = take(t, 2 * t->pages_cap * sizeof *bigger);
+        struct bk_row **bigger = take(t, 2 * t->pages_cap * sizeof(struct bk_row *));
         if (!bigger) {
             return BK_E_NOMEM;
         }
-        memcpy(bigger, t->pages, t->pages_cap * sizeof *bigger);
-        give(t, t->pages, t->pages_cap * sizeof *bigger);
+        memcpy(bigger, t->pages, t->pages_cap * sizeof(struct bk_row *));
+        give(t, t->pages, t->pages_cap * sizeof(struct bk_row *));
         t->pages = bigger;
         t->pages_cap *= 2;
     }

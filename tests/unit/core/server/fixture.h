@@ -270,16 +270,24 @@ static inline bool device_is_at(const struct lab *l, const struct device *d, str
     return bk_server_find(l->server, d->id, &row) && bk_addr_equal(&row.addr, &a);
 }
 
-static inline void lab_open(struct lab *l, uint64_t stream, enum bk_role role, uint64_t id,
-                            const char *name)
+static inline void lab_open_for(struct lab *l, uint64_t stream, enum bk_role role, uint64_t id,
+                                const char *name, enum bk_server_purpose purpose)
 {
     struct bk_server_event e = {.type = BK_SERVER_STREAM_OPEN};
     e.open.stream = stream;
     e.open.peer.role = role;
     e.open.peer.equipment_id = id;
     assert_true(bk_slice_to_text(bk_slice_text(name), e.open.peer.name, sizeof(e.open.peer.name)));
+    memset(e.open.peer.key, 0x5A, sizeof(e.open.peer.key));
     e.open.from = bk_addr_v4(4, 17, 168, 2, 7000);
+    e.open.purpose = purpose;
     lab_input(l, &e);
+}
+
+static inline void lab_open(struct lab *l, uint64_t stream, enum bk_role role, uint64_t id,
+                            const char *name)
+{
+    lab_open_for(l, stream, role, id, name, BK_STREAM_PLAIN);
 }
 
 static inline void lab_message(struct lab *l, uint64_t stream, struct bk_slice bytes)

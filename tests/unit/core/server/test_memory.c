@@ -2,6 +2,8 @@
  * allocation fails, once. Whatever needed it is refused whole and may be asked for again; nobody else
  * notices. */
 #include "core/server/fixture.h"
+#include "wire/renew.h"
+#include "wire/watch.h"
 
 enum {
     DEVICES = 1100, /* beyond the first page and the first segment of the table */
@@ -61,6 +63,36 @@ static bool join(struct lab *l, struct device *d)
     return true;
 }
 
+/* A new registration key, and a call watched until grants change. */
+static void renew_and_watch(struct lab *l, const struct device *d)
+{
+    enum { RENEW_STREAM = 200, WATCH_STREAM = 201 };
+    uint8_t buf[256];
+    uint8_t txid[BK_STUN_TXID_BYTES] = {7};
+    struct bk_renew renew = {.csr = bk_slice_text("request")};
+    struct bk_watch watch = {.user = bk_slice_text("alice")};
+    struct bk_server_event e = {.type = BK_SERVER_RENEWED};
+    struct bk_slice b;
+    lab_open_for(l, RENEW_STREAM, BK_ROLE_DEVICE, d->id, "", BK_STREAM_RENEW);
+    assert_int_equal(bk_renew_write(buf, sizeof(buf), txid, &renew, &b), BK_OK);
+    lab_message(l, RENEW_STREAM, b);
+    e.renewed.query = lab_must(l, BK_SERVER_RENEW, 0)->renew.query;
+    e.renewed.generation = 1;
+    lab_input(l, &e);
+    assert_int_equal(lab_code(l, RENEW_STREAM), 0);
+    lab_closed(l, RENEW_STREAM);
+    lab_open_for(l, WATCH_STREAM, BK_ROLE_DEVICE, d->id, "", BK_STREAM_WATCH);
+    assert_int_equal(bk_watch_write(buf, sizeof(buf), txid, &watch, &b), BK_OK);
+    lab_message(l, WATCH_STREAM, b);
+    lab_found(l, lab_query(l), 0, d->id);
+    assert_int_equal(lab_code(l, WATCH_STREAM), 0);
+    e = (struct bk_server_event){.type = BK_SERVER_GRANTS_CHANGED};
+    e.grants_changed.user = bk_slice_text("alice");
+    lab_input(l, &e);
+    assert_true(lab_closes(l, WATCH_STREAM));
+    lab_closed(l, WATCH_STREAM);
+}
+
 static void expect_all_is_well(struct lab *l, struct device *devices)
 {
     struct bk_server_row row;
@@ -83,7 +115,9 @@ static void expect_all_is_well(struct lab *l, struct device *devices)
     lab_found(l, lab_query(l), 0, last->id);
     expect_notify(l, 0);
     take_call(l, last, 2);
-    assert_int_equal(l->memory.calls, before); /* neither a keepalive nor a call allocates */
+    renew_and_watch(l, last);
+    assert_int_equal(bk_server_set_masters(l->server, l->config.master, 2), BK_OK);
+    assert_int_equal(l->memory.calls, before); /* nothing of a registered device's life allocates */
 }
 
 /* True if nothing failed in it. */

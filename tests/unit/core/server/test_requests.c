@@ -1,0 +1,204 @@
+/* How often one user may ask. */
+#include "core/server/fixture.h"
+#include "wire/renew.h"
+
+enum {
+    ALICE = 1,
+    ALICE_TOO = 2,
+    BOB = 3,
+    RATE = 2,
+    BURST = 20,
+};
+
+static struct lab *lab_limited(void)
+{
+    struct lab *l = lab_new();
+    bk_server_set_requests(l->server, RATE);
+    lab_open(l, ALICE, BK_ROLE_USER, 0, "alice");
+    lab_open(l, ALICE_TOO, BK_ROLE_USER, 0, "alice");
+    lab_open(l, BOB, BK_ROLE_USER, 0, "bob");
+    return l;
+}
+
+/* True if the store was asked; the answer has been given by then. */
+static bool lookup(struct lab *l, uint64_t stream)
+{
+    uint8_t buf[128];
+    uint8_t txid[BK_STUN_TXID_BYTES] = {1, ++l->last_txid};
+    struct bk_lookup in = {.equipment_id = 2133};
+    struct bk_slice b;
+    assert_int_equal(bk_lookup_write(buf, sizeof(buf), txid, &in, &b), BK_OK);
+    lab_message(l, stream, b);
+    if (!lab_action(l, BK_SERVER_FIND_DEVICE)) {
+        assert_int_equal(l->out.n, 1);
+        assert_int_equal(lab_code(l, stream), BK_CODE_OVERLOADED);
+        assert_false(lab_closes(l, stream));
+        return false;
+    }
+    lab_found(l, lab_query(l), BK_CODE_NOT_FOUND, 0);
+    return true;
+}
+
+static bool connect_to(struct lab *l, uint64_t stream, uint8_t call)
+{
+    lab_connect(l, stream, 2133, call);
+    if (!lab_action(l, BK_SERVER_FIND_DEVICE)) {
+        assert_int_equal(lab_code(l, stream), BK_CODE_OVERLOADED);
+        assert_int_equal(lab_audit(l), BK_AUDIT_OVERLOADED);
+        return false;
+    }
+    lab_found(l, lab_query(l), BK_CODE_NOT_FOUND, 0);
+    return true;
+}
+
+static void a_burst_and_then_the_rate_over_all_streams_of_a_user(void **state)
+{
+    (void)state;
+    struct lab *l = lab_limited();
+    size_t asked = 0;
+    for (uint8_t i = 0; i < 3 * BURST; i++) {
+        uint64_t stream = i % 2 == 0 ? ALICE : ALICE_TOO;
+        asked += i % 3 == 0 ? connect_to(l, stream, i) : lookup(l, stream);
+    }
+    assert_int_equal(asked, BURST);
+    assert_true(lookup(l, BOB)); /* nobody else suffers */
+    lab_pass(l, 1000);
+    asked = 0;
+    for (uint8_t i = 0; i < 10; i++) {
+        asked += lookup(l, ALICE);
+    }
+    assert_int_equal(asked, RATE);
+    /* Nothing is gained by another connection. */
+    lab_closed(l, ALICE);
+    lab_open(l, 10, BK_ROLE_USER, 0, "alice");
+    assert_false(lookup(l, 10));
+    assert_false(connect_to(l, 10, 200));
+    lab_pass(l, 60000);
+    for (size_t i = 0; i < BURST; i++) {
+        assert_true(lookup(l, 10));
+    }
+    assert_false(lookup(l, 10));
+    lab_free(l);
+}
+
+static void the_limit_is_set_while_it_runs_and_may_be_none(void **state)
+{
+    (void)state;
+    struct lab *l = lab_limited();
+    bk_server_set_requests(l->server, 0);
+    for (size_t i = 0; i < 1000; i++) {
+        assert_true(lookup(l, ALICE));
+    }
+    bk_server_set_requests(l->server, UINT32_MAX); /* a burst of more than can be counted */
+    for (size_t i = 0; i < 1000; i++) {
+        assert_true(lookup(l, ALICE));
+    }
+    lab_pass(l, 1000);
+    bk_server_set_requests(l->server, 1);
+    size_t asked = 0;
+    for (size_t i = 0; i < 100; i++) {
+        asked += lookup(l, ALICE);
+    }
+    assert_int_equal(asked, 10);
+    lab_free(l);
+}
+
+static void renewals_count_too(void **state)
+{
+    (void)state;
+    struct lab *l = lab_limited();
+    uint8_t buf[128];
+    uint8_t txid[BK_STUN_TXID_BYTES] = {1};
+    struct bk_renew in = {.csr = bk_slice_text("request")};
+    struct bk_slice b;
+    assert_int_equal(bk_renew_write(buf, sizeof(buf), txid, &in, &b), BK_OK);
+    lab_open_for(l, 10, BK_ROLE_DEVICE, 2133, "", BK_STREAM_RENEW);
+    lab_open_for(l, 11, BK_ROLE_DEVICE, 2134, "", BK_STREAM_RENEW);
+    for (size_t i = 0; i < 2 * BURST; i++) {
+        lab_message(l, 10, b);
+        const struct bk_server_action *a = lab_action(l, BK_SERVER_RENEW);
+        assert_int_equal(a != NULL, i < BURST);
+        if (a) {
+            struct bk_server_event e = {.type = BK_SERVER_RENEWED};
+            e.renewed.query = a->renew.query;
+            e.renewed.generation = 1;
+            lab_input(l, &e);
+            assert_int_equal(lab_code(l, 10), 0);
+        } else {
+            assert_int_equal(lab_code(l, 10), BK_CODE_OVERLOADED);
+        }
+    }
+    lab_message(l, 11, b);
+    assert_non_null(lab_action(l, BK_SERVER_RENEW));
+    lab_free(l);
+}
+
+/* Refused before anything is asked: neither the answer nor its time tells of any device. */
+static void a_refusal_says_nothing_about_the_device(void **state)
+{
+    (void)state;
+    struct lab *l = lab_limited();
+    struct device d = device_new(l, 2133);
+    device_register(l, &d);
+    for (size_t i = 0; i < BURST; i++) {
+        assert_true(lookup(l, ALICE));
+    }
+    for (uint64_t id = 2133; id < 2135; id++) {
+        lab_connect(l, ALICE, id, (uint8_t)id);
+        assert_int_equal(lab_code(l, ALICE), BK_CODE_OVERLOADED);
+        assert_int_equal(lab_count(l, BK_SERVER_SEND_MESSAGE), 1);
+        assert_null(lab_action(l, BK_SERVER_FIND_DEVICE));
+    }
+    lab_free(l);
+}
+
+/* What a caller can see of a device that is missing and of one that it was not granted, byte for byte, for every
+ * request; with a row or without. */
+static void missing_and_ungranted_are_the_same(void **state)
+{
+    (void)state;
+    enum { REQUESTS = 2 };
+    struct lab *l = lab_new();
+    struct device d = device_new(l, 2133); /* there, and registered, but not granted */
+    device_register(l, &d);
+    lab_open(l, ALICE, BK_ROLE_USER, 0, "alice");
+    uint8_t seen[2][REQUESTS][128];
+    size_t n[2][REQUESTS];
+    for (size_t missing = 0; missing < 2; missing++) {
+        uint64_t id = 2133 + missing;
+        uint8_t buf[128];
+        uint8_t txid[BK_STUN_TXID_BYTES] = {1};
+        struct bk_lookup in = {.equipment_id = id};
+        struct bk_slice b;
+        assert_int_equal(bk_lookup_write(buf, sizeof(buf), txid, &in, &b), BK_OK);
+        for (size_t i = 0; i < REQUESTS; i++) {
+            if (i == 0) {
+                lab_message(l, ALICE, b);
+            } else {
+                lab_connect(l, ALICE, id, 1);
+            }
+            lab_found(l, lab_query(l), BK_CODE_NOT_FOUND, 0);
+            assert_int_equal(lab_count(l, BK_SERVER_SEND_DATAGRAM), 0); /* nobody is rung */
+            struct bk_slice m = lab_must(l, BK_SERVER_SEND_MESSAGE, 0)->message.bytes;
+            n[missing][i] = m.n;
+            memcpy(seen[missing][i], m.p, m.n);
+        }
+    }
+    for (size_t i = 0; i < REQUESTS; i++) {
+        assert_int_equal(n[0][i], n[1][i]);
+        assert_memory_equal(seen[0][i], seen[1][i], n[0][i]);
+    }
+    lab_free(l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_burst_and_then_the_rate_over_all_streams_of_a_user),
+        cmocka_unit_test(the_limit_is_set_while_it_runs_and_may_be_none),
+        cmocka_unit_test(renewals_count_too),
+        cmocka_unit_test(a_refusal_says_nothing_about_the_device),
+        cmocka_unit_test(missing_and_ungranted_are_the_same),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
