@@ -2,10 +2,12 @@
  * what the person answers, of sessions and of time. The server's certificates may name another key, device
  * or role, its box key be signed by another, its results sealed by another.
  *
- *   217 leaves only for a key that is the pin, or that the person accepted, at most twice; it opens with
- *   that device's box key alone and holds what the person gave;
- *   EXPECT names that key and comes before 217; no password is asked for before;
- *   ACCEPTED is believed from the device only; one session is used, the others are closed;
+ *   217 leaves only for a key that is the pin, or that the person accepted, at most twice for each proof; it
+ *   opens with that device's box key alone and holds what the person gave, or a signature that is good for
+ *   that device; every 217 has a call ID of its own;
+ *   EXPECT names key and call ID and comes before each 217; no password is asked for before, nor, where the
+ *   caller has a key, before the device itself has refused that;
+ *   ACCEPTED is believed from the device only, for the newest call ID; one session is used, the others closed;
  *   FAILED comes once and nothing but closing sessions after it, and no deadline lies in the past. */
 #include "core/requester/requester.h"
 
@@ -17,6 +19,7 @@
 enum {
     ID = 2133,
     KEYS = 2, /* the device's, and somebody else's */
+    REQUESTS_MAX = 4,
 };
 
 struct world {
@@ -33,12 +36,17 @@ struct world {
     uint8_t txid[BK_STUN_TXID_BYTES]; /* of the newest message sent */
     uint8_t shown[BK_PIN_BYTES];      /* to the person */
     bool gathering, was_shown, agreed, asked_password, gave_password;
-    bool expected, failed, accepted;
+    bool expected; /* and 217 not sent yet */
+    bool failed, accepted;
+    uint8_t call_id[REQUESTS_MAX]
+                   [BK_CALL_ID_BYTES]; /* as expected; the newest is at `expects_n` - 1 */
+    size_t expects_n, signed_n;
     uint8_t expects[BK_PIN_BYTES];
     struct bk_slice password;
     size_t requests, used;
     uint8_t reply_key[BK_KEY_BYTES]; /* of the newest 217 */
     bool may_accept;                 /* this event is a genuine ACCEPTED */
+    bool may_refuse;                 /* or a genuine REFUSED or BACK_OFF */
 };
 
 static struct bk_requester_out out;
@@ -70,6 +78,22 @@ static size_t accepted_key(const struct world *w)
     return KEYS;
 }
 
+static void check_proof(struct world *w, size_t key, const struct bk_call_request *inside)
+{
+    uint8_t own[BK_KEY_BYTES];
+    if (!inside->has_signature) {
+        require(w->gave_password && bk_slice_equal(inside->password, w->password));
+        require(w->requests - w->signed_n <= 2);
+        return;
+    }
+    bk_caller_key_of(w->config.key_seed, own);
+    require(w->config.have_key && !w->asked_password && inside->password.n == 0);
+    require(memcmp(inside->caller_key, own, sizeof own) == 0);
+    require(bk_caller_check(own, w->pin[key], inside->signed_text, inside->signature) == BK_OK);
+    require(bk_caller_check(own, w->pin[1 - key], inside->signed_text, inside->signature) != BK_OK);
+    require(++w->signed_n <= 2);
+}
+
 static void check_request(struct world *w, const struct bk_stun *m)
 {
     static uint8_t plain[BK_CALL_REQUEST_MAX_BYTES];
@@ -77,18 +101,33 @@ static void check_request(struct world *w, const struct bk_stun *m)
     struct bk_call_request inside;
     struct bk_slice text;
     size_t key = accepted_key(w);
-    require(key < KEYS && w->expected && w->gave_password && ++w->requests <= 2);
+    require(key < KEYS && w->expected && ++w->requests == w->expects_n);
+    w->expected = false;
     require(memcmp(w->expects, w->pin[key], BK_PIN_BYTES) == 0);
     require(bk_connect_read(m, &outside) == BK_OK);
     require(bk_open_request(&w->box[1 - key], outside.box, plain, sizeof plain, &text) != BK_OK);
     require(bk_open_request(&w->box[key], outside.box, plain, sizeof plain, &text) == BK_OK);
     require(bk_call_request_read(text, &inside) == BK_OK);
-    require(bk_slice_equal(inside.password, w->password) && inside.n_candidates >= 1);
+    check_proof(w, key, &inside);
+    require(inside.n_candidates >= 1);
     require(memcmp(inside.call_key, w->config.call_key, BK_KEY_BYTES) == 0);
-    require(memcmp(inside.call_id, w->config.call_id, BK_CALL_ID_BYTES) == 0);
+    require(memcmp(inside.call_id, w->call_id[w->expects_n - 1], BK_CALL_ID_BYTES) == 0);
+    require(memcmp(outside.call_id, inside.call_id, BK_CALL_ID_BYTES) == 0);
     require(inside.equipment_id == outside.equipment_id);
     require(w->config.equipment_id == 0 || inside.equipment_id == w->config.equipment_id);
     memcpy(w->reply_key, inside.reply_key, sizeof w->reply_key);
+}
+
+static void check_expect(struct world *w, const struct bk_requester_action *a)
+{
+    require(accepted_key(w) < KEYS && !w->expected && w->expects_n < REQUESTS_MAX);
+    require(memcmp(a->pin, w->pin[accepted_key(w)], BK_PIN_BYTES) == 0);
+    for (size_t i = 0; i < w->expects_n; i++) {
+        require(memcmp(a->call_id, w->call_id[i], BK_CALL_ID_BYTES) != 0);
+    }
+    w->expected = true;
+    memcpy(w->expects, a->pin, sizeof w->expects);
+    memcpy(w->call_id[w->expects_n++], a->call_id, BK_CALL_ID_BYTES);
 }
 
 static void check_action(struct world *w, const struct bk_requester_action *a)
@@ -111,14 +150,13 @@ static void check_action(struct world *w, const struct bk_requester_action *a)
         memcpy(w->shown, a->pin, sizeof w->shown);
         break;
     case BK_REQUESTER_NEED_PASSWORD:
-        require(accepted_key(w) < KEYS && !w->asked_password);
+        require(accepted_key(w) < KEYS && !w->asked_password && !w->accepted);
+        require(a->key_refused == w->config.have_key);
+        require(!w->config.have_key || (w->may_refuse && w->signed_n > 0));
         w->asked_password = true;
         break;
     case BK_REQUESTER_EXPECT:
-        require(accepted_key(w) < KEYS && !w->expected);
-        require(memcmp(a->pin, w->pin[accepted_key(w)], BK_PIN_BYTES) == 0);
-        w->expected = true;
-        memcpy(w->expects, a->pin, sizeof w->expects);
+        check_expect(w, a);
         break;
     case BK_REQUESTER_USE_SESSION:
         require(w->requests > 0 && w->used++ == 0);
@@ -191,16 +229,19 @@ static struct bk_slice result(struct world *w, uint8_t how, uint8_t *buf, size_t
         return BK_SLICE_EMPTY;
     }
     r.unix_s = (how & 32) != 0 ? w->now.unix_s + 1000 : 0;
-    memcpy(r.call_id, w->config.call_id, sizeof r.call_id);
+    bool earlier = (how & 128) != 0 && w->expects_n > 1;
+    memcpy(r.call_id, w->call_id[earlier ? 0 : w->expects_n - 1], sizeof r.call_id);
+    memcpy(message.call_id, r.call_id, sizeof message.call_id);
     r.call_id[0] ^= (how & 64) != 0;
-    memcpy(message.call_id, w->config.call_id, sizeof message.call_id);
     require(bk_call_result_write(plain, sizeof plain, &r, &text) == BK_OK);
     if (bk_seal_result(w->box[forged ? 1 - key : key].secret_key, w->reply_key, &w->config.rng,
                        text, box, sizeof box, &message.box) != BK_OK) {
         return BK_SLICE_EMPTY;
     }
     require(bk_result_write(buf, cap, w->txid, &message, &bytes) == BK_OK);
-    w->may_accept = r.status == BK_CALL_ACCEPTED && !forged && (how & 64) == 0;
+    bool genuine = !forged && !earlier && (how & 64) == 0;
+    w->may_accept = genuine && r.status == BK_CALL_ACCEPTED;
+    w->may_refuse = genuine && (r.status == BK_CALL_REFUSED || r.status == BK_CALL_BACK_OFF);
     return bytes;
 }
 
@@ -230,7 +271,7 @@ static void on_message(struct world *w)
         e.bytes = feed_bend(&w->f, buf, e.bytes.n);
     }
     input(w, &e);
-    w->may_accept = false;
+    w->may_accept = w->may_refuse = false;
 }
 
 static void on_password(struct world *w)
@@ -270,7 +311,12 @@ static void one_event(struct world *w)
         on_message(w);
         break;
     case 2:
-        on_password(w);
+        e.type = BK_REQUESTER_NO_PASSWORD;
+        if (what % 4 == 3) {
+            input(w, &e);
+        } else {
+            on_password(w);
+        }
         break;
     case 3:
         on_candidates(w);
@@ -311,7 +357,8 @@ static void init(struct world *w)
         .service = "ssh",
         .have_pin = (how & 2) == 0,
         .call_key = {1},
-        .call_id = {2},
+        .have_key = (how & 4) != 0,
+        .key_seed = {3},
     };
     for (size_t i = 0; i < KEYS; i++) {
         memset(w->sign_seed[i], (int)i + 1, BK_SIGN_SEED_BYTES);

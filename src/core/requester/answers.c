@@ -28,6 +28,14 @@ static void refused(struct bk_requester *r, const struct bk_stun *m, struct bk_r
     bk_requester_fail(r, failure, out);
 }
 
+/* By our clock, which may be wrong by a day. A server that goes on offering a box key for ever would have
+ * requests sealed to one that the device has destroyed, or that somebody has got hold of since. */
+static bool box_key_timely(const struct bk_box_key *key, uint64_t unix_s)
+{
+    return unix_s == 0 || ((unix_s < key->until_s || unix_s - key->until_s < BK_REQUESTER_SKEW_S) &&
+                           (key->made_s <= unix_s || key->made_s - unix_s <= BK_REQUESTER_SKEW_S));
+}
+
 /* Certificate, then pin, then box key: a changed key is told as such even if all else fits. */
 static bool verify_device(struct bk_requester *r, const struct bk_now *now,
                           const struct bk_lookup_answer *answer, struct bk_requester_out *out)
@@ -46,9 +54,10 @@ static bool verify_device(struct bk_requester *r, const struct bk_now *now,
         bk_requester_fail(r, BK_FAIL_PIN_CHANGED, out);
         return false;
     }
-    if (bk_box_key_check(answer->box_key, device.key, &r->box_key) != BK_OK ||
-        (now->unix_s != 0 && now->unix_s >= r->box_key.until_s)) {
+    bool signed_by_it = bk_box_key_check(answer->box_key, device.key, &r->box_key) == BK_OK;
+    if (!signed_by_it || !box_key_timely(&r->box_key, now->unix_s)) {
         bk_requester_fail(r, BK_FAIL_CERTIFICATE, out);
+        out->actions[out->n - 1].expired = signed_by_it;
         return false;
     }
     return true;
@@ -79,11 +88,6 @@ static void lookup_answered(struct bk_requester *r, const struct bk_now *now,
 static void request_answered(struct bk_requester *r, const struct bk_now *now,
                              struct bk_requester_out *out)
 {
-    if (r->retry) {
-        r->retry = false;
-        bk_requester_send_request(r, now, out);
-        return;
-    }
     r->delivered = true;
     if (!r->accepted) {
         r->deadline = bk_time_add(now->mono, BK_REQUESTER_SESSION_MS * BK_MS);
@@ -101,27 +105,32 @@ static void stale(struct bk_requester *r, const struct bk_now *now,
         bk_requester_fail(r, BK_FAIL_STALE, out);
         return;
     }
-    /* A stale call is not remembered by the device: the same call ID may be used once more. */
+    /* Under another call ID: what the server still holds of the first is not this call any more. */
     r->retried = true;
     r->has_tag = true;
     r->tag = said->tag;
     r->device_unix_s = said->unix_s;
-    if (r->delivered) {
-        bk_requester_send_request(r, now, out);
-    } else {
-        r->retry = true;
-    }
+    r->device_at = now->mono;
+    bk_requester_send_request(r, now, out);
 }
 
 static void accepted(struct bk_requester *r, const struct bk_now *now, struct bk_requester_out *out)
 {
     if (!r->accepted) {
         r->accepted = true;
-        r->retry =
-            false; /* a box that was stale before is fresh by now: there is nothing to ask again */
-        bk_wipe(r->password, sizeof r->password);
+        bk_requester_wipe_secrets(r);
         r->deadline = bk_time_add(now->mono, BK_REQUESTER_SESSION_MS * BK_MS);
         bk_requester_phase(out, BK_PHASE_ACCEPTED);
+    }
+}
+
+static void not_let_in(struct bk_requester *r, const struct bk_now *now, enum bk_call_status status,
+                       struct bk_requester_out *out)
+{
+    if (r->sign && !r->accepted) {
+        bk_requester_key_refused(r, now, status, out);
+    } else {
+        bk_requester_fail(r, status == BK_CALL_REFUSED ? BK_FAIL_PASSWORD : BK_FAIL_BACK_OFF, out);
     }
 }
 
@@ -133,11 +142,11 @@ static bool open_result(const struct bk_requester *r, const struct bk_stun *m,
     uint8_t buf[BK_CALL_RESULT_MAX_BYTES];
     struct bk_slice plain;
     return bk_result_read(m, &message) == BK_OK &&
-           memcmp(message.call_id, r->config.call_id, BK_CALL_ID_BYTES) == 0 &&
+           memcmp(message.call_id, r->call_id, BK_CALL_ID_BYTES) == 0 &&
            bk_open_result(r->reply.secret_key, r->box_key.key, message.box, buf, sizeof buf,
                           &plain) == BK_OK &&
            bk_call_result_read(plain, out) == BK_OK &&
-           memcmp(out->call_id, r->config.call_id, BK_CALL_ID_BYTES) == 0;
+           memcmp(out->call_id, r->call_id, BK_CALL_ID_BYTES) == 0;
 }
 
 static void result(struct bk_requester *r, const struct bk_now *now, const struct bk_stun *m,
@@ -155,10 +164,8 @@ static void result(struct bk_requester *r, const struct bk_now *now, const struc
         stale(r, now, &said, out);
         break;
     case BK_CALL_REFUSED:
-        bk_requester_fail(r, BK_FAIL_PASSWORD, out);
-        break;
     case BK_CALL_BACK_OFF:
-        bk_requester_fail(r, BK_FAIL_BACK_OFF, out);
+        not_let_in(r, now, said.status, out);
         break;
     case BK_CALL_NO_SERVICE:
         bk_requester_fail(r, BK_FAIL_NO_SERVICE, out);

@@ -1,8 +1,9 @@
 /* One call on the caller's side: dispatch, deadlines, and the way from START to 217.
  *
  * What the server says is checked in answers.c; this file decides what comes next. Invariants: no
- * password is asked for before the device's key is accepted; 217 leaves once all of certificate, pin,
- * password and candidates are there; after FAILED nothing is done but closing sessions. */
+ * password is asked for, and nothing signed, before the device's key is accepted; 217 leaves once all of
+ * certificate, pin, key or password, and candidates are there; no two of them bear the same call ID; after
+ * FAILED nothing is done but closing sessions. */
 #include "core/requester/requester.h"
 
 #include <assert.h>
@@ -33,11 +34,17 @@ static void close_server(struct bk_requester *r, struct bk_requester_out *out)
     }
 }
 
+void bk_requester_wipe_secrets(struct bk_requester *r)
+{
+    bk_wipe(r->password, sizeof r->password);
+    bk_wipe(r->config.key_seed, sizeof r->config.key_seed);
+}
+
 void bk_requester_fail(struct bk_requester *r, enum bk_requester_failure failure,
                        struct bk_requester_out *out)
 {
     close_server(r, out);
-    bk_wipe(r->password, sizeof r->password);
+    bk_requester_wipe_secrets(r);
     r->state = STATE_OVER;
     r->deadline = BK_TIME_NEVER;
     struct bk_requester_action *a = add(out, BK_REQUESTER_FAILED);
@@ -76,31 +83,56 @@ static void send_lookup(struct bk_requester *r, struct bk_requester_out *out)
     out->used += bytes.n;
 }
 
+/* The time that goes into the box: once the device has told its clock, that is the one that counts. */
+static uint64_t request_time(const struct bk_requester *r, const struct bk_now *now)
+{
+    if (r->device_unix_s == 0) {
+        return now->unix_s;
+    }
+    return r->device_unix_s + bk_time_left(r->device_at, now->mono) / BK_SECOND;
+}
+
+/* Writes the inside of the box, signed or with the password, into `plain`. */
+static enum bk_err write_inside(const struct bk_requester *r, const struct bk_now *now,
+                                uint8_t plain[BK_CALL_REQUEST_MAX_BYTES], struct bk_slice *text)
+{
+    struct bk_call_request request = {
+        .equipment_id = r->equipment_id,
+        .unix_s = request_time(r, now),
+        .has_tag = r->has_tag,
+        .tag = r->tag,
+        .service = bk_slice_text(r->config.service),
+        .has_signature = r->sign,
+        .n_candidates = r->n_candidates,
+    };
+    memcpy(request.call_id, r->call_id, sizeof request.call_id);
+    memcpy(request.candidates, r->candidates, sizeof request.candidates);
+    memcpy(request.call_key, r->config.call_key, sizeof request.call_key);
+    memcpy(request.reply_key, r->reply.public_key, sizeof request.reply_key);
+    if (r->sign) {
+        bk_caller_key_of(r->config.key_seed, request.caller_key);
+    } else {
+        request.password = bk_slice(r->password, r->password_n);
+    }
+    enum bk_err err = bk_call_request_write(plain, BK_CALL_REQUEST_MAX_BYTES, &request, text);
+    if (err == BK_OK && r->sign) {
+        uint8_t signature[BK_SIGNATURE_BYTES];
+        bk_caller_sign(r->config.key_seed, r->pin, bk_call_request_to_sign(*text), signature);
+        bk_call_request_set_signature(plain, *text, signature);
+    }
+    return err;
+}
+
 /* Seals all that is known into the box and writes 217 around it. */
 static enum bk_err write_request(struct bk_requester *r, const struct bk_now *now,
                                  struct bk_requester_out *out, struct bk_slice *bytes)
 {
-    struct bk_call_request request = {
-        .equipment_id = r->equipment_id,
-        /* Once more after "stale": by the clock of the device, which is the one that counts. */
-        .unix_s = r->device_unix_s != 0 ? r->device_unix_s : now->unix_s,
-        .has_tag = r->has_tag,
-        .tag = r->tag,
-        .service = bk_slice_text(r->config.service),
-        .password = bk_slice(r->password, r->password_n),
-        .n_candidates = r->n_candidates,
-    };
-    memcpy(request.call_id, r->config.call_id, sizeof request.call_id);
-    memcpy(request.candidates, r->candidates, sizeof request.candidates);
-    memcpy(request.call_key, r->config.call_key, sizeof request.call_key);
-    memcpy(request.reply_key, r->reply.public_key, sizeof request.reply_key);
-
     uint8_t plain[BK_CALL_REQUEST_MAX_BYTES];
     uint8_t box[BK_BOX_MAX_BYTES];
     struct bk_slice text;
     struct bk_connect message = {.equipment_id = r->equipment_id};
-    memcpy(message.call_id, r->config.call_id, sizeof message.call_id);
-    enum bk_err err = bk_call_request_write(plain, sizeof plain, &request, &text);
+    memcpy(message.call_id, r->call_id, sizeof message.call_id);
+    enum bk_err err = write_inside(r, now, plain, &text);
     if (err == BK_OK) {
         err = bk_seal_request(r->box_key.key, text, box, sizeof box, &message.box);
     }
@@ -113,10 +145,21 @@ static enum bk_err write_request(struct bk_requester *r, const struct bk_now *no
     return err;
 }
 
+/* A call ID that nobody has seen, and word of it to the shell before the device can know it. */
+static void expect(struct bk_requester *r, struct bk_requester_out *out)
+{
+    r->config.rng.fill(r->config.rng.ctx, r->call_id, sizeof r->call_id);
+    struct bk_requester_action *a = add(out, BK_REQUESTER_EXPECT);
+    memcpy(a->pin, r->pin, sizeof a->pin);
+    memcpy(a->call_id, r->call_id, sizeof a->call_id);
+    a->equipment_id = r->equipment_id;
+}
+
 void bk_requester_send_request(struct bk_requester *r, const struct bk_now *now,
                                struct bk_requester_out *out)
 {
     struct bk_slice bytes;
+    expect(r, out);
     if (write_request(r, now, out, &bytes) != BK_OK) {
         /* A box key that is no point of the curve; everything else was checked on its way in. */
         bk_requester_fail(r, BK_FAIL_CERTIFICATE, out);
@@ -128,6 +171,20 @@ void bk_requester_send_request(struct bk_requester *r, const struct bk_now *now,
     add(out, BK_REQUESTER_SEND_SERVER)->bytes = bytes;
     out->used += bytes.n;
     bk_requester_phase(out, BK_PHASE_REQUESTED);
+}
+
+void bk_requester_key_refused(struct bk_requester *r, const struct bk_now *now,
+                              enum bk_call_status status, struct bk_requester_out *out)
+{
+    bk_wipe(r->config.key_seed, sizeof r->config.key_seed);
+    r->sign = false;
+    r->key_refused = true;
+    r->key_status = status;
+    r->retried = false;
+    r->state = STATE_PREPARING;
+    r->waiting = false;
+    r->deadline = BK_TIME_NEVER; /* a person may be asked now */
+    bk_requester_go_on(r, now, out);
 }
 
 void bk_requester_go_on(struct bk_requester *r, const struct bk_now *now,
@@ -150,10 +207,10 @@ void bk_requester_go_on(struct bk_requester *r, const struct bk_now *now,
         }
         return;
     }
-    if (!r->have_password) {
+    if (!r->sign && !r->have_password) {
         if (!r->asked_password) {
             r->asked_password = true;
-            add(out, BK_REQUESTER_NEED_PASSWORD);
+            add(out, BK_REQUESTER_NEED_PASSWORD)->key_refused = r->key_refused;
         }
         return;
     }
@@ -166,9 +223,6 @@ void bk_requester_go_on(struct bk_requester *r, const struct bk_now *now,
     if (r->server != SERVER_OPEN) {
         return;
     }
-    struct bk_requester_action *a = add(out, BK_REQUESTER_EXPECT);
-    memcpy(a->pin, r->pin, sizeof a->pin);
-    a->equipment_id = r->equipment_id;
     bk_requester_send_request(r, now, out);
 }
 
@@ -259,6 +313,18 @@ static void password(struct bk_requester *r, const struct bk_now *now, struct bk
     bk_requester_go_on(r, now, out);
 }
 
+static void no_password(struct bk_requester *r, struct bk_requester_out *out)
+{
+    if (r->state != STATE_PREPARING || !r->asked_password || r->have_password) {
+        return;
+    }
+    bk_requester_fail(r,
+                      !r->key_refused                     ? BK_FAIL_NO_PASSWORD
+                      : r->key_status == BK_CALL_BACK_OFF ? BK_FAIL_BACK_OFF
+                                                          : BK_FAIL_KEY,
+                      out);
+}
+
 static void session_up(struct bk_requester *r, uint64_t session, struct bk_requester_out *out)
 {
     if (r->state != STATE_REQUESTED) {
@@ -267,7 +333,7 @@ static void session_up(struct bk_requester *r, uint64_t session, struct bk_reque
     }
     r->state = STATE_UP;
     r->deadline = BK_TIME_NEVER;
-    bk_wipe(r->password, sizeof r->password);
+    bk_requester_wipe_secrets(r);
     add(out, BK_REQUESTER_USE_SESSION)->session = session;
     close_server(r, out);
     bk_requester_phase(out, BK_PHASE_UP);
@@ -284,6 +350,7 @@ enum bk_err bk_requester_new(const struct bk_alloc *alloc, const struct bk_reque
     r->config = *config;
     r->deadline = BK_TIME_NEVER;
     r->gather_until = BK_TIME_NEVER;
+    r->sign = config->have_key;
     bk_box_pair_make(&config->rng, &r->reply);
     *out = r;
     return BK_OK;
@@ -328,6 +395,9 @@ void bk_requester_input(struct bk_requester *r, const struct bk_now *now,
         break;
     case BK_REQUESTER_PASSWORD:
         password(r, now, event->bytes, out);
+        break;
+    case BK_REQUESTER_NO_PASSWORD:
+        no_password(r, out);
         break;
     case BK_REQUESTER_SESSION_UP:
         session_up(r, event->session, out);

@@ -1,12 +1,16 @@
 /* One call on the requester's side: asks the server about the device, checks what it says against the
  * pin, seals the request, and picks the first end-to-end session that stands. The lifetime of this core
- * is one call. */
+ * is one call.
+ *
+ * Every sealing has a call ID of its own, drawn here: the first, the one after STALE, and the one with the
+ * password after the caller's own key was refused. What belongs to an earlier one is not this call any more. */
 #ifndef BK_CORE_REQUESTER_REQUESTER_H
 #define BK_CORE_REQUESTER_REQUESTER_H
 
 #include "base/alloc.h"
 #include "base/clock.h"
 #include "seal/box_key.h"
+#include "seal/caller_key.h"
 #include "seal/identity.h"
 #include "wire/call_request.h"
 #include "wire/call_result.h"
@@ -19,6 +23,8 @@ enum {
     BK_REQUESTER_DELIVERY_MS = 9000, /* 217 to the server's answer */
     BK_REQUESTER_SESSION_MS = 7000,  /* its answer, then ACCEPTED, to a session that stands */
     BK_REQUESTER_GATHER_MS = 6000,   /* GATHER unanswered for so long: there is no candidate */
+    /* A box key that ended no longer ago, or begins no later, is let pass: clocks differ. */
+    BK_REQUESTER_SKEW_S = 24 * 3600,
 };
 
 struct bk_requester_config {
@@ -30,8 +36,10 @@ struct bk_requester_config {
     bool have_pin;
     uint8_t pin[BK_PIN_BYTES];
     uint8_t call_key[BK_KEY_BYTES]; /* pin of the call's TLS key, which the shell made */
-    /* Random, made by the shell: the TLS server name derives from it. */
-    uint8_t call_id[BK_CALL_ID_BYTES];
+    /* The caller's own key: the request is signed with it, and a password asked for only where the device does
+     * not take it. */
+    bool have_key;
+    uint8_t key_seed[BK_SIGN_SEED_BYTES];
 };
 
 enum bk_requester_event_type {
@@ -43,7 +51,8 @@ enum bk_requester_event_type {
     BK_REQUESTER_PIN_ACCEPTED,  /* answers CONFIRM_PIN with yes */
     BK_REQUESTER_PIN_REFUSED,
     BK_REQUESTER_PASSWORD, /* answers NEED_PASSWORD; copied, wiped once it cannot be needed again */
-    BK_REQUESTER_SESSION_UP, /* connection `session`: end-to-end TLS stands, the device verified */
+    BK_REQUESTER_NO_PASSWORD, /* or this does: none is to be had */
+    BK_REQUESTER_SESSION_UP, /* connection `session`: end-to-end TLS stands for the newest EXPECT */
 };
 
 struct bk_requester_event {
@@ -58,10 +67,11 @@ enum bk_requester_action_type {
     BK_REQUESTER_CONNECT_SERVER, /* also once more, if the server left while a person was asked */
     BK_REQUESTER_SEND_SERVER,
     BK_REQUESTER_CLOSE_SERVER,
-    BK_REQUESTER_GATHER,      /* start collecting candidates; asked for at START */
-    BK_REQUESTER_CONFIRM_PIN, /* first contact: `pin` is not known yet */
-    BK_REQUESTER_NEED_PASSWORD,
-    BK_REQUESTER_EXPECT,        /* from now on accept sessions of the device with key pin `pin` */
+    BK_REQUESTER_GATHER,        /* start collecting candidates; asked for at START */
+    BK_REQUESTER_CONFIRM_PIN,   /* first contact: `pin` is not known yet */
+    BK_REQUESTER_NEED_PASSWORD, /* `key_refused`: the device did not take the caller's key */
+    BK_REQUESTER_EXPECT, /* from now on accept sessions of call ID `call_id`, of the device with
+                                 * key pin `pin`, and of no earlier ID */
     BK_REQUESTER_USE_SESSION,   /* the winner: open HTTP/2 on it */
     BK_REQUESTER_CLOSE_SESSION, /* a loser */
     BK_REQUESTER_PHASE,         /* progress, for -v and the waterfall */
@@ -85,11 +95,13 @@ enum bk_requester_failure {
     BK_FAIL_USER_REVOKED, /* we ourselves, or our certificate was replaced */
     BK_FAIL_OFFLINE,
     BK_FAIL_OVERLOADED,
-    BK_FAIL_CERTIFICATE, /* the device's certificate or box key does not verify */
+    BK_FAIL_CERTIFICATE, /* the device's certificate or box key does not verify, or `expired` */
     BK_FAIL_PIN_CHANGED,
     BK_FAIL_PIN_REFUSED,  /* first contact, and nobody accepted the fingerprint */
     BK_FAIL_NO_CANDIDATE, /* no port mapping to be had, no public address */
     BK_FAIL_PASSWORD,
+    BK_FAIL_NO_PASSWORD, /* one is needed, and none is to be had */
+    BK_FAIL_KEY, /* the device does not know the caller's key, and there is no password to try */
     BK_FAIL_BACK_OFF,
     BK_FAIL_NO_SERVICE,
     BK_FAIL_NO_ANSWER, /* the device cannot reach us */
@@ -99,9 +111,12 @@ enum bk_requester_failure {
 
 struct bk_requester_action {
     enum bk_requester_action_type type;
-    struct bk_slice bytes;     /* SEND_SERVER */
-    uint8_t pin[BK_PIN_BYTES]; /* CONFIRM_PIN, EXPECT, FAILED with PIN_CHANGED */
-    uint64_t equipment_id;     /* CONFIRM_PIN, EXPECT */
+    struct bk_slice bytes;             /* SEND_SERVER */
+    uint8_t pin[BK_PIN_BYTES];         /* CONFIRM_PIN, EXPECT, FAILED with PIN_CHANGED */
+    uint64_t equipment_id;             /* CONFIRM_PIN, EXPECT */
+    uint8_t call_id[BK_CALL_ID_BYTES]; /* EXPECT */
+    bool key_refused;                  /* NEED_PASSWORD */
+    bool expired; /* FAILED with CERTIFICATE: it was the box key, by its time */
     uint64_t session;
     enum bk_requester_phase phase;
     enum bk_requester_failure failure;

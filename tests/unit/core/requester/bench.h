@@ -30,11 +30,12 @@ struct bench {
     struct bk_identity device; /* what its certificate says */
     enum bk_err certificate;   /* how reading it ends */
     struct bk_box_pair box;
-    uint64_t box_until_s;
+    uint64_t box_made_s, box_until_s;
     struct bk_lookup_answer found;
     struct bk_call_request request; /* as opened from the last 217 */
     uint8_t plain[BK_CALL_REQUEST_MAX_BYTES];
     uint8_t txid[BK_STUN_TXID_BYTES];
+    uint8_t call_id[BK_CALL_ID_BYTES]; /* of the newest 217 */
     uint8_t signed_key[BK_BOX_KEY_BYTES];
     uint8_t buf[2048];
 };
@@ -54,7 +55,7 @@ static inline enum bk_err read_certificate(void *ctx, struct bk_slice der, uint6
 
 static inline void sign_box_key(struct bench *b)
 {
-    struct bk_box_key key = {.made_s = b->now.unix_s, .until_s = b->box_until_s};
+    struct bk_box_key key = {.made_s = b->box_made_s, .until_s = b->box_until_s};
     memcpy(key.key, b->box.public_key, sizeof key.key);
     bk_box_key_sign(&key, b->device_seed, b->signed_key);
 }
@@ -72,6 +73,7 @@ static inline void begin(struct bench *b)
     memset(b->device_seed, 9, sizeof b->device_seed);
     crypto_sign_seed_keypair(b->device.key, secret, b->device_seed);
     bk_box_pair_make(&b->rng, &b->box);
+    b->box_made_s = b->now.unix_s;
     b->box_until_s = b->now.unix_s + 1000;
     sign_box_key(b);
     b->found = (struct bk_lookup_answer){
@@ -90,7 +92,6 @@ static inline void begin(struct bench *b)
         .have_pin = true,
     };
     bk_pin_of_key(b->device.key, b->config.pin);
-    memset(b->config.call_id, 0xCA, sizeof b->config.call_id);
     memset(b->config.call_key, 0xCB, sizeof b->config.call_key);
 }
 
@@ -201,26 +202,39 @@ static inline void password(struct bench *b)
                                          .bytes = bk_slice_text("open sesame")});
 }
 
-/* Takes the 217 that was just sent and opens its box as the device would. */
-static inline void take_request(struct bench *b)
+/* Takes the 217 that was just sent and opens its box as the device would. It has a call ID that none had before,
+ * which EXPECT told of first. */
+static inline void take_any_request(struct bench *b)
 {
     struct bk_stun m;
     struct bk_connect outside;
     struct bk_slice plain;
     assert_non_null(find(b, BK_REQUESTER_SEND_SERVER));
     assert_true(phase(b, BK_PHASE_REQUESTED));
+    const struct bk_requester_action *expect = must_find(b, BK_REQUESTER_EXPECT);
+    assert_true(expect < must_find(b, BK_REQUESTER_SEND_SERVER));
+    assert_memory_not_equal(expect->call_id, b->call_id, BK_CALL_ID_BYTES);
+    assert_int_equal(expect->equipment_id, DEVICE);
     assert_int_equal(bk_stun_read(must_find(b, BK_REQUESTER_SEND_SERVER)->bytes, &m), BK_OK);
     assert_int_equal(bk_connect_read(&m, &outside), BK_OK);
     memcpy(b->txid, m.txid, sizeof b->txid);
+    memcpy(b->call_id, outside.call_id, sizeof b->call_id);
     assert_int_equal(outside.equipment_id, DEVICE);
-    assert_memory_equal(outside.call_id, b->config.call_id, BK_CALL_ID_BYTES);
+    assert_memory_equal(expect->call_id, b->call_id, BK_CALL_ID_BYTES);
     assert_int_equal(bk_open_request(&b->box, outside.box, b->plain, sizeof b->plain, &plain),
                      BK_OK);
     assert_int_equal(bk_call_request_read(plain, &b->request), BK_OK);
-    assert_memory_equal(b->request.call_id, b->config.call_id, BK_CALL_ID_BYTES);
+    assert_memory_equal(b->request.call_id, b->call_id, BK_CALL_ID_BYTES);
     assert_memory_equal(b->request.call_key, b->config.call_key, BK_KEY_BYTES);
-    assert_true(bk_slice_equal(b->request.password, bk_slice_text("open sesame")));
     assert_true(bk_slice_equal(b->request.service, bk_slice_text("ssh")));
+}
+
+/* One with the password. */
+static inline void take_request(struct bench *b)
+{
+    take_any_request(b);
+    assert_false(b->request.has_signature);
+    assert_true(bk_slice_equal(b->request.password, bk_slice_text("open sesame")));
 }
 
 /* From the first word of the server to 217. */
@@ -261,8 +275,8 @@ static inline void result(struct bench *b, enum bk_call_status status, int twist
     struct bk_slice bytes;
     struct bk_box_pair other;
     bk_box_pair_make(&b->rng, &other);
-    memcpy(inside.call_id, b->config.call_id, BK_CALL_ID_BYTES);
-    memcpy(outside.call_id, b->config.call_id, BK_CALL_ID_BYTES);
+    memcpy(inside.call_id, b->call_id, BK_CALL_ID_BYTES);
+    memcpy(outside.call_id, b->call_id, BK_CALL_ID_BYTES);
     inside.call_id[0] ^= twist == 1;
     outside.call_id[0] ^= twist == 2;
     assert_int_equal(bk_call_result_write(plain_buf, sizeof plain_buf, &inside, &plain), BK_OK);

@@ -77,7 +77,7 @@ static void what_does_not_verify_is_refused(void **state)
             b->device_seed[0] ^= 1;
             sign_box_key(b);
         } else if (wrong == 6) {
-            b->box_until_s = b->now.unix_s;
+            b->box_until_s = b->now.unix_s - BK_REQUESTER_SKEW_S;
             sign_box_key(b);
         } else if (wrong == 7) { /* asked for by name, the ID is the server's word alone */
             b->config.equipment_id = 0;
@@ -93,6 +93,7 @@ static void what_does_not_verify_is_refused(void **state)
         assert_failed(b, failure);
         assert_non_null(find(b, BK_REQUESTER_CLOSE_SERVER));
         assert_null(find(b, BK_REQUESTER_NEED_PASSWORD));
+        assert_true(must_find(b, BK_REQUESTER_FAILED)->expired == (wrong == 6));
         if (failure == BK_FAIL_PIN_CHANGED) {
             uint8_t pin[BK_PIN_BYTES];
             bk_pin_of_key(b->device.key, pin);
@@ -100,6 +101,51 @@ static void what_does_not_verify_is_refused(void **state)
         }
         password(b);
         assert_int_equal(b->out.n, 0);
+    }
+}
+
+/* Clocks differ: a day is let pass, either way, and without a clock everything. */
+static void a_box_key_is_of_its_time(void **state)
+{
+    (void)state;
+    static const struct {
+        int64_t made_s, until_s; /* from now */
+        bool good;
+    } rows[] = {
+        {0, 1, true},
+        {-1000, 1 - BK_REQUESTER_SKEW_S, true},
+        {-1000, -BK_REQUESTER_SKEW_S, false},
+        {BK_REQUESTER_SKEW_S, BK_REQUESTER_SKEW_S + 1, true},
+        {BK_REQUESTER_SKEW_S + 1, BK_REQUESTER_SKEW_S + 2, false},
+    };
+    struct bench *b = &bench;
+    for (size_t i = 0; i < 2 * sizeof rows / sizeof rows[0]; i++) {
+        bool clock = i < sizeof rows / sizeof rows[0];
+        size_t row = i % (sizeof rows / sizeof rows[0]);
+        begin(b);
+        b->box_made_s = b->now.unix_s + (uint64_t)rows[row].made_s;
+        b->box_until_s = b->now.unix_s + (uint64_t)rows[row].until_s;
+        sign_box_key(b);
+        b->now.unix_s = clock ? b->now.unix_s : 0;
+        start(b);
+        open_server(b);
+        answer_lookup(b);
+        if (rows[row].good || !clock) {
+            assert_non_null(find(b, BK_REQUESTER_NEED_PASSWORD));
+        } else {
+            assert_failed(b, BK_FAIL_CERTIFICATE);
+            assert_true(must_find(b, BK_REQUESTER_FAILED)->expired);
+        }
+    }
+    for (int end = 0; end < 2; end++) { /* no sum to overflow */
+        begin(b);
+        b->box_made_s = end == 0 ? UINT64_MAX : 0;
+        b->box_until_s = end == 0 ? UINT64_MAX : 0;
+        sign_box_key(b);
+        start(b);
+        open_server(b);
+        answer_lookup(b);
+        assert_failed(b, BK_FAIL_CERTIFICATE);
     }
 }
 
@@ -257,16 +303,13 @@ static void stale_is_sealed_once_more_with_the_devices_tag(void **state)
     for (int early = 0; early < 2; early++) {
         begin(b);
         reach_requested(b);
-        if (early) { /* RESULT overtakes the server's answer: wait for that */
-            result(b, BK_CALL_STALE, 0);
-            assert_int_equal(b->out.n, 0);
+        if (!early) { /* else RESULT overtakes the server's answer */
             deliver(b);
-        } else {
-            deliver(b);
-            result(b, BK_CALL_STALE, 0);
         }
-        assert_null(find(b, BK_REQUESTER_EXPECT));
-        take_request(b); /* the same call ID and password */
+        struct bk_call_request first = b->request;
+        result(b, BK_CALL_STALE, 0);
+        take_request(b); /* the same password, another call ID */
+        assert_memory_not_equal(b->request.call_id, first.call_id, BK_CALL_ID_BYTES);
         assert_true(b->request.has_tag);
         assert_int_equal(b->request.tag.random, 77);
         assert_int_equal(b->request.tag.counter, 78);
@@ -284,19 +327,38 @@ static void stale_is_sealed_once_more_with_the_devices_tag(void **state)
     }
 }
 
-/* A server may hand the box on twice: stale at first, fresh a moment later. The password is gone by then. */
-static void once_accepted_a_stale_request_is_not_sealed_again(void **state)
+/* A server may hand the first box on once more, say its answer again, or hold it back until now. */
+static void what_belongs_to_an_earlier_call_id_is_void(void **state)
 {
     (void)state;
+    static const enum bk_call_status all[] = {
+        BK_CALL_ACCEPTED,   BK_CALL_STALE,     BK_CALL_REFUSED, BK_CALL_BACK_OFF,
+        BK_CALL_NO_SERVICE, BK_CALL_NO_ANSWER, BK_CALL_BUSY};
     struct bench *b = &bench;
     begin(b);
     reach_requested(b);
+    uint8_t first[BK_CALL_ID_BYTES], txid[BK_STUN_TXID_BYTES];
+    memcpy(first, b->call_id, sizeof first);
+    memcpy(txid, b->txid, sizeof txid);
     result(b, BK_CALL_STALE, 0);
+    take_request(b);
+    uint8_t second[BK_CALL_ID_BYTES], newest[BK_STUN_TXID_BYTES];
+    memcpy(second, b->call_id, sizeof second);
+    memcpy(newest, b->txid, sizeof newest);
+    memcpy(b->call_id, first, sizeof first);
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        result(b, all[i], 0);
+        assert_int_equal(b->out.n, 0);
+    }
+    memcpy(b->txid, txid, sizeof txid);
+    deliver(b);
+    assert_int_equal(b->out.n, 0);
+    memcpy(b->txid, newest, sizeof newest);
+    deliver(b);
+    assert_true(phase(b, BK_PHASE_DELIVERED));
+    memcpy(b->call_id, second, sizeof second);
     result(b, BK_CALL_ACCEPTED, 0);
     assert_true(phase(b, BK_PHASE_ACCEPTED));
-    deliver(b);
-    assert_null(find(b, BK_REQUESTER_SEND_SERVER));
-    assert_true(phase(b, BK_PHASE_DELIVERED));
 }
 
 static void without_a_clock_the_tag_of_lookup_goes_along(void **state)
@@ -648,6 +710,7 @@ int main(void)
         cmocka_unit_test_teardown(a_good_call_goes_step_by_step, tear_down),
         cmocka_unit_test_teardown(a_device_may_be_asked_for_by_name, tear_down),
         cmocka_unit_test_teardown(what_does_not_verify_is_refused, tear_down),
+        cmocka_unit_test_teardown(a_box_key_is_of_its_time, tear_down),
         cmocka_unit_test_teardown(a_first_contact_is_confirmed_before_a_password_is_asked,
                                   tear_down),
         cmocka_unit_test_teardown(a_server_that_left_meanwhile_is_connected_again, tear_down),
@@ -656,7 +719,7 @@ int main(void)
         cmocka_unit_test_teardown(each_status_has_its_failure, tear_down),
         cmocka_unit_test_teardown(a_result_not_from_the_device_is_dropped, tear_down),
         cmocka_unit_test_teardown(stale_is_sealed_once_more_with_the_devices_tag, tear_down),
-        cmocka_unit_test_teardown(once_accepted_a_stale_request_is_not_sealed_again, tear_down),
+        cmocka_unit_test_teardown(what_belongs_to_an_earlier_call_id_is_void, tear_down),
         cmocka_unit_test_teardown(without_a_clock_the_tag_of_lookup_goes_along, tear_down),
         cmocka_unit_test_teardown(each_wait_has_its_end, tear_down),
         cmocka_unit_test_teardown(a_lost_server_matters_until_the_device_has_the_request,
