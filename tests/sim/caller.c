@@ -45,7 +45,6 @@ struct caller *caller_add(struct world *w, struct device *d)
         port++;
     }
     c->candidate.addr = bk_addr_v4(4, 17, 168, 2, port);
-    rng.fill(rng.ctx, c->call_id, sizeof c->call_id);
     rng.fill(rng.ctx, c->call_key, sizeof c->call_key);
     c->next = w->callers;
     w->callers = c;
@@ -105,8 +104,13 @@ static void answered(struct world *w, struct event *e)
 {
     (void)w;
     struct caller *c = e->who;
-    caller_input(c, (struct bk_requester_event){.type = (enum bk_requester_event_type)e->arg,
-                                                .bytes = bk_slice_text(c->password)});
+    struct bk_requester_event event = {.type = (enum bk_requester_event_type)e->arg};
+    if (event.type == BK_REQUESTER_PASSWORD && c->password == NULL) {
+        event.type = BK_REQUESTER_NO_PASSWORD;
+    } else if (event.type == BK_REQUESTER_PASSWORD) {
+        event.bytes = bk_slice_text(c->password);
+    }
+    caller_input(c, event);
 }
 
 static void device_hears(struct world *w, struct event *e)
@@ -174,6 +178,8 @@ static void one_action(struct caller *c, const struct bk_requester_action *a)
         break;
     case BK_REQUESTER_EXPECT:
         c->expecting = true;
+        CHECK(w, c->repeats_id || memcmp(c->call_id, a->call_id, sizeof c->call_id) != 0);
+        memcpy(c->call_id, a->call_id, sizeof c->call_id);
         memcpy(c->expected, a->pin, sizeof c->expected);
         break;
     case BK_REQUESTER_USE_SESSION:
@@ -209,9 +215,20 @@ static void carry_out(struct caller *c)
     world_alarm(c->world, &c->alarm, bk_requester_deadline(c->core), ring, c);
 }
 
+/* The world's generator, but for call IDs of a caller that repeats his. */
+static void draw(void *ctx, uint8_t *bytes, size_t n)
+{
+    struct caller *c = ctx;
+    struct bk_random rng = world_random(c->world);
+    rng.fill(rng.ctx, bytes, n);
+    if (c->repeats_id && n == BK_CALL_ID_BYTES) {
+        memcpy(bytes, c->call_id, n);
+    }
+}
+
 void caller_start(struct caller *c)
 {
-    struct bk_requester_config config = {.rng = world_random(c->world),
+    struct bk_requester_config config = {.rng = {c, draw},
                                          .certs = {c, read_certificate},
                                          .equipment_id = c->device->id,
                                          .service = "ssh"};
@@ -219,7 +236,8 @@ void caller_start(struct caller *c)
     device_identify(c->device);
     config.have_pin = true;
     memcpy(config.pin, c->device->pin, sizeof config.pin);
-    memcpy(config.call_id, c->call_id, sizeof config.call_id);
+    config.have_key = c->has_key;
+    memcpy(config.key_seed, c->key_seed, sizeof config.key_seed);
     memcpy(config.call_key, c->call_key, sizeof config.call_key);
     c->began = c->world->now;
     if (bk_requester_new(&alloc, &config, &c->core) != BK_OK) {

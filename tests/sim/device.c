@@ -30,11 +30,14 @@ struct device *device_add(struct world *w, struct router *router, uint64_t id)
     d->world = w;
     d->id = id;
     d->generation = 1;
+    d->epoch = w->config.master[0].epoch;
+    d->certificate_until_s = UINT64_MAX;
     d->granted = true;
     d->router = router;
     d->inner_port = 2345;
     d->password = "open sesame";
     d->alarm.set = BK_TIME_NEVER;
+    d->renewal_alarm.set = BK_TIME_NEVER;
     if (router == NULL) {
         size_t i = w->n_devices;
         d->used[0] = bk_addr_v4(20, (uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i, 2345);
@@ -108,7 +111,9 @@ static void start_call(struct device *d)
     }
     device_identify(d);
     struct bk_call_config config = {
-        .rng = world_random(d->world), .equipment_id = d->id, .box = d->box, .n_services = 1};
+        .rng = world_random(d->world), .equipment_id = d->id, .n_boxes = 1, .n_services = 1};
+    config.box[0] = d->box;
+    memcpy(config.device_pin, d->pin, sizeof config.device_pin);
     config.services[0] = bk_slice_text("ssh");
     config.policy.server = d->world->server_addr;
     c->world = d->world;
@@ -147,10 +152,12 @@ static void idle_carry_out(struct device *d)
             d->told_registered++;
             d->up = true;
             d->up_at = d->world->now;
+            renewal_registered(d, true);
             break;
         case BK_REGISTRATION_LOST:
             d->told_lost++;
             d->up = false;
+            renewal_registered(d, false);
             break;
         case BK_REGISTRATION_REVOKED:
             d->told_revoked++;
@@ -159,6 +166,9 @@ static void idle_carry_out(struct device *d)
         case BK_REGISTRATION_CALL:
             d->told_call++;
             world_after(d->world, 5 * BK_MS, begin_call, d, BK_SLICE_EMPTY);
+            break;
+        case BK_REGISTRATION_RENEW:
+            renewal_hint(d);
             break;
         }
     }
@@ -184,21 +194,27 @@ static void idle_ring(struct world *w, struct event *e)
     }
 }
 
+void device_rings(struct device *d)
+{
+    world_alarm(d->world, &d->alarm, bk_registration_deadline(&d->registration), idle_ring, d);
+}
+
 void device_start(struct device *d)
 {
     struct bk_registration_config config = {.rng = world_random(d->world),
                                             .mac = d->world->config.mac,
                                             .equipment_id = d->id,
                                             .generation = d->generation,
-                                            .epoch = d->world->config.master[0].epoch};
+                                            .epoch = d->epoch};
     memcpy(config.key, d->key, sizeof config.key);
     bk_registration_init(&d->registration, &config);
-    free(d->admission);
-    d->admission = NULL;
+    free(d->memory);
+    d->memory = NULL;
     d->started = device_time(d);
     d->running = true;
     d->up = false;
     d->alarm.set = BK_TIME_NEVER;
+    renewal_start(d);
     struct bk_registration_event event = {.type = BK_REGISTRATION_START};
     idle_input(d, &event);
 }
@@ -228,6 +244,9 @@ void call_event(struct sim_call *c, struct bk_call_event event)
 {
     struct bk_now now = device_time(c->device);
     if (c->core != NULL) {
+        if (event.type == BK_CALL_SESSION_PICKED) {
+            watch_start(c);
+        }
         bk_call_input(c->core, &now, &event, &call_out);
         call_carry_out(c);
     }
@@ -248,38 +267,90 @@ void call_stream_event(struct sim_call *c, enum bk_call_event_type type, struct 
     call_event(c, (struct bk_call_event){.type = type, .bytes = bytes});
 }
 
+static struct device_memory *memory_of(struct device *d)
+{
+    if (d->memory == NULL) {
+        struct bk_now now = device_time(d);
+        d->memory = calloc(1, sizeof *d->memory);
+        if (d->memory == NULL) {
+            abort();
+        }
+        bk_admission_init(&d->memory->admission);
+        bk_dials_init(&d->memory->dials, &now);
+    }
+    return d->memory;
+}
+
+/* Asks again while guesses of others wait for their verdict. */
 static void ask_admission(struct world *w, struct event *e)
 {
     struct sim_call *c = e->who;
     struct device *d = c->device;
+    struct bk_admission *admission = &memory_of(d)->admission;
     struct bk_now now = device_time(d);
-    struct bk_admission_facts facts;
-    (void)w;
-    memcpy(&facts, e->bytes, sizeof facts);
-    if (d->admission == NULL) {
-        d->admission = calloc(1, sizeof *d->admission);
-        if (d->admission == NULL) {
-            abort();
-        }
-        bk_admission_init(d->admission);
+    if (c->core == NULL) {
+        return;
+    }
+    if (!bk_admission_has_room(admission, &c->facts)) {
+        CHECK(w, !c->facts.has_key);
+        world_after(w, 10 * BK_MS, ask_admission, c, BK_SLICE_EMPTY);
+        return;
     }
     enum bk_admission_verdict verdict =
-        bk_admission_check(d->admission, &now, &d->registration, &facts);
+        bk_admission_check(admission, &now, &d->registration, &c->facts);
+    c->unproven = verdict == BK_ADMITTED;
     call_event(c, (struct bk_call_event){.type = BK_CALL_ADMISSION,
                                          .verdict = verdict,
                                          .tag = d->registration.tag,
                                          .unix_s = bk_registration_unix_s(&d->registration, &now)});
 }
 
-static void password_checked(struct world *w, struct event *e)
+static bool caller_right(const struct sim_call *c, struct bk_slice password)
+{
+    const struct device *d = c->device;
+    if (c->facts.has_key) {
+        return d->knows_key && memcmp(d->known_key, c->facts.key, sizeof d->known_key) == 0;
+    }
+    return bk_slice_equal(password, bk_slice_text(d->password));
+}
+
+/* Whatever became of the call by then, a guess that was looked at counts. */
+static void caller_checked(struct world *w, struct event *e)
 {
     struct sim_call *c = e->who;
     struct bk_now now = device_time(c->device);
     (void)w;
-    c->password_right =
-        bk_slice_equal(bk_slice(e->bytes, e->n), bk_slice_text(c->device->password));
-    bk_admission_password(c->device->admission, &now, c->password_right);
-    call_event(c, (struct bk_call_event){.type = BK_CALL_PASSWORD, .right = c->password_right});
+    if (c->unproven) {
+        c->unproven = false;
+        c->right = caller_right(c, bk_slice(e->bytes, e->n));
+        bk_admission_proof(&memory_of(c->device)->admission, &now, &c->facts, c->right);
+    }
+    call_event(c, (struct bk_call_event){.type = BK_CALL_CALLER, .right = c->right, .services = 1});
+}
+
+static void ask_dials(struct world *w, struct event *e)
+{
+    struct sim_call *c = e->who;
+    struct bk_now now = device_time(c->device);
+    const struct bk_call_request *request = c->core == NULL ? NULL : bk_call_opened(c->core);
+    for (size_t i = 0; request != NULL && i < request->n_candidates; i++) {
+        if ((e->arg >> i & 1) != 0 &&
+            bk_dials_permit(&memory_of(c->device)->dials, &now, &request->candidates[i].addr)) {
+            c->permitted |= UINT32_C(1) << i;
+        } else {
+            w->stats.dials_refused += e->arg >> i & 1;
+        }
+    }
+    call_event(c, (struct bk_call_event){.type = BK_CALL_DIALS, .dials = c->permitted});
+}
+
+/* The idle part sees the process of a call go: one that was admitted and never judged makes room. */
+static void abandon(struct sim_call *c)
+{
+    if (c->unproven) {
+        c->unproven = false;
+        bk_admission_abandoned(&memory_of(c->device)->admission, &c->facts);
+    }
 }
 
 /* A SYN arrives where the box pointed: refused, lost, or the caller's listener, where TLS tells both
@@ -319,8 +390,9 @@ static void dial(struct sim_call *c, const struct bk_call_action *a)
     struct world *w = c->world;
     const struct bk_call_request *request = bk_call_opened(c->core);
     struct caller *caller = request == NULL ? NULL : caller_of(w, request->call_id);
-    /* Never without a caller who knew the password and named this very address. */
-    CHECK(w, c->password_right && caller != NULL && request->password.n == 0);
+    /* Never without a caller who knew the password or has a key that is known, and named this very address. */
+    CHECK(w, c->right && caller != NULL && request->password.n == 0);
+    CHECK(w, (c->permitted >> a->index & 1) != 0);
     CHECK(w, caller != NULL && bk_addr_equal(&caller->candidate.addr, &a->addr));
     w->stats.dials++;
     c->dialling[a->index] = true;
@@ -345,10 +417,14 @@ static void call_carry_out(struct sim_call *c)
             stream_close(w, c->stream);
             break;
         case BK_CALL_ASK_ADMISSION:
-            world_after(w, BK_MS, ask_admission, c, bk_slice(&a->facts, sizeof a->facts));
+            c->facts = a->facts;
+            world_after(w, BK_MS, ask_admission, c, BK_SLICE_EMPTY);
             break;
-        case BK_CALL_CHECK_PASSWORD:
-            world_after(w, 10 * BK_MS, password_checked, c, a->bytes);
+        case BK_CALL_CHECK_CALLER:
+            world_after(w, a->facts.has_key ? BK_MS : 10 * BK_MS, caller_checked, c, a->bytes);
+            break;
+        case BK_CALL_ASK_DIALS:
+            world_after(w, BK_MS, ask_dials, c, BK_SLICE_EMPTY)->arg = a->dials;
             break;
         case BK_CALL_DIAL:
             dial(c, a);
@@ -360,6 +436,8 @@ static void call_carry_out(struct sim_call *c)
             CHECK(w, i + 1 == call_out.n); /* nothing comes after it */
             c->ended = true;
             c->end = a->reason;
+            abandon(c);
+            watch_end(c);
             bk_call_free(c->core);
             c->core = NULL;
             return;

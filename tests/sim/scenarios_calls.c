@@ -341,6 +341,7 @@ static void a_call_id_serves_once(struct world *w)
     caller_hang_up(first);
     world_run(w, 5 * BK_SECOND);
     struct caller *again = caller_add(w, d);
+    again->repeats_id = true;
     memcpy(again->call_id, first->call_id, sizeof again->call_id);
     caller_start(again);
     run_to_end(w, again);

@@ -66,6 +66,23 @@ static struct stream *stream_at(struct world *w, uint64_t number)
     return number == 0 || number > w->n_streams ? NULL : &w->streams[number - 1];
 }
 
+static void device_renews(struct world *w, struct event *e)
+{
+    struct device *d = e->who;
+    if (w->server == NULL || e->to.port != (uint16_t)w->server_life) {
+        return;
+    }
+    struct bk_server_event event = {.type = BK_SERVER_RENEWED};
+    event.renewed.query = e->arg;
+    event.renewed.code = d == NULL || d->revoked ? BK_CODE_FORBIDDEN : 0;
+    if (event.renewed.code == 0) {
+        event.renewed.generation = d->generation;
+        event.renewed.certificate =
+            e->n > 0 ? bk_slice(d->certificate, sizeof d->certificate) : BK_SLICE_EMPTY;
+    }
+    input(w, &event);
+}
+
 static void client_event(struct world *w, struct event *e)
 {
     struct stream *s = stream_at(w, e->arg);
@@ -77,7 +94,9 @@ static void client_event(struct world *w, struct event *e)
     if (what == CLOSED) {
         s->client_open = false;
     }
-    if (s->call != NULL) {
+    if (s->device != NULL) {
+        device_stream_event(s->device, s->call, e->arg, what, bytes);
+    } else if (s->call != NULL) {
         static const enum bk_call_event_type types[] = {BK_CALL_SERVER_OPEN, BK_CALL_SERVER_MESSAGE,
                                                         BK_CALL_SERVER_CLOSED};
         call_stream_event(s->call, types[what], bytes);
@@ -149,12 +168,21 @@ static void carry_out(struct world *w)
             e->arg = a->find.query;
             e->to.port = (uint16_t)w->server_life;
             break;
+        case BK_SERVER_RENEW:
+            CHECK(w, a->renew.peer.role == BK_ROLE_DEVICE);
+            e = world_after(w, BK_MS, device_renews, device_find(w, a->renew.peer.equipment_id),
+                            a->renew.csr);
+            e->arg = a->renew.query;
+            e->to.port = (uint16_t)w->server_life;
+            break;
         case BK_SERVER_ENROL:
             CHECK(w, false); /* nobody here enrols */
             break;
         case BK_SERVER_AUDIT:
             w->stats.audits++;
             w->stats.delivered += a->audit.how == BK_AUDIT_DELIVERED;
+            w->stats.calls_ended += a->audit.how == BK_AUDIT_CALL_ENDED;
+            w->stats.calls_revoked += a->audit.how == BK_AUDIT_CALL_REVOKED;
             break;
         }
     }
@@ -246,6 +274,21 @@ void server_revoke(struct world *w, struct device *d)
     input(w, &event);
 }
 
+void server_grant(struct world *w, struct device *d, bool granted)
+{
+    struct bk_server_event event = {.type = BK_SERVER_GRANTS_CHANGED};
+    d->granted = granted;
+    event.grants_changed.user = bk_slice_text("alice");
+    if (w->server != NULL) {
+        input(w, &event);
+    }
+}
+
+void server_rekey(struct world *w)
+{
+    CHECK(w, bk_server_set_masters(w->server, w->config.master, w->config.n_master) == BK_OK);
+}
+
 bool server_has(struct world *w, const struct device *d)
 {
     struct bk_server_row row;
@@ -262,13 +305,20 @@ static void opened(struct world *w, struct event *e)
     if (!s->client_open) {
         return;
     }
+    struct device *d = s->device != NULL ? s->device : s->call != NULL ? s->call->device : NULL;
+    struct bk_now now = world_time(w, 0, false);
+    if (d != NULL && s->purpose != BK_STREAM_RENEW && now.unix_s > d->certificate_until_s) {
+        tell_client(w, e->arg, 2, BK_SLICE_EMPTY); /* the handshake fails */
+        return;
+    }
     s->server_open = true;
     struct bk_server_event event = {.type = BK_SERVER_STREAM_OPEN};
     event.open.stream = e->arg;
     event.open.from = bk_addr_v4(4, 17, 168, 2, 40000);
-    if (s->call != NULL) {
-        device_identify(s->call->device);
-        event.open.peer = s->call->device->identity;
+    event.open.purpose = s->purpose;
+    if (d != NULL) {
+        device_identify(d);
+        event.open.peer = d->identity;
     } else {
         event.open.peer.role = BK_ROLE_USER;
         memcpy(event.open.peer.name, "alice", 6);
@@ -277,7 +327,7 @@ static void opened(struct world *w, struct event *e)
     input(w, &event);
 }
 
-uint64_t stream_open(struct world *w, struct sim_call *call, struct caller *caller)
+static uint64_t stream_new(struct world *w, struct stream stream)
 {
     if (w->n_streams == w->cap_streams) {
         w->cap_streams = w->cap_streams == 0 ? 64 : 2 * w->cap_streams;
@@ -286,11 +336,22 @@ uint64_t stream_open(struct world *w, struct sim_call *call, struct caller *call
             abort();
         }
     }
-    w->streams[w->n_streams++] =
-        (struct stream){.client_open = true, .call = call, .caller = caller};
+    stream.client_open = true;
+    w->streams[w->n_streams++] = stream;
     w->stats.streams++;
     world_after(w, 3 * w->delay_ms * BK_MS, opened, NULL, BK_SLICE_EMPTY)->arg = w->n_streams;
     return w->n_streams;
+}
+
+uint64_t stream_open(struct world *w, struct sim_call *call, struct caller *caller)
+{
+    return stream_new(w, (struct stream){.call = call, .caller = caller});
+}
+
+uint64_t stream_open_for(struct world *w, struct device *d, enum bk_server_purpose purpose,
+                         struct sim_call *call)
+{
+    return stream_new(w, (struct stream){.purpose = purpose, .device = d, .call = call});
 }
 
 static void message_arrives(struct world *w, struct event *e)

@@ -12,7 +12,9 @@
 
 #include "core/agent/admission.h"
 #include "core/agent/call.h"
+#include "core/agent/dials.h"
 #include "core/agent/registration.h"
+#include "core/agent/renewal.h"
 #include "core/requester/requester.h"
 #include "core/server/server.h"
 #include "seal/box_key.h"
@@ -64,8 +66,16 @@ struct sim_call {
     struct device *device;
     struct bk_call *core; /* NULL once it has ended */
     struct alarm alarm;
-    uint64_t stream; /* 0: none */
-    bool password_right;
+    uint64_t stream;         /* 0: none */
+    uint64_t watch;          /* the stream of its WATCH; 0: none */
+    bool watched;            /* the server has said yes to it */
+    uint64_t watch_pause_ms; /* after the next failure */
+    bool cut;                /* ended because the server said no */
+    bk_time cut_at;
+    struct bk_admission_facts facts;
+    bool unproven; /* admitted, and not judged yet */
+    bool right;    /* the password, or the key */
+    uint32_t permitted;
     bool dialling[BK_CANDIDATES_MAX];
     uint64_t session[BK_CANDIDATES_MAX];
     bool ended;
@@ -73,11 +83,25 @@ struct sim_call {
     struct sim_call *next;
 };
 
+/* What the idle part keeps from call to call. */
+struct device_memory {
+    struct bk_admission admission;
+    struct bk_dials dials;
+};
+
 struct device {
     struct world *world;
     uint64_t id;
     uint32_t generation;
+    uint16_t epoch; /* of `key` */
     bool granted, revoked, running, dns_down;
+    uint64_t certificate_until_s;
+    struct bk_renewal renewal;
+    struct alarm renewal_alarm;
+    uint64_t renewal_stream; /* 0: none under way */
+    bool renews_certificate;
+    bk_time renewed_at;
+    uint32_t n_renewed;
     bool no_clock;
     int64_t clock_off_s;
     uint16_t inner_port;
@@ -94,7 +118,9 @@ struct device {
     struct bk_registration registration;
     struct alarm alarm;
     struct bk_now started;
-    struct bk_admission *admission;
+    bool knows_key; /* of a caller, beside the password */
+    uint8_t known_key[BK_KEY_BYTES];
+    struct device_memory *memory; /* made when first needed */
     bool up;
     bk_time up_at;
     uint32_t told_registered, told_lost, told_revoked, told_call;
@@ -117,7 +143,10 @@ struct caller {
     bool silent;    /* if not: packets vanish instead of being refused */
     struct bk_candidate candidate;
     size_t n_candidates;
-    uint8_t call_id[BK_CALL_ID_BYTES];
+    bool has_key; /* its own, which it signs with */
+    uint8_t key_seed[BK_SIGN_SEED_BYTES];
+    bool repeats_id; /* its generator fails it: the call ID is `call_id` every time */
+    uint8_t call_id[BK_CALL_ID_BYTES]; /* of the newest 217 */
     uint8_t call_key[BK_KEY_BYTES];
     uint8_t last_box[BK_BOX_MAX_BYTES]; /* as it left in 217, for replays */
     size_t last_box_n;
@@ -133,6 +162,8 @@ struct caller {
 
 struct stream { /* a TLS connection to the server: a reliable, ordered pipe */
     bool server_open, client_open;
+    enum bk_server_purpose purpose;
+    struct device *device; /* whose RENEW or WATCH; else NULL */
     struct sim_call *call;
     struct caller *caller;
 };
@@ -145,7 +176,8 @@ struct session { /* an end-to-end connection */
 };
 
 struct stats {
-    uint64_t steps, datagrams, lost, streams, dials, delivered, audits;
+    uint64_t steps, datagrams, lost, streams, dials, dials_refused, delivered, audits, calls_ended,
+        calls_revoked;
 };
 
 struct world {
@@ -157,6 +189,8 @@ struct world {
     size_t n_events, cap_events;
     uint32_t loss_permille, dup_permille;
     uint32_t delay_ms, jitter_ms;
+    bool lifecycles;         /* devices renew what they have, and watch their calls */
+    uint32_t renew_within_s; /* of a hint; 0: as agents do by themselves */
 
     struct bk_server_config config;
     struct bk_server *server; /* NULL while it is down */
@@ -209,7 +243,14 @@ void server_start(struct world *w);
 void server_stop(struct world *w);
 void server_datagram(struct world *w, const struct bk_addr *from, struct bk_slice bytes);
 void server_revoke(struct world *w, struct device *d);
+/* In the store and in the running server: alice may call it, or no more. */
+void server_grant(struct world *w, struct device *d, bool granted);
+/* Other epochs than w->config has, which must be set anew by then; also after a restart. */
+void server_rekey(struct world *w);
 uint64_t stream_open(struct world *w, struct sim_call *call, struct caller *caller);
+/* RENEW (`call` NULL) or WATCH of a device; what comes is told to device_stream_event. */
+uint64_t stream_open_for(struct world *w, struct device *d, enum bk_server_purpose purpose,
+                         struct sim_call *call);
 void stream_send(struct world *w, uint64_t number, struct bk_slice bytes);
 void stream_close(struct world *w, uint64_t number);
 bool server_has(struct world *w, const struct device *d);
@@ -222,10 +263,21 @@ struct device *device_find(struct world *w, uint64_t id);
 void device_identify(struct device *d);
 void device_start(struct device *d); /* also again: the state of before is lost */
 void device_stop(struct device *d);
+void device_rings(struct device *d); /* its registration may be due at another time by now */
 void device_datagram(struct device *d, const struct bk_addr *from, struct bk_slice bytes);
 void call_stream_event(struct sim_call *c, enum bk_call_event_type type, struct bk_slice bytes);
 void call_event(struct sim_call *c, struct bk_call_event event);
 uint32_t device_calls_open(const struct device *d);
+
+/* renewals.c: what a device renews, and the watches of its calls */
+void renewal_start(struct device *d);
+void renewal_registered(struct device *d, bool registered);
+void renewal_hint(struct device *d);
+void watch_start(struct sim_call *c);
+void watch_end(struct sim_call *c);
+/* `what`: 0 opened, 1 a message, 2 closed. */
+void device_stream_event(struct device *d, struct sim_call *call, uint64_t stream, unsigned what,
+                         struct bk_slice bytes);
 
 /* caller.c */
 struct caller *caller_add(struct world *w, struct device *d);

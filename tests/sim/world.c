@@ -198,7 +198,7 @@ void world_free(struct world *w)
             free(c);
             c = next;
         }
-        free(w->devices[i]->admission);
+        free(w->devices[i]->memory);
         free(w->devices[i]);
     }
     for (size_t i = 0; i < w->n_routers; i++) {
