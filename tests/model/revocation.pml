@@ -2,7 +2,8 @@
  *
  * Followed: src/core/server/exceptions.c (GOOD), enrol.c (apply_exception, bk_server_on_enrolled: told),
  * registration.c (Holder: REGISTER), streams.c and delivery.c (Holder: stream), calls.c; src/bin/beckond/
- * store_people.c (bk_store_admit: ADMITTED), serve.c (exceptions are loaded before it serves).
+ * store_people.c (bk_store_admit: ADMITTED), serve.c (set_up: exceptions are loaded before it serves, and after it can be
+ * told). Calls that are up are in open_calls.pml.
  *
  * The store changes first (another process may do it), then the running server is told; the two are steps of their own.
  * Generation and key are one here: 1 is the first holder's, 2 the second's. Nobody has a key that is not his. */
@@ -18,6 +19,7 @@ byte calls;  /* 0 none, 1 waiting, 2 offered on the stream */
 bool shut;   /* ghost: `beckond revoke` has come back */
 bool replaced; /* ghost: the second holder has its certificate */
 bool restarted;
+bool starting; /* the server can be told, and will hear once it has loaded the exceptions */
 byte revocations;
 bool row_of_outsider, call_to_outsider; /* what must never come true */
 
@@ -59,7 +61,7 @@ active proctype Operator()
     do
     :: true -> skip /* nothing need be done */
     :: d_step { revocations < 2 && !to_tell -> revocations++; store_revoked = true; to_tell = true }
-    :: d_step { !replaced && revocations < 2 -> /* a token for the same ID, and ENROL: one step of the server */
+    :: d_step { !replaced && !starting && revocations < 2 -> /* a token for the same ID, and ENROL: one step of the server */
         store_generation = 2; store_revoked = false;
 #ifndef MUTATE_RAISE
         lowest = 2; core_revoked = false;
@@ -73,7 +75,10 @@ active proctype Operator()
 active proctype Admin()
 {
     do
-    :: d_step { to_tell ->
+#ifdef MUTATE_SOCKET /* loaded, but not to be told yet: for `beckond revoke` it does not run */
+    :: d_step { to_tell && starting -> to_tell = false; shut = store_revoked }
+#endif
+    :: d_step { to_tell && !starting ->
         to_tell = false;
         if
         :: lowest != (store_generation > 1 || store_revoked -> store_generation : 0) || core_revoked != store_revoked ->
@@ -85,20 +90,38 @@ active proctype Admin()
     od
 }
 
+inline load()
+{
+#ifdef MUTATE_LOADING
+    lowest = 0; core_revoked = false
+#else
+    lowest = store_generation; core_revoked = store_revoked
+#endif
+}
+
 active proctype Server()
 {
     do
-    :: d_step { !restarted -> restarted = true;
+    :: d_step { !restarted -> restarted = true; starting = true;
         row = 0; stream = 0; calls = 0;
-#ifdef MUTATE_LOADING
-        lowest = 0; core_revoked = false
-#else
-        lowest = store_generation; core_revoked = store_revoked
+#ifdef MUTATE_SOCKET
+        load()
 #endif
         }
     :: true -> skip /* it need not be restarted */
     /* 217: the store is asked, and the exceptions (lookup.c). */
-    :: d_step { calls == 0 && !store_revoked && !OUT_NOW -> calls = 1 }
+    :: d_step { !starting && calls == 0 && !store_revoked && !OUT_NOW -> calls = 1 }
+    od
+}
+
+active proctype Loading()
+{
+    do
+    :: d_step { starting -> starting = false;
+#ifndef MUTATE_SOCKET
+        load()
+#endif
+        }
     od
 }
 
@@ -114,7 +137,7 @@ proctype Registration(byte g)
 {
     (g == 1 || replaced);
     do
-    :: d_step { GOOD(g) && row != g ->
+    :: d_step { !starting && GOOD(g) && row != g ->
         row = g;
         row_of_outsider = row_of_outsider || OUTSIDER(g) }
     od
@@ -124,7 +147,7 @@ proctype Holder(byte g)
 {
     (g == 1 || replaced);
     do
-    :: d_step { stream == 0 && calls == 1 && ADMITTED(g) && !OUT_NOW -> stream = g }
+    :: d_step { !starting && stream == 0 && calls == 1 && ADMITTED(g) && !OUT_NOW -> stream = g }
     :: d_step { stream == g && calls == 1 ->
         calls = 2;
         call_to_outsider = call_to_outsider || OUTSIDER(g) }
