@@ -3,6 +3,7 @@
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
+FUZZ_RUNS ?= 0
 PYTHON := /usr/bin/python3
 
 .PHONY: all demo test e2e one fuzz model coverage lint install clean help
@@ -33,7 +34,7 @@ one:
 
 fuzz:
 	@tools/install-packages build test
-	@$(PYTHON) tools/run-tests --only fuzz --fuzz-seconds $(FUZZ_SECONDS)
+	@$(PYTHON) tools/run-tests --only fuzz --fuzz-seconds $(FUZZ_SECONDS) --fuzz-runs $(FUZZ_RUNS) --fuzz-target "$(T)"
 
 model:
 	@tools/install-packages model
@@ -59,10 +60,11 @@ help:
 	@echo "make test            every test: unit, simulation, fuzz targets, laboratory; with sanitizers"
 	@echo "make e2e [K=expr]    the laboratory alone, with optimised programs"
 	@echo "make one T=name      the tests with that in their name"
-	@echo "make fuzz [FUZZ_SECONDS=60]   the fuzz targets, so many seconds each"
+	@echo "make fuzz [FUZZ_SECONDS=60] [T=word]   the fuzz targets, so many seconds each"
+	@echo "make fuzz FUZZ_RUNS=10000000   until each has executed so many inputs; goes on where it was interrupted"
 	@echo "make model [P=word]  the protocol's models against their attackers, with spin: minutes"
 	@echo "make coverage        lines and branches of the pure layers that unit tests and simulation reach"
-	@echo "make lint            layers, format, limits, warnings of both compilers"
+	@echo "make lint            layers, format, limits, warnings of both compilers, static analysis"
 	@echo "make install [PREFIX=/usr/local] [DESTDIR=]"
 	@echo "make clean           removes build/"
 	@echo

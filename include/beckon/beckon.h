@@ -38,7 +38,7 @@ enum beckon_status {
     BECKON_USAGE = 2,          /* the arguments make no sense */
     BECKON_UNKNOWN_DEVICE = 3, /* no such device, or not granted to this user */
     BECKON_OFFLINE = 4,        /* the device does not answer the server */
-    BECKON_REFUSED = 5,        /* password wrong, or too many wrong ones lately */
+    BECKON_REFUSED = 5,        /* password wrong or key unknown, or too many such tries lately */
     BECKON_NO_PATH = 6,        /* the device cannot reach the callback address */
     BECKON_NO_MAPPING = 7,     /* no callback address to be had */
     BECKON_SERVER_DOWN = 8,    /* the server cannot be reached, or is not ours */
@@ -51,6 +51,7 @@ enum beckon_status {
     BECKON_NOT_JOINED = 15,    /* the state directory has no identity yet */
     BECKON_BUSY = 16,          /* server or device has too much to do now */
     BECKON_INTERRUPTED = 17,   /* stopped by beckon_client_stop */
+    BECKON_PENDING = 18,       /* the operator has yet to sign the certificate; ask again */
 };
 
 enum {
@@ -78,6 +79,9 @@ struct beckon_agent_options {
     /* The executable that calls beckon_agent_serve_call: started for every call, with the arguments
      * --state STATE_DIR [--config CONFIG_FILE] and the channel as descriptor 3. */
     const char *call_program;
+    /* Non-zero, for a process that does nothing else: becomes the user that [agent] user names, and holds itself to
+     * the system calls of an agent (seccomp), for good and with all that it starts. */
+    int confined;
     beckon_log log;                /* may be NULL */
     void (*registered)(void *ctx); /* once, when the first registration stands; may be NULL */
     void *ctx;
@@ -93,22 +97,32 @@ BECKON_API enum beckon_status beckon_agent_run(struct beckon_agent *agent,
 BECKON_API void beckon_agent_stop(struct beckon_agent *agent);
 BECKON_API void beckon_agent_free(struct beckon_agent *agent);
 
-/* Sets the password that callers must give (1 to 128 bytes), kept as Argon2id. */
-BECKON_API enum beckon_status beckon_agent_set_password(const char *state_dir, const char *password,
-                                                        size_t length, struct beckon_error *error);
+/* Sets a password that callers may give (1 to 128 bytes), kept as Argon2id: the device's own, or, with the name of an
+ * [access NAME] section, that of those callers. `access` NULL: the device's own ("owner"). */
+BECKON_API enum beckon_status beckon_agent_set_password(const char *state_dir, const char *access,
+                                                        const char *password, size_t length,
+                                                        struct beckon_error *error);
 
 /* ---- Agent: call part -------------------------------------------------------------------------- */
 
 /* Takes one call over `channel`, the socket inherited from the idle part as descriptor 3, and returns
- * when it is over. OK if a caller was served. */
+ * when it is over. For a process of its own, which it holds to what a call takes (seccomp). OK if a caller was
+ * served. */
 BECKON_API enum beckon_status beckon_agent_serve_call(int channel, const char *state_dir,
                                                       const char *config_file, beckon_log log,
                                                       void *ctx);
 
 /* Makes keys, enrols with the server that the token names, and writes state and a first agent.conf.
- * Refuses a state directory that is joined already (FAILED). BAD_TOKEN, USED_TOKEN, SERVER_DOWN. */
+ * Refuses a state directory that is joined already (FAILED). BAD_TOKEN, USED_TOKEN, SERVER_DOWN, PENDING. */
 BECKON_API enum beckon_status beckon_agent_join(const char *state_dir, const char *token,
                                                 struct beckon_error *error);
+
+/* Renews the box key and the registration key, and with `certificate` non-zero the certificate too; writes the state. The
+ * idle part has this done by its call_program with the arguments renew [--certificate] --state STATE_DIR
+ * [--config CONFIG_FILE]. For a process of its own, which it holds to what this takes (seccomp). OK also while a
+ * certificate waits to be signed. REVOKED, SERVER_DOWN, BUSY, FAILED. */
+BECKON_API enum beckon_status beckon_agent_renew(const char *state_dir, const char *config_file,
+                                                 int certificate, struct beckon_error *error);
 
 /* beckon://HOST/ID#FINGERPRINT, at most 400 bytes with terminator. NOT_JOINED, BAD_CONFIG. */
 BECKON_API enum beckon_status beckon_agent_uri(const char *state_dir, char *out, size_t size,
@@ -123,6 +137,7 @@ struct beckon_client_options {
     const char *listen;    /* "[ADDR]:PORT" to take the call on; NULL: any port */
     const char *advertise; /* "ADDR:PORT" that a mapping made by hand leads from, to the port of
                             * `listen`, which must be given too; NULL: find out */
+    int password_first;    /* give the password; do not sign with the caller's own key */
     int accept_new;        /* accept a device's key, or its name, at first contact without asking */
     /* Asked for the device's password when it is needed; writes at most `size` bytes and returns how
      * many, or -1 for none. */
@@ -137,16 +152,24 @@ struct beckon_client_options {
     void *ctx;
 };
 
-/* Makes a key, enrols with the server that the token names, and writes state. As beckon_agent_join. */
+/* Makes a key, enrols with the server that the token names, and writes state. As beckon_agent_join. After
+ * PENDING the same call goes on where this one ended. */
 BECKON_API enum beckon_status beckon_client_join(const char *state_dir, const char *token,
                                                  struct beckon_error *error);
 
-/* Takes a device's fingerprint from its beckon:// URI. USAGE for a malformed one, KEY_CHANGED if
- * another one is pinned. */
-BECKON_API enum beckon_status beckon_client_pin(const char *state_dir, const char *uri,
+/* The caller's own key, as a line for a device's authorized_users ("KEY NAME"); made and kept in the state
+ * directory if there is none yet. From then on calls are signed with it; where a device does not know it, its
+ * password is asked for. NOT_JOINED, FAILED. */
+BECKON_API enum beckon_status beckon_client_key(const char *state_dir, char *out, size_t size,
                                                 struct beckon_error *error);
 
-/* Reads state and configuration; connects nowhere. USAGE, NOT_JOINED, BAD_CONFIG, FAILED. */
+/* Takes a device's fingerprint from its beckon:// URI. USAGE for a malformed one, KEY_CHANGED if
+ * another one is pinned, unless `replace` is non-zero: then that one is forgotten. */
+BECKON_API enum beckon_status beckon_client_pin(const char *state_dir, const char *uri, int replace,
+                                                struct beckon_error *error);
+
+/* Reads state and configuration; connects nowhere. USAGE, NOT_JOINED, BAD_CONFIG, FAILED. The calls below renew the
+ * certificate in passing once it is past half of its life. */
 BECKON_API enum beckon_status beckon_client_new(const struct beckon_client_options *options,
                                                 struct beckon_client **out,
                                                 struct beckon_error *error);

@@ -9,7 +9,7 @@
 
 /* SipHash-2-4 of the bytes; of a number, of its eight bytes in little-endian order. */
 uint64_t bk_hash_bytes(const uint64_t seed[2], struct bk_slice bytes);
-uint64_t bk_hash_u64(const uint64_t seed[2], uint64_t v);
+uint64_t bk_hash_u64(const uint64_t seed[2], uint64_t n);
 
 struct bk_map_entry {
     uint64_t key;

@@ -1,200 +1,29 @@
-/* The idle part of the agent: one UDP socket, one timer, and a child per call. Carries out what
- * core/agent/registration.h asks for and answers the children's questions from core/agent/admission.h.
- * Links neither OpenSSL nor nghttp2. */
+/* The idle part of the agent: one UDP socket, a timer, and children for what needs TLS. Carries out what
+ * core/agent/registration.h asks for. Links neither OpenSSL nor nghttp2. */
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "core/agent/admission.h"
-#include "core/agent/registration.h"
-#include "lib/agent_config.h"
-#include "lib/child.h"
+#include "lib/agent_private.h"
+#include "lib/agent_state.h"
 #include "lib/fail.h"
-#include "lib/files.h"
-#include "lib/loop.h"
-#include "net/host.h"
-#include "net/resolve.h"
-#include "net/udp.h"
+#include "net/privileges.h"
+#include "net/sandbox.h"
+#include "seal/seal.h"
 
 enum {
     STORE_TIME_EVERY_S = 86400,
 };
 
-struct child {
-    struct beckon_agent *agent;
-    pid_t pid; /* 0: free */
-    int channel;
-    struct event *event;
-    enum {
-        CHILD_NEW,
-        CHILD_WAITING,  /* has asked for admission; others are being checked */
-        CHILD_UNPROVEN, /* admitted; its caller's password is being checked */
-        CHILD_ANSWERED, /* nothing more is expected of it */
-    } state;
-    uint64_t asked; /* WAITING: a serial, the lowest is answered first */
-    struct bk_admission_facts facts;
-};
-
-struct beckon_agent {
-    char state_dir[BK_PATH_BYTES];
-    char config_file[BK_PATH_BYTES]; /* empty: the default */
-    char call_program[BK_PATH_BYTES];
-    beckon_log log;
-    void (*registered)(void *ctx);
-    void *ctx;
-    struct bk_agent_config config;
-    struct bk_registration registration;
-    struct bk_admission admission;
-    struct bk_addr server, observed;
-    size_t turn;     /* which of the server's addresses is in use */
-    bool unanswered; /* no registration stood since that one was taken */
-    bool was_registered;
-    uint64_t stored_unix_s; /* what DIR/clock says */
-    struct event_base *base;
-    struct bk_stop stop;
-    struct event *timer;
-    struct bk_udp *udp;
-    struct bk_resolver *resolver;
-    struct bk_resolve *question;
-    struct bk_host_watch *watch;
-    uint64_t questions; /* asked by children so far */
-    struct child children[BK_CHILDREN_MAX];
-};
-
-static void child_end(struct child *child)
-{
-    struct beckon_agent *a = child->agent;
-    int how;
-
-    if (child->state == CHILD_UNPROVEN) {
-        bk_admission_abandoned(&a->admission);
-    }
-    event_free(child->event);
-    close(child->channel);
-    how = bk_child_reap(child->pid);
-    if (how == BK_CHILD_NOT_STARTED) {
-        bk_log(a->log, a->ctx, 0, "%s cannot be started; install the package again",
-               a->call_program);
-    } else if (how < 0 && how != -SIGTERM && how != -SIGINT && how != -SIGHUP) {
-        bk_log(a->log, a->ctx, 0, "a call's process was ended by signal %d", -how);
-    }
-    *child = (struct child){0};
-}
-
-static void child_admit(struct child *child)
-{
-    struct beckon_agent *a = child->agent;
-    struct bk_now now = bk_now_sample();
-    struct bk_channel_message answer = {
-        .type = BK_CHANNEL_VERDICT,
-        .verdict = bk_admission_check(&a->admission, &now, &a->registration, &child->facts),
-        .tag = a->registration.tag,
-        .unix_s = bk_registration_unix_s(&a->registration, &now),
-    };
-
-    child->state = answer.verdict == BK_ADMITTED ? CHILD_UNPROVEN : CHILD_ANSWERED;
-    if (bk_channel_send(child->channel, &answer) != BK_OK) {
-        child_end(child);
-    }
-}
-
-/* The children that wait for admission, oldest first, as long as there is room. */
-static void answer_waiting(struct beckon_agent *a)
-{
-    while (bk_admission_has_room(&a->admission)) {
-        struct child *oldest = NULL;
-
-        for (size_t i = 0; i < BK_CHILDREN_MAX; i++) {
-            struct child *child = &a->children[i];
-
-            if (child->pid != 0 && child->state == CHILD_WAITING &&
-                (oldest == NULL || child->asked < oldest->asked)) {
-                oldest = child;
-            }
-        }
-        if (oldest == NULL) {
-            return;
-        }
-        child_admit(oldest);
-    }
-}
-
-static void on_channel(evutil_socket_t fd, short what, void *ctx)
-{
-    struct child *child = ctx;
-    struct beckon_agent *a = child->agent;
-    struct bk_channel_message message;
-    struct bk_now now = bk_now_sample();
-    enum bk_err err = bk_channel_receive((int)fd, &message);
-
-    (void)what;
-    if (err == BK_E_TRUNCATED) {
-        return;
-    }
-    if (err == BK_OK && message.type == BK_CHANNEL_ADMIT && child->state == CHILD_NEW) {
-        child->state = CHILD_WAITING;
-        child->asked = a->questions++;
-        child->facts = message.facts;
-    } else if (err == BK_OK && message.type == BK_CHANNEL_PASSWORD &&
-               child->state == CHILD_UNPROVEN) {
-        child->state = CHILD_ANSWERED;
-        bk_admission_password(&a->admission, &now, message.right);
-    } else {
-        child_end(child);
-    }
-    answer_waiting(a);
-}
-
-/* Fills a free slot; false leaves nothing behind. */
-static bool child_begin(struct beckon_agent *a, struct child *child)
-{
-    struct bk_channel_message hello = {
-        .type = BK_CHANNEL_HELLO, .server = a->server, .observed = a->observed};
-    struct bk_now now = bk_now_sample();
-    char state[] = "--state", config[] = "--config";
-    char *argv[] = {a->call_program, state, a->state_dir, NULL, NULL, NULL};
-
-    hello.unix_s = bk_registration_unix_s(&a->registration, &now);
-    if (a->config_file[0] != '\0') {
-        argv[3] = config;
-        argv[4] = a->config_file;
-    }
-    if (bk_child_start(argv, &child->pid, &child->channel) != BK_OK) {
-        child->pid = 0;
-        return false;
-    }
-    child->agent = a;
-    child->event = event_new(a->base, child->channel, EV_READ | EV_PERSIST, on_channel, child);
-    if (child->event == NULL || event_add(child->event, NULL) != 0 ||
-        bk_channel_send(child->channel, &hello) != BK_OK) {
-        if (child->event != NULL) {
-            event_free(child->event);
-        }
-        close(child->channel);
-        (void)bk_child_reap(child->pid);
-        *child = (struct child){0};
-        return false;
-    }
-    return true;
-}
-
-static void start_call(struct beckon_agent *a)
-{
-    for (size_t i = 0; i < BK_CHILDREN_MAX; i++) {
-        if (a->children[i].pid != 0) {
-            continue;
-        }
-        if (!child_begin(a, &a->children[i])) {
-            bk_log(a->log, a->ctx, 0, "cannot start %s: %s", a->call_program, strerror(errno));
-        }
-        return;
-    }
-    bk_log(a->log, a->ctx, 0, "%d calls are up; one more is not answered", BK_CHILDREN_MAX);
-}
-
 static void carry_out(struct beckon_agent *a, const struct bk_registration_out *out);
+
+void bk_agent_follow(struct beckon_agent *a)
+{
+    struct bk_now now = bk_now_sample();
+
+    bk_timer_follow(a->timer, &now, bk_registration_deadline(&a->registration));
+}
 
 static void tell(struct beckon_agent *a, enum bk_registration_event_type type,
                  const struct bk_addr *addr, struct bk_slice bytes)
@@ -256,6 +85,7 @@ static void store_time(struct beckon_agent *a)
 static void registered(struct beckon_agent *a, const struct bk_addr *observed)
 {
     char text[BK_ADDR_TEXT_BYTES];
+    struct bk_now now = bk_now_sample();
 
     a->observed = *observed;
     a->unanswered = false;
@@ -265,13 +95,30 @@ static void registered(struct beckon_agent *a, const struct bk_addr *observed)
         a->registered(a->ctx);
     }
     a->was_registered = true;
+    bk_renewal_registered(&a->renewal.core, &now, true);
+    bk_agent_renewal_follow(a);
+}
+
+static void lost(struct beckon_agent *a)
+{
+    struct bk_now now = bk_now_sample();
+
+    bk_log(a->log, a->ctx, 0, "the server does not answer; trying on");
+    bk_renewal_registered(&a->renewal.core, &now, false);
+    bk_agent_renewal_follow(a);
+}
+
+static void renew(struct beckon_agent *a)
+{
+    struct bk_now now = bk_now_sample();
+
+    bk_renewal_hint(&a->renewal.core, &now);
+    bk_agent_renewal_follow(a);
 }
 
 static void carry_out(struct beckon_agent *a, const struct bk_registration_out *out)
 {
-    struct bk_now now = bk_now_sample();
-
-    bk_timer_follow(a->timer, &now, bk_registration_deadline(&a->registration));
+    bk_agent_follow(a);
     store_time(a);
     for (size_t i = 0; i < out->n; i++) {
         const struct bk_registration_action *action = &out->actions[i];
@@ -287,14 +134,17 @@ static void carry_out(struct beckon_agent *a, const struct bk_registration_out *
             registered(a, &action->addr);
             break;
         case BK_REGISTRATION_LOST:
-            bk_log(a->log, a->ctx, 0, "the server does not answer; trying on");
+            lost(a);
             break;
         case BK_REGISTRATION_REVOKED:
             bk_log(a->log, a->ctx, 0,
                    "the server has revoked this device; join again with a new token");
             break;
         case BK_REGISTRATION_CALL:
-            start_call(a);
+            bk_agent_call(a);
+            break;
+        case BK_REGISTRATION_RENEW:
+            renew(a);
             break;
         }
     }
@@ -333,34 +183,6 @@ static bool copy_path(char out[BK_PATH_BYTES], const char *path)
     return true;
 }
 
-/* Configuration, registration key and cores. */
-static enum beckon_status load(struct beckon_agent *a, struct beckon_error *error)
-{
-    struct bk_registration_secret state;
-    struct bk_registration_config config = {.rng = bk_random_system(), .mac = bk_mac_sodium()};
-    enum beckon_status status = bk_agent_config_read(
-        a->state_dir, a->config_file[0] != '\0' ? a->config_file : NULL, &a->config, error);
-
-    if (status == BECKON_OK) {
-        status = bk_registration_secret_read(a->state_dir, &state, error);
-    }
-    if (status != BECKON_OK) {
-        return status;
-    }
-    config.equipment_id = a->config.equipment_id;
-    config.generation = state.generation;
-    config.epoch = state.epoch;
-    config.keepalive_s = a->config.keepalive_s;
-    a->stored_unix_s = bk_stored_time_read(a->state_dir);
-    config.newest_unix_s = a->stored_unix_s;
-    memcpy(config.key, state.key, sizeof config.key);
-    bk_registration_init(&a->registration, &config);
-    bk_admission_init(&a->admission);
-    bk_wipe(&state, sizeof state);
-    bk_wipe(&config, sizeof config);
-    return BECKON_OK;
-}
-
 /* Loop, socket, timer. */
 static enum beckon_status open_loop(struct beckon_agent *a, struct beckon_error *error)
 {
@@ -385,6 +207,66 @@ static enum beckon_status open_loop(struct beckon_agent *a, struct beckon_error 
         a->watch = NULL; /* without it, a changed network is noticed at the next keepalive */
     }
     return BECKON_OK;
+}
+
+/* From here on we are the user of the configuration, if it names one. */
+static enum beckon_status drop_privileges(struct beckon_agent *a, struct beckon_error *error)
+{
+    char why[BK_PRIVILEGES_WHY_BYTES];
+
+    return bk_privileges_drop(a->config.user, why, sizeof why) == BK_OK
+               ? BECKON_OK
+               : bk_fail(error, BECKON_FAILED, "%s", why);
+}
+
+/* Registration key and cores: read as the user we stay, so that what he cannot read is known at once. */
+static enum beckon_status load(struct beckon_agent *a, struct beckon_error *error)
+{
+    struct bk_registration_secret state;
+    struct bk_registration_config config = {.rng = bk_random_system(), .mac = bk_mac_sodium()};
+    struct bk_now now = bk_now_sample();
+    enum beckon_status status = bk_registration_secret_read(a->state_dir, &state, error);
+
+    if (status != BECKON_OK) {
+        return status;
+    }
+    config.equipment_id = a->config.equipment_id;
+    config.generation = state.generation;
+    config.epoch = state.epoch;
+    config.keepalive_s = a->config.keepalive_s;
+    a->stored_unix_s = bk_stored_time_read(a->state_dir);
+    config.newest_unix_s = a->stored_unix_s;
+    memcpy(config.key, state.key, sizeof config.key);
+    bk_registration_init(&a->registration, &config);
+    bk_admission_init(&a->admission);
+    bk_dials_init(&a->dials, &now);
+    bk_wipe(&state, sizeof state);
+    bk_wipe(&config, sizeof config);
+    return bk_agent_renewal_begin(a) == BK_OK
+               ? BECKON_OK
+               : bk_fail(error, BECKON_FAILED, "no memory for the event loop");
+}
+
+/* Configuration, socket, state; in the order that privileges ask for. */
+static enum beckon_status begin(struct beckon_agent *a, bool confined, struct beckon_error *error)
+{
+    char why[BK_SANDBOX_WHY_BYTES];
+    enum beckon_status status = bk_agent_config_read(
+        a->state_dir, a->config_file[0] != '\0' ? a->config_file : NULL, &a->config, error);
+
+    if (status == BECKON_OK) {
+        status = open_loop(a, error);
+    }
+    if (status == BECKON_OK && confined) {
+        status = drop_privileges(a, error);
+    }
+    if (status == BECKON_OK) {
+        status = load(a, error);
+    }
+    if (status == BECKON_OK && confined && bk_sandbox_agent_idle(why, sizeof why) != BK_OK) {
+        bk_log(a->log, a->ctx, 0, "%s", why);
+    }
+    return status;
 }
 
 enum beckon_status beckon_agent_new(const struct beckon_agent_options *options,
@@ -413,10 +295,7 @@ enum beckon_status beckon_agent_new(const struct beckon_agent_options *options,
         !copy_path(a->call_program, options->call_program)) {
         status = bk_fail(error, BECKON_USAGE, "a path is longer than %d bytes", BK_PATH_BYTES - 1);
     } else {
-        status = load(a, error);
-    }
-    if (status == BECKON_OK) {
-        status = open_loop(a, error);
+        status = begin(a, options->confined != 0, error);
     }
     if (status != BECKON_OK) {
         beckon_agent_free(a);
@@ -445,11 +324,8 @@ void beckon_agent_free(struct beckon_agent *a)
     if (a == NULL) {
         return;
     }
-    for (size_t i = 0; i < BK_CHILDREN_MAX; i++) {
-        if (a->children[i].pid != 0) {
-            child_end(&a->children[i]);
-        }
-    }
+    bk_agent_children_end(a);
+    bk_agent_renewal_end(a);
     if (a->question != NULL) {
         bk_resolve_cancel(a->question);
     }

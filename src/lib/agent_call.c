@@ -1,6 +1,6 @@
 /* The call part of the agent: one process, one call. Carries out what core/agent/call.h asks for:
  * TLS to the server, dials, end-to-end TLS, and HTTP/2 on the connection that the caller picks. The idle
- * part is asked for admission over the channel; the channel's end is the end of everything here. */
+ * part is asked over the channel; the channel's end is the end of everything here. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -9,12 +9,9 @@
 #include <string.h>
 
 #include "lib/agent_call_private.h"
-#include "lib/channel.h"
 #include "lib/fail.h"
-#include "lib/files.h"
 #include "lib/loop.h"
-#include "lib/names.h"
-#include "lib/password.h"
+#include "net/sandbox.h"
 
 _Static_assert((int)BK_AGENT_SERVICES_MAX <= (int)BK_CALL_SERVICES_MAX,
                "the core takes every service");
@@ -34,9 +31,8 @@ static void finish_turn(struct bk_call_part *p, const struct bk_now *now)
     p->busy = false;
 }
 
-/* Hands an event to the core and carries out what it wants. What carrying out brings about by itself
- * (a dial that fails at once, a checked password) waits its turn; such events borrow no bytes. */
-static void tell(struct bk_call_part *p, const struct bk_call_event *event)
+/* What carrying out brings about by itself: a dial that fails at once, a checked password. It waits its turn. */
+void bk_call_part_tell(struct bk_call_part *p, const struct bk_call_event *event)
 {
     struct bk_now now = bk_now_sample();
 
@@ -60,113 +56,27 @@ void bk_call_part_tell_index(struct bk_call_part *p, enum bk_call_event_type typ
 {
     struct bk_call_event event = {.type = type, .index = index};
 
-    tell(p, &event);
+    bk_call_part_tell(p, &event);
 }
 
-/* ---- the connection to the server ---- */
-
-static void on_server_open(void *ctx, struct bk_conn *conn, const struct bk_tls_peer *peer)
+uint64_t bk_call_part_unix_s(void *ctx)
 {
-    struct bk_call_event event = {.type = BK_CALL_SERVER_OPEN};
+    const struct bk_call_part *p = ctx;
+    struct bk_now now = bk_now_sample();
 
-    (void)conn;
-    (void)peer;
-    tell(ctx, &event);
-}
-
-static void on_server_message(void *ctx, struct bk_conn *conn, struct bk_slice frame)
-{
-    struct bk_call_event event = {.type = BK_CALL_SERVER_MESSAGE, .bytes = frame};
-
-    (void)conn;
-    tell(ctx, &event);
-}
-
-static void on_server_closed(void *ctx, struct bk_conn *conn, const struct bk_conn_closed *why)
-{
-    struct bk_call_part *p = ctx;
-    struct bk_call_event event = {.type = BK_CALL_SERVER_CLOSED};
-
-    bk_conn_free(conn);
-    p->server_conn = NULL;
-    if (p->ended) {
-        event_base_loopbreak(p->base);
-        return;
+    if (now.unix_s != 0 || p->told_unix_s == 0) {
+        return now.unix_s;
     }
-    if (why->end != BK_CONN_ENDED_BY_US) {
-        bk_log(p->log, p->ctx, 1, "connection to the server: %s", why->text);
-    }
-    tell(p, &event);
-}
-
-static void connect_server(struct bk_call_part *p)
-{
-    struct bk_tls_client client = {.cert = p->cert,
-                                   .key = p->key,
-                                   .ca = p->ca,
-                                   .host = p->config.server,
-                                   .peer_uri = "beckon:server",
-                                   .alpn = BK_ALPN_AGENT};
-    struct bk_conn_config config = {
-        .frame = bk_stun_frame,
-        .on = {.ctx = p,
-               .open = on_server_open,
-               .message = on_server_message,
-               .closed = on_server_closed},
-        .limits = {.frame_max_bytes = BK_STUN_STREAM_MAX_BYTES},
-    };
-    struct bk_call_event failed = {.type = BK_CALL_SERVER_CLOSED};
-    struct bk_addr to = p->server;
-
-    to.port = p->config.server_agent_port;
-    if (bk_tls_new_client(&client, &config.tls) != BK_OK) {
-        config.tls = NULL;
-    } else if (bk_now_sample().unix_s == 0) { /* no clock: the time of an authenticated REGISTER */
-        bk_tls_set_time(config.tls, p->started_unix_s);
-    }
-    if (config.tls == NULL ||
-        bk_conn_connect(p->base, &config, &to, 1, NULL, &p->server_conn) != BK_OK) {
-        p->server_conn = NULL;
-        tell(p, &failed);
-    }
-    bk_tls_free(config.tls);
+    return p->told_unix_s + (now.mono - p->told_at) / BK_SECOND;
 }
 
 /* ---- what the core asks for ---- */
 
-static void ask_admission(struct bk_call_part *p, const struct bk_admission_facts *facts)
-{
-    struct bk_channel_message message = {.type = BK_CHANNEL_ADMIT, .facts = *facts};
-
-    if (bk_channel_send(p->channel, &message) != BK_OK) {
-        event_base_loopbreak(p->base);
-    }
-}
-
-/* Argon2id takes some 10 ms; nobody but this one caller waits for this process. */
-static void check_password(struct bk_call_part *p, struct bk_slice password)
-{
-    enum bk_err err = bk_agent_password_check(p->state_dir, password);
-    struct bk_call_event event = {.type = BK_CALL_PASSWORD, .right = err == BK_OK};
-    struct bk_channel_message message = {.type = BK_CHANNEL_PASSWORD, .right = event.right};
-
-    if (err != BK_OK && err != BK_E_AUTH) { /* callers are told as little as of a wrong one */
-        bk_log(p->log, p->ctx, 0, "%s/password: %s; set it with \"beckon-agent passwd\"",
-               p->state_dir, bk_err_text(err));
-    }
-
-    if (bk_channel_send(p->channel, &message) != BK_OK) {
-        event_base_loopbreak(p->base);
-        return;
-    }
-    tell(p, &event);
-}
-
-static const char *end_text(enum bk_call_end reason)
+static const char *end_text(enum bk_call_end reason, enum bk_call_cut cut)
 {
     switch (reason) {
     case BK_CALL_END_SERVED:
-        return "served";
+        return cut == BK_CALL_REVOKED ? "revoked" : cut == BK_CALL_EXPIRED ? "expired" : "served";
     case BK_CALL_END_NO_SERVER:
         return "no-request";
     case BK_CALL_END_BAD_REQUEST:
@@ -189,20 +99,30 @@ static const char *end_text(enum bk_call_end reason)
     return "unknown";
 }
 
+static const char *or_dash(const char *text)
+{
+    return text[0] == '\0' ? "-" : text;
+}
+
+/* The core forgets it when the call ends. */
+static void learn_user(struct bk_call_part *p)
+{
+    if (bk_call_user(p->core).n > 0) {
+        (void)bk_slice_to_text(bk_call_user(p->core), p->user, sizeof p->user);
+    }
+}
+
 static void end(struct bk_call_part *p, enum bk_call_end reason)
 {
-    char user[BK_NAME_MAX_BYTES + 1] = "-";
-
     if (p->ended) {
         return;
     }
     p->ended = true;
     p->reason = reason;
-    if (bk_call_user(p->core).n > 0) {
-        (void)bk_slice_to_text(bk_call_user(p->core), user, sizeof user);
-    }
-    bk_log(p->log, p->ctx, 0, "audit call user=%s service=%s result=%s", user,
-           p->service[0] == '\0' ? "-" : p->service, end_text(reason));
+    learn_user(p);
+    bk_log(p->log, p->ctx, 0, "audit call user=%s by=%s service=%s result=%s", or_dash(p->user),
+           or_dash(p->serve.access.label), or_dash(p->service), end_text(reason, p->cut));
+    bk_call_part_unguard(p);
     for (size_t i = 0; i < BK_CANDIDATES_MAX; i++) {
         bk_call_part_drop(&p->dials[i]);
     }
@@ -213,13 +133,16 @@ static void end(struct bk_call_part *p, enum bk_call_end reason)
     }
 }
 
-/* Who called for what: the core forgets the request when the call ends. */
+/* Who called for what: once the call is accepted, dialled or not. */
 static void serve_as(struct bk_call_part *p)
 {
+    static const char nobody[] = "caller";
+
     (void)bk_slice_to_text(bk_call_opened(p->core)->service, p->service, sizeof p->service);
-    if (!bk_slice_to_text(bk_call_user(p->core), p->serve.caller, sizeof p->serve.caller) ||
-        p->serve.caller[0] == '\0') {
-        memcpy(p->serve.caller, "caller", sizeof "caller");
+    learn_user(p);
+    memcpy(p->serve.caller, p->user, sizeof p->user);
+    if (p->user[0] == '\0') {
+        memcpy(p->serve.caller, nobody, sizeof nobody);
     }
 }
 
@@ -227,7 +150,7 @@ static void carry_out_one(struct bk_call_part *p, const struct bk_call_action *a
 {
     switch (action->type) {
     case BK_CALL_CONNECT_SERVER:
-        connect_server(p);
+        bk_call_part_connect_server(p);
         break;
     case BK_CALL_SEND_SERVER:
         if (p->server_conn != NULL && bk_conn_send(p->server_conn, action->bytes) != BK_OK) {
@@ -240,13 +163,15 @@ static void carry_out_one(struct bk_call_part *p, const struct bk_call_action *a
         }
         break;
     case BK_CALL_ASK_ADMISSION:
-        ask_admission(p, &action->facts);
+        bk_call_part_ask_admission(p, &action->facts);
         break;
-    case BK_CALL_CHECK_PASSWORD:
-        check_password(p, action->bytes);
+    case BK_CALL_CHECK_CALLER:
+        bk_call_part_check_caller(p, action);
+        break;
+    case BK_CALL_ASK_DIALS:
+        bk_call_part_ask_dials(p, action->dials);
         break;
     case BK_CALL_DIAL:
-        serve_as(p);
         bk_call_part_dial(p, action->index, &action->addr);
         break;
     case BK_CALL_CLOSE_DIAL:
@@ -260,6 +185,9 @@ static void carry_out_one(struct bk_call_part *p, const struct bk_call_action *a
 
 static void carry_out(struct bk_call_part *p)
 {
+    if (p->serve.caller[0] == '\0' && bk_call_opened(p->core) != NULL) {
+        serve_as(p);
+    }
     for (size_t i = 0; i < p->out.n; i++) {
         carry_out_one(p, &p->out.actions[i]);
     }
@@ -287,6 +215,29 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
 
 /* ---- start and end ---- */
 
+static enum bk_err own_pin(const struct bk_call_part *p, uint8_t pin[BK_PIN_BYTES])
+{
+    uint8_t raw[BK_X509_KEY_BYTES];
+    enum bk_err err = bk_x509_key_raw(p->own.key, raw);
+
+    if (err == BK_OK) {
+        bk_pin_of_key(raw, pin);
+    }
+    return err;
+}
+
+/* Every pair that a caller may have been given: lib/box_keys.h. */
+static void take_boxes(struct bk_call_part *p, struct bk_call_config *config)
+{
+    config->box[config->n_boxes++] = p->box.current;
+    if (p->box.has_next) {
+        config->box[config->n_boxes++] = p->box.next;
+    }
+    if (p->box.has_previous && !bk_box_keys_outdated(&p->box, bk_call_part_unix_s(p))) {
+        config->box[config->n_boxes++] = p->box.previous;
+    }
+}
+
 static void begin(struct bk_call_part *p, const struct bk_channel_message *hello)
 {
     struct bk_call_config config = {.rng = bk_random_system(),
@@ -296,19 +247,25 @@ static void begin(struct bk_call_part *p, const struct bk_channel_message *hello
     enum bk_err err;
 
     p->server = hello->server;
-    p->started_unix_s = hello->unix_s;
-    config.box = p->box;
+    p->told_unix_s = hello->unix_s;
+    p->told_at = bk_now_sample().mono;
+    if (own_pin(p, config.device_pin) != BK_OK) {
+        event_base_loopbreak(p->base);
+        return;
+    }
+    take_boxes(p, &config);
     for (size_t i = 0; i < p->config.n_services; i++) {
         config.services[config.n_services++] = bk_slice_text(p->config.services[i].name);
     }
     bk_call_part_policy(p, &hello->observed, &config.policy);
     err = bk_call_new(&alloc, &config, &p->core);
-    bk_wipe(&config.box, sizeof config.box);
+    bk_wipe(config.box, sizeof config.box);
+    bk_wipe(&p->box, sizeof p->box);
     if (err != BK_OK) {
         event_base_loopbreak(p->base);
         return;
     }
-    tell(p, &start);
+    bk_call_part_tell(p, &start);
 }
 
 static void on_channel(evutil_socket_t fd, short what, void *ctx)
@@ -323,14 +280,7 @@ static void on_channel(evutil_socket_t fd, short what, void *ctx)
     }
     if (err == BK_OK && message.type == BK_CHANNEL_HELLO && p->core == NULL) {
         begin(p, &message);
-    } else if (err == BK_OK && message.type == BK_CHANNEL_VERDICT && p->core != NULL) {
-        struct bk_call_event event = {.type = BK_CALL_ADMISSION,
-                                      .verdict = message.verdict,
-                                      .tag = message.tag,
-                                      .unix_s = message.unix_s};
-
-        tell(p, &event);
-    } else {
+    } else if (err != BK_OK || p->core == NULL || !bk_call_part_answered(p, &message)) {
         event_base_loopbreak(p->base);
     }
 }
@@ -342,20 +292,13 @@ static enum beckon_status load(struct bk_call_part *p, const char *config_file,
     enum beckon_status status = bk_agent_config_read(p->state_dir, config_file, &p->config, error);
 
     if (status == BECKON_OK) {
-        status = bk_box_pair_read(p->state_dir, &p->box, error);
+        status = bk_box_keys_read(p->state_dir, &p->box, error);
     }
-    if (status != BECKON_OK) {
-        return status;
+    if (status == BECKON_OK &&
+        bk_credentials_load(p->state_dir, "device", &p->own, path) != BK_OK) {
+        status = bk_fail(error, BECKON_BAD_CONFIG, "%s cannot be used; join again", path);
     }
-    if (bk_file_path(p->state_dir, "device.key", path) != BK_OK ||
-        bk_x509_key_load(path, &p->key) != BK_OK ||
-        bk_file_path(p->state_dir, "device.crt", path) != BK_OK ||
-        bk_x509_load(path, &p->cert) != BK_OK ||
-        bk_file_path(p->state_dir, "ca.crt", path) != BK_OK ||
-        bk_x509_load(path, &p->ca) != BK_OK) {
-        return bk_fail(error, BECKON_BAD_CONFIG, "%s cannot be used; join again", path);
-    }
-    return BECKON_OK;
+    return status;
 }
 
 static enum beckon_status open_loop(struct bk_call_part *p, struct beckon_error *error)
@@ -367,6 +310,8 @@ static enum beckon_status open_loop(struct bk_call_part *p, struct beckon_error 
     p->serve = (struct bk_serve){.base = p->base,
                                  .resolver = p->resolver,
                                  .config = &p->config,
+                                 .unix_s = bk_call_part_unix_s,
+                                 .time_ctx = p,
                                  .log = p->log,
                                  .ctx = p->ctx};
     p->timer = evtimer_new(p->base, on_timer, p);
@@ -380,6 +325,7 @@ static enum beckon_status open_loop(struct bk_call_part *p, struct beckon_error 
 
 static void fini(struct bk_call_part *p)
 {
+    bk_call_part_unguard(p);
     for (size_t i = 0; i < BK_CANDIDATES_MAX; i++) {
         bk_call_part_drop(&p->dials[i]);
     }
@@ -395,10 +341,19 @@ static void fini(struct bk_call_part *p)
     if (p->base != NULL) {
         event_base_free(p->base);
     }
-    EVP_PKEY_free(p->key);
-    X509_free(p->cert);
-    X509_free(p->ca);
+    bk_credentials_fini(&p->own);
     bk_wipe(&p->box, sizeof p->box);
+}
+
+/* Nobody has been heard yet. What openssl.cnf may name is loaded before. */
+static void confine(const struct bk_call_part *p)
+{
+    char why[BK_SANDBOX_WHY_BYTES];
+
+    OPENSSL_init_ssl(0, NULL);
+    if (bk_sandbox_agent_call(why, sizeof why) != BK_OK) {
+        bk_log(p->log, p->ctx, 0, "%s", why);
+    }
 }
 
 enum beckon_status beckon_agent_serve_call(int channel, const char *state_dir,
@@ -416,12 +371,13 @@ enum beckon_status beckon_agent_serve_call(int channel, const char *state_dir,
     p->log = log;
     p->ctx = ctx;
     p->channel = channel;
-    signal(SIGPIPE, SIG_IGN); /* services may be pipes' ends; this process is ours alone */
+    (void)signal(SIGPIPE, SIG_IGN); /* services may be pipes' ends; this process is ours alone */
     status = load(p, config_file, &error);
     if (status == BECKON_OK) {
         status = open_loop(p, &error);
     }
     if (status == BECKON_OK) {
+        confine(p);
         event_base_dispatch(p->base);
         status = p->ended && p->reason == BK_CALL_END_SERVED ? BECKON_OK : BECKON_FAILED;
     } else {

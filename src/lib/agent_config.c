@@ -1,24 +1,22 @@
-/* agent.conf and the agent's small state files. Buffers that held keys are wiped on every way out. */
+/* agent.conf: [agent] and [service NAME], and the reading of it all. It is read twice, since an [access NAME] may
+ * list services whose sections stand below it. */
 #include "lib/agent_config.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "base/number.h"
-#include "base/reader.h"
-#include "base/writer.h"
+#include "lib/agent_config_private.h"
 #include "lib/fail.h"
 #include "lib/files.h"
 #include "lib/ini.h"
 
 static const char file_config[] = "agent.conf";
-static const char file_registration[] = "registration.key";
-static const char file_box[] = "box.key";
-static const char file_clock[] = "clock";
 
 enum {
-    REGISTRATION_FILE_BYTES = 4 + 2 + BK_KEY_BYTES,
     KEEPALIVE_MIN_S = 5,
     KEEPALIVE_MAX_S = 60,
+    RENEW_WITHIN_MAX_S = 30 * 86400,
 };
 
 static bool port_read(const char *value, uint16_t *out)
@@ -29,6 +27,17 @@ static bool port_read(const char *value, uint16_t *out)
         return false;
     }
     *out = (uint16_t)v;
+    return true;
+}
+
+static bool seconds_read(const char *value, uint64_t min, uint64_t max, uint32_t *out)
+{
+    uint64_t v;
+
+    if (bk_number_parse(bk_slice_text(value), max, &v) != BK_OK || v < min) {
+        return false;
+    }
+    *out = (uint32_t)v;
     return true;
 }
 
@@ -82,11 +91,34 @@ static struct bk_service *service_named(struct bk_agent_config *config, const ch
     return service;
 }
 
+/* A port, by its key; NULL for another key. */
+static uint16_t *port_named(struct bk_agent_config *config, const char *key)
+{
+    const struct {
+        const char *key;
+        uint16_t *port;
+    } ports[] = {{"port", &config->port},
+                 {"server_udp_port", &config->server_udp_port},
+                 {"server_request_port", &config->server_request_port},
+                 {"server_agent_port", &config->server_agent_port}};
+
+    for (size_t i = 0; i < sizeof ports / sizeof ports[0]; i++) {
+        if (strcmp(key, ports[i].key) == 0) {
+            return ports[i].port;
+        }
+    }
+    return NULL;
+}
+
 static const char *take_agent_key(struct bk_agent_config *config, const char *key,
                                   const char *value)
 {
-    uint64_t v;
+    uint16_t *port = port_named(config, key);
 
+    assert(config != NULL);
+    if (port != NULL) {
+        return port_read(value, port) ? NULL : "not a port";
+    }
     if (strcmp(key, "id") == 0) {
         return bk_equipment_id_parse(bk_slice_text(value), &config->equipment_id) == BK_OK
                    ? NULL
@@ -95,49 +127,72 @@ static const char *take_agent_key(struct bk_agent_config *config, const char *ke
     if (strcmp(key, "server") == 0) {
         return text_copy(config->server, sizeof config->server, value) ? NULL : "not a host";
     }
-    if (strcmp(key, "port") == 0) {
-        return port_read(value, &config->port) ? NULL : "not a port";
-    }
-    if (strcmp(key, "server_udp_port") == 0) {
-        return port_read(value, &config->server_udp_port) ? NULL : "not a port";
-    }
-    if (strcmp(key, "server_request_port") == 0) {
-        return port_read(value, &config->server_request_port) ? NULL : "not a port";
-    }
-    if (strcmp(key, "server_agent_port") == 0) {
-        return port_read(value, &config->server_agent_port) ? NULL : "not a port";
+    if (strcmp(key, "user") == 0) {
+        return text_copy(config->user, sizeof config->user, value) ? NULL : "not a user";
     }
     if (strcmp(key, "keepalive") == 0) {
-        if (bk_number_parse(bk_slice_text(value), KEEPALIVE_MAX_S, &v) != BK_OK ||
-            v < KEEPALIVE_MIN_S) {
-            return "not a number of seconds from 5 to 60";
-        }
-        config->keepalive_s = (uint32_t)v;
-        return NULL;
+        return seconds_read(value, KEEPALIVE_MIN_S, KEEPALIVE_MAX_S, &config->keepalive_s)
+                   ? NULL
+                   : "not a number of seconds from 5 to 60";
+    }
+    if (strcmp(key, "renew_within") == 0) {
+        return seconds_read(value, 1, RENEW_WITHIN_MAX_S, &config->renew_within_s)
+                   ? NULL
+                   : "not a number of seconds from 1 to 2592000";
     }
     return "unknown key";
 }
 
+static const char *take_service_key(struct bk_agent_config *config, const char *name,
+                                    const char *key, const char *value)
+{
+    struct bk_service *service = service_named(config, name);
+
+    if (service == NULL) {
+        return "not a service name (lower-case letters, digits, - _ .), or too many services";
+    }
+    if (strcmp(key, "target") != 0) {
+        return "unknown key";
+    }
+    return target_read(value, service) ? NULL : "not a target (tcp:HOST:PORT or unix:/PATH)";
+}
+
+/* What follows `prefix` in a section's name; NULL if it does not begin so. */
+static const char *after(const char *prefix, const char *section)
+{
+    size_t n = strlen(prefix);
+
+    return strncmp(section, prefix, n) == 0 ? section + n : NULL;
+}
+
+/* The first reading: everything but the services of accesses. */
 static const char *take_key(void *ctx, const char *section, const char *key, const char *value)
 {
-    static const char service_prefix[] = "service ";
     struct bk_agent_config *config = ctx;
+    const char *name;
 
     if (strcmp(section, "agent") == 0) {
         return take_agent_key(config, key, value);
     }
-    if (strncmp(section, service_prefix, sizeof service_prefix - 1) == 0) {
-        struct bk_service *service = service_named(config, section + sizeof service_prefix - 1);
-
-        if (service == NULL) {
-            return "not a service name (lower-case letters, digits, - _ .), or too many services";
-        }
-        if (strcmp(key, "target") != 0) {
-            return "unknown key";
-        }
-        return target_read(value, service) ? NULL : "not a target (tcp:HOST:PORT or unix:/PATH)";
+    if (strcmp(section, "callback") == 0) {
+        return bk_config_take_callback(config, key, value);
+    }
+    if ((name = after("service ", section)) != NULL) {
+        return take_service_key(config, name, key, value);
+    }
+    if ((name = after("access ", section)) != NULL) {
+        return bk_config_take_access(config, name, key, value);
     }
     return "unknown section";
+}
+
+/* The second reading, with every service known. */
+static const char *take_services(void *ctx, const char *section, const char *key, const char *value)
+{
+    const char *name = after("access ", section);
+
+    return name != NULL && strcmp(key, "services") == 0 ? bk_config_take_services(ctx, name, value)
+                                                        : NULL;
 }
 
 enum beckon_status bk_agent_config_read(const char *state_dir, const char *file,
@@ -151,6 +206,8 @@ enum beckon_status bk_agent_config_read(const char *state_dir, const char *file,
         .server_udp_port = BK_SERVER_UDP_PORT,
         .server_request_port = BK_SERVER_REQUEST_PORT,
         .server_agent_port = BK_SERVER_AGENT_PORT,
+        .n_accesses = 1,
+        .accesses = {{.name = BK_ACCESS_OWNER, .services = UINT64_MAX}},
     };
     if (file == NULL) {
         if (bk_file_path(state_dir, file_config, path) != BK_OK) {
@@ -159,6 +216,9 @@ enum beckon_status bk_agent_config_read(const char *state_dir, const char *file,
         file = path;
     }
     status = bk_ini_read(file, take_key, out, error);
+    if (status == BECKON_OK) {
+        status = bk_ini_read(file, take_services, out, error);
+    }
     if (status == BECKON_NOT_JOINED) {
         return bk_fail(error, status, "%s is not there; run \"beckon-agent join\" first", file);
     }
@@ -172,115 +232,21 @@ enum beckon_status bk_agent_config_read(const char *state_dir, const char *file,
     return BECKON_OK;
 }
 
-/* Reads a file that has exactly n bytes. */
-static enum beckon_status read_exactly(const char *dir, const char *name, uint8_t *out, size_t n,
-                                       struct beckon_error *error)
-{
-    size_t got;
-    enum bk_err err = bk_file_read(dir, name, out, n, &got);
-
-    if (err == BK_OK && got == n) {
-        return BECKON_OK;
-    }
-    bk_wipe(out, n);
-    if (err == BK_E_NOTFOUND) {
-        return bk_fail(error, BECKON_NOT_JOINED,
-                       "%s/%s is not there; run \"beckon-agent join\" first", dir, name);
-    }
-    if (err == BK_OK || err == BK_E_NOSPACE) {
-        return bk_fail(error, BECKON_BAD_CONFIG, "%s/%s is damaged; join again with a new token",
-                       dir, name);
-    }
-    return bk_fail(error, BECKON_FAILED, "%s/%s cannot be read; check its owner and mode", dir,
-                   name);
-}
-
-enum beckon_status bk_registration_secret_read(const char *state_dir,
-                                               struct bk_registration_secret *out,
-                                               struct beckon_error *error)
-{
-    uint8_t bytes[REGISTRATION_FILE_BYTES];
-    enum beckon_status status =
-        read_exactly(state_dir, file_registration, bytes, sizeof bytes, error);
-    struct bk_reader r = bk_reader(BK_SLICE_OF(bytes));
-
-    if (status != BECKON_OK) {
-        return status;
-    }
-    out->generation = bk_read_u32(&r);
-    out->epoch = bk_read_u16(&r);
-    bk_read_copy(&r, out->key, sizeof out->key);
-    bk_wipe(bytes, sizeof bytes);
-    return BECKON_OK;
-}
-
-enum bk_err bk_registration_secret_write(const char *state_dir,
-                                         const struct bk_registration_secret *in)
-{
-    uint8_t bytes[REGISTRATION_FILE_BYTES];
-    struct bk_writer w = bk_writer(bytes, sizeof bytes);
-    enum bk_err err;
-
-    bk_write_u32(&w, in->generation);
-    bk_write_u16(&w, in->epoch);
-    bk_write_bytes(&w, BK_SLICE_OF(in->key));
-    err = bk_file_write(state_dir, file_registration, bk_writer_bytes(&w));
-    bk_wipe(bytes, sizeof bytes);
-    return err;
-}
-
-enum beckon_status bk_box_pair_read(const char *state_dir, struct bk_box_pair *out,
-                                    struct beckon_error *error)
-{
-    uint8_t bytes[2 * BK_KEY_BYTES];
-    enum beckon_status status = read_exactly(state_dir, file_box, bytes, sizeof bytes, error);
-
-    if (status != BECKON_OK) {
-        return status;
-    }
-    memcpy(out->public_key, bytes, BK_KEY_BYTES);
-    memcpy(out->secret_key, bytes + BK_KEY_BYTES, BK_KEY_BYTES);
-    bk_wipe(bytes, sizeof bytes);
-    return BECKON_OK;
-}
-
-enum bk_err bk_box_pair_write(const char *state_dir, const struct bk_box_pair *in)
-{
-    uint8_t bytes[2 * BK_KEY_BYTES];
-    enum bk_err err;
-
-    memcpy(bytes, in->public_key, BK_KEY_BYTES);
-    memcpy(bytes + BK_KEY_BYTES, in->secret_key, BK_KEY_BYTES);
-    err = bk_file_write(state_dir, file_box, BK_SLICE_OF(bytes));
-    bk_wipe(bytes, sizeof bytes);
-    return err;
-}
-
-uint64_t bk_stored_time_read(const char *state_dir)
-{
-    uint8_t text[20];
-    uint64_t unix_s;
-    size_t n;
-
-    return bk_file_read(state_dir, file_clock, text, sizeof text, &n) == BK_OK &&
-                   bk_number_parse(bk_slice(text, n), UINT64_MAX, &unix_s) == BK_OK
-               ? unix_s
-               : 0;
-}
-
-enum bk_err bk_stored_time_write(const char *state_dir, uint64_t unix_s)
-{
-    char text[21];
-
-    bk_number_format(unix_s, text);
-    return bk_file_write(state_dir, file_clock, bk_slice_text(text));
-}
-
 const struct bk_service *bk_service_find(const struct bk_agent_config *config, struct bk_slice name)
 {
     for (size_t i = 0; i < config->n_services; i++) {
         if (bk_slice_equal(bk_slice_text(config->services[i].name), name)) {
             return &config->services[i];
+        }
+    }
+    return NULL;
+}
+
+const struct bk_access *bk_access_find(const struct bk_agent_config *config, struct bk_slice name)
+{
+    for (size_t i = 0; i < config->n_accesses; i++) {
+        if (bk_slice_equal(bk_slice_text(config->accesses[i].name), name)) {
+            return &config->accesses[i];
         }
     }
     return NULL;

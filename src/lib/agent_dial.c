@@ -21,6 +21,7 @@ static void on_session_started(void *ctx)
 
     d->picked = true;
     bk_call_part_tell_index(d->part, BK_CALL_SESSION_PICKED, d->index);
+    bk_call_part_guard(d->part, d->index);
 }
 
 static void on_session_request(void *ctx, struct bk_h2_stream *stream, const char *authority)
@@ -89,8 +90,8 @@ void bk_call_part_dial(struct bk_call_part *p, size_t index, const struct bk_add
     const struct bk_call_request *request = bk_call_opened(p->core);
     struct bk_call_dial *d = &p->dials[index];
     char name[BK_CALL_NAME_BYTES];
-    struct bk_tls_call_client client = {.cert = p->cert,
-                                        .key = p->key,
+    struct bk_tls_call_client client = {.cert = p->own.cert,
+                                        .key = p->own.key,
                                         .peer_pin = request->call_key,
                                         .server_name = name,
                                         .alpn = BK_ALPN_CALL};

@@ -5,10 +5,11 @@
 #include <string.h>
 
 #include "lib/agent_config.h"
-#include "lib/certs.h"
+#include "lib/agent_renew.h"
+#include "lib/agent_state.h"
+#include "lib/box_keys.h"
 #include "lib/enrolment.h"
 #include "lib/fail.h"
-#include "lib/files.h"
 #include "lib/loop.h"
 
 static const char file_key[] = "device.key";
@@ -18,27 +19,24 @@ static const char file_config[] = "agent.conf";
 
 enum {
     CONFIG_TEXT_BYTES = 1024,
-    BOX_KEY_LIFE_S = 366 * 86400,
 };
 
-/* A box key signed by the device's key. */
-static enum bk_err box_key_make(EVP_PKEY *key, struct bk_box_pair *pair,
-                                uint8_t out[BK_BOX_KEY_BYTES])
+/* The pair to enrol with: that of an earlier try, whose answer may have got lost or is still to come, or a new one.
+ * Kept before it is sent. */
+static enum bk_err box_pair_of(const char *dir, struct bk_box_pair *pair)
 {
     struct bk_random rng = bk_random_system();
-    struct bk_now now = bk_now_sample();
-    struct bk_box_key box_key = {.made_s = now.unix_s, .until_s = now.unix_s + BOX_KEY_LIFE_S};
-    uint8_t seed[BK_X509_KEY_BYTES];
-    enum bk_err err = bk_x509_key_seed(key, seed);
+    struct bk_box_keys keys = {0};
+    struct beckon_error ignored;
+    enum bk_err err = BK_OK;
 
-    if (err != BK_OK) {
-        return err;
+    if (bk_box_keys_read(dir, &keys, &ignored) != BECKON_OK) {
+        bk_box_pair_make(&rng, &keys.current);
+        err = bk_box_keys_write(dir, &keys);
     }
-    bk_box_pair_make(&rng, pair);
-    memcpy(box_key.key, pair->public_key, sizeof box_key.key);
-    bk_box_key_sign(&box_key, seed, out);
-    bk_wipe(seed, sizeof seed);
-    return BK_OK;
+    *pair = keys.current;
+    bk_wipe(&keys, sizeof keys);
+    return err;
 }
 
 static enum bk_err config_write(const char *dir, const char *server,
@@ -68,23 +66,24 @@ static enum bk_err config_write(const char *dir, const char *server,
 }
 
 /* agent.conf comes last: it is what makes a directory "joined". */
-static enum bk_err save(const char *dir, const struct bk_token *token,
-                        const struct bk_box_pair *pair, const struct bk_enrolled *enrolled)
+static enum bk_err save(const char *dir, const struct bk_token *token, uint64_t made_s,
+                        const struct bk_enrolled *enrolled)
 {
     struct bk_registration_secret state = {.generation = enrolled->generation,
                                            .epoch = enrolled->epoch};
-    enum bk_err err = bk_box_pair_write(dir, pair);
+    enum bk_err err;
 
     memcpy(state.key, enrolled->registration_key, sizeof state.key);
-    if (err == BK_OK) {
-        err = bk_registration_secret_write(dir, &state);
-    }
+    err = bk_registration_secret_write(dir, &state);
     bk_wipe(&state, sizeof state);
     if (err == BK_OK) {
         err = bk_cert_save(dir, file_cert, enrolled->cert);
     }
     if (err == BK_OK) {
         err = bk_cert_save(dir, file_ca, enrolled->ca);
+    }
+    if (err == BK_OK) {
+        err = bk_agent_facts_save(dir, enrolled->cert, made_s);
     }
     return err == BK_OK ? config_write(dir, token->host, enrolled) : err;
 }
@@ -93,21 +92,24 @@ enum beckon_status beckon_agent_join(const char *state_dir, const char *token,
                                      struct beckon_error *error)
 {
     struct bk_enrolment enrolment;
-    struct bk_enrolled enrolled;
-    struct bk_box_pair pair;
+    struct bk_enrolled enrolled = {0};
+    struct bk_box_pair pair = {0};
+    uint64_t made_s = bk_now_sample().unix_s;
     enum beckon_status status =
         bk_join_begin(state_dir, token, BK_ROLE_DEVICE, file_config, file_key, &enrolment, error);
 
     if (status != BECKON_OK) {
         return status;
     }
-    if (box_key_make(enrolment.key, &pair, enrolment.box_key) != BK_OK) {
-        status = bk_fail(error, BECKON_FAILED, "no box key could be made");
+    if (box_pair_of(state_dir, &pair) != BK_OK ||
+        bk_cert_sign_box(enrolment.key, &pair, made_s, enrolment.box_key) != BK_OK) {
+        status = bk_fail(error, BECKON_FAILED, "%s/box.key cannot be made; check owner and space",
+                         state_dir);
     } else {
         status = bk_enrol_run(&enrolment, &enrolled, error);
     }
     if (status == BECKON_OK) {
-        if (save(state_dir, &enrolment.token, &pair, &enrolled) != BK_OK) {
+        if (save(state_dir, &enrolment.token, made_s, &enrolled) != BK_OK) {
             status =
                 bk_fail(error, BECKON_FAILED,
                         "%s cannot be written (%s); mend that and join again with the same token",

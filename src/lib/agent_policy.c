@@ -1,4 +1,4 @@
-/* Filling core/agent/policy.h from the host: its addresses, networks and gateways as they are now. */
+/* Filling core/agent/policy.h from the host, its addresses, networks and gateways as they are now, and from agent.conf. */
 #include <string.h>
 
 #include "lib/agent_call_private.h"
@@ -9,6 +9,13 @@ static void own(struct bk_policy *policy, const struct bk_addr *addr)
     if (policy->n_own < BK_POLICY_ADDRS_MAX) {
         policy->own[policy->n_own++] = *addr;
     }
+}
+
+static void list(const struct bk_prefix_list *in, struct bk_prefix out[BK_POLICY_LIST_MAX],
+                 size_t *n)
+{
+    memcpy(out, in->at, sizeof in->at);
+    *n = in->n;
 }
 
 void bk_call_part_policy(const struct bk_call_part *p, const struct bk_addr *observed,
@@ -23,6 +30,8 @@ void bk_call_part_policy(const struct bk_call_part *p, const struct bk_addr *obs
     *policy =
         (struct bk_policy){.server = p->server, .n_server_ports = sizeof ports / sizeof ports[0]};
     memcpy(policy->server_ports, ports, sizeof ports);
+    list(&p->config.allow, policy->allow, &policy->n_allow);
+    list(&p->config.deny, policy->deny, &policy->n_deny);
     own(policy, observed);
     n = bk_host_gateways(gateways, sizeof gateways / sizeof gateways[0]);
     for (size_t i = 0; i < n; i++) {

@@ -1,6 +1,7 @@
 /* The messages between the agent's two parts. A packet is taken whole or refused. */
 #include "lib/channel.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <sys/socket.h>
 
@@ -49,14 +50,25 @@ enum bk_err bk_channel_send(int fd, const struct bk_channel_message *in)
         bk_write_u64(&w, in->facts.unix_s);
         bk_write_u8(&w, in->facts.has_tag);
         write_tag(&w, &in->facts.tag);
+        bk_write_u8(&w, in->facts.has_key);
+        bk_write_bytes(&w, BK_SLICE_OF(in->facts.key));
         break;
     case BK_CHANNEL_VERDICT:
         bk_write_u8(&w, (uint8_t)in->verdict);
         write_tag(&w, &in->tag);
         bk_write_u64(&w, in->unix_s);
         break;
-    case BK_CHANNEL_PASSWORD:
+    case BK_CHANNEL_PROOF:
         bk_write_u8(&w, in->right);
+        break;
+    case BK_CHANNEL_DIALS:
+        assert(in->n_dials >= 1 && in->n_dials <= BK_CHANNEL_DIALS_MAX);
+        for (size_t i = 0; i < in->n_dials; i++) {
+            write_addr(&w, &in->dials[i]);
+        }
+        break;
+    case BK_CHANNEL_PERMIT:
+        bk_write_u32(&w, in->permitted);
         break;
     }
     do {
@@ -87,6 +99,8 @@ static enum bk_err decode(struct bk_slice bytes, struct bk_channel_message *out)
         out->facts.unix_s = bk_read_u64(&r);
         out->facts.has_tag = bk_read_u8(&r) != 0;
         read_tag(&r, &out->facts.tag);
+        out->facts.has_key = bk_read_u8(&r) != 0;
+        bk_read_copy(&r, out->facts.key, sizeof out->facts.key);
         break;
     case BK_CHANNEL_VERDICT: {
         uint8_t verdict = bk_read_u8(&r);
@@ -100,9 +114,19 @@ static enum bk_err decode(struct bk_slice bytes, struct bk_channel_message *out)
         out->unix_s = bk_read_u64(&r);
         break;
     }
-    case BK_CHANNEL_PASSWORD:
-        out->type = BK_CHANNEL_PASSWORD;
+    case BK_CHANNEL_PROOF:
+        out->type = BK_CHANNEL_PROOF;
         out->right = bk_read_u8(&r) != 0;
+        break;
+    case BK_CHANNEL_DIALS:
+        out->type = BK_CHANNEL_DIALS;
+        do {
+            read_addr(&r, &out->dials[out->n_dials++]);
+        } while (r.left.n > 0 && out->n_dials < BK_CHANNEL_DIALS_MAX);
+        break;
+    case BK_CHANNEL_PERMIT:
+        out->type = BK_CHANNEL_PERMIT;
+        out->permitted = bk_read_u32(&r);
         break;
     default:
         return BK_E_MALFORMED;

@@ -1,10 +1,12 @@
 /* What the idle part and a call's process say to each other over their socket pair (SOCK_SEQPACKET,
  * one message a packet).
  *
- *   idle → call   HELLO    server's address, observed address, time once, first
- *   call → idle   ADMIT    call ID, time, tag                       at most once
+ *   idle → call   HELLO    server's address, observed address, time     once, first
+ *   call → idle   ADMIT    call ID, time, tag, the caller's key        at most once
  *   idle → call   VERDICT  verdict, current tag, the agent's clock
- *   call → idle   PASSWORD right or wrong                           at most once
+ *   call → idle   PROOF    the password or key is right, or wrong      at most once, if admitted
+ *   call → idle   DIALS    addresses that are to be dialled            at most once, after a right one
+ *   idle → call   PERMIT   which of them the limits on dialling let pass
  *
  * Either side's end of the socket ends the other: a call does not outlive its agent. */
 #ifndef BK_LIB_CHANNEL_H
@@ -14,14 +16,17 @@
 #include "core/agent/admission.h"
 
 enum {
-    BK_CHANNEL_MAX_BYTES = 64,
+    BK_CHANNEL_DIALS_MAX = 8,
+    BK_CHANNEL_MAX_BYTES = 160,
 };
 
 enum bk_channel_type {
     BK_CHANNEL_HELLO = 1,
     BK_CHANNEL_ADMIT = 2,
     BK_CHANNEL_VERDICT = 3,
-    BK_CHANNEL_PASSWORD = 4,
+    BK_CHANNEL_PROOF = 4,
+    BK_CHANNEL_DIALS = 5,
+    BK_CHANNEL_PERMIT = 6,
 };
 
 struct bk_channel_message {
@@ -32,7 +37,10 @@ struct bk_channel_message {
     enum bk_admission_verdict verdict; /* VERDICT */
     struct bk_tag tag;                 /* VERDICT */
     uint64_t unix_s;                   /* HELLO, VERDICT; 0 if no clock is trusted */
-    bool right;                        /* PASSWORD */
+    bool right;                        /* PROOF */
+    size_t n_dials;                    /* DIALS: 1 to BK_CHANNEL_DIALS_MAX */
+    struct bk_addr dials[BK_CHANNEL_DIALS_MAX];
+    uint32_t permitted; /* PERMIT: bit i for dials[i] */
 };
 
 /* BK_E_IO, BK_E_CLOSED. The socket's buffer always has room for the few messages of a call. */

@@ -1,7 +1,8 @@
-/* The idle part's children: one process per call. */
+/* The idle part's children: one process per call, and one that renews. */
 #ifndef BK_LIB_CHILD_H
 #define BK_LIB_CHILD_H
 
+#include <event2/event.h>
 #include <sys/types.h>
 
 #include "lib/channel.h"
@@ -20,5 +21,19 @@ BK_NODISCARD enum bk_err bk_child_start(char *const argv[], pid_t *pid, int *cha
  * seconds. Its exit status (BK_CHILD_NOT_STARTED if the program could not be run), or the negative number
  * of the signal that ended it. */
 int bk_child_reap(pid_t pid);
+
+/* The same beside a running loop: `ended` is told once, from the loop, with what bk_child_reap returns. */
+struct bk_child_leaving {
+    pid_t pid; /* 0: nothing is waited for */
+    void (*ended)(void *ctx, int how);
+    void *ctx;
+    struct event *timer;
+    uint32_t pause_ms, waited_ms;
+};
+/* BK_E_NOMEM: then the child is left to bk_child_reap. */
+BK_NODISCARD enum bk_err bk_child_leave(struct bk_child_leaving *l, struct event_base *base,
+                                        pid_t pid, void (*ended)(void *ctx, int how), void *ctx);
+/* Waits here and now, without telling. Zeroed is fine. */
+void bk_child_leave_now(struct bk_child_leaving *l);
 
 #endif

@@ -20,7 +20,15 @@ struct beckon_client {
     struct event_base *base;
     struct bk_stop stop;
     struct bk_resolver *resolver;
+    bool renewal_tried;    /* of our certificate, */
+    bk_time renewal_again; /* not to be tried again before */
 };
+
+/* Renews our certificate where it is time, before a call. OK also where that failed and the call may be tried, REVOKED,
+ * INTERRUPTED, PENDING (it has expired, and the next one is yet to be signed). */
+enum beckon_status bk_client_renew(struct beckon_client *client, struct beckon_error *error);
+/* As far as this host has a clock. */
+bool bk_client_expired(const struct beckon_client *client);
 
 struct bk_outgoing;
 

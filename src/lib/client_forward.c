@@ -171,7 +171,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struc
 static void on_accept_error(struct evconnlistener *listener, void *ctx)
 {
     struct local *local = ctx;
-    struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000};
+    struct timeval pause = {.tv_usec = ACCEPT_PAUSE_MS * 1000L};
 
     bk_log(local->owner->client->options.log, local->owner->client->options.ctx, 0,
            "a connection could not be accepted: %s; raise the limit of open files",

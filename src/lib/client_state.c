@@ -1,5 +1,5 @@
-/* The requester's state directory: reading it, and joining, which makes it. Pins and names are in
- * known_devices.c. */
+/* The requester's state directory: reading it, joining, which makes it, and the caller's own key. Pins and names
+ * are in known_devices.c. */
 #include "lib/client_state.h"
 
 #include <errno.h>
@@ -12,11 +12,14 @@
 #include "lib/fail.h"
 #include "lib/files.h"
 #include "lib/ini.h"
+#include "seal/caller_key.h"
+#include "seal/subject.h"
 
 static const char file_config[] = "beckon.conf";
 static const char file_key[] = "user.key";
 static const char file_cert[] = "user.crt";
 static const char file_ca[] = "ca.crt";
+static const char file_caller[] = "caller.key";
 
 enum {
     CONFIG_TEXT_BYTES = 512,
@@ -46,19 +49,30 @@ static const char *take_key(void *ctx, const char *section, const char *key, con
     return "unknown key";
 }
 
+static enum beckon_status caller_key_unusable(const char *path, struct beckon_error *error)
+{
+    return bk_fail(error, BECKON_BAD_CONFIG,
+                   "%s cannot be read or is no Ed25519 key; mend it, or remove it and make another "
+                   "with \"beckon key\"",
+                   path);
+}
+
 static enum beckon_status read_keys(const char *dir, struct bk_client_state *out,
                                     struct beckon_error *error)
 {
     char path[BK_PATH_BYTES];
+    enum bk_err err;
 
-    if (bk_file_path(dir, file_key, path) != BK_OK || bk_x509_key_load(path, &out->key) != BK_OK ||
-        bk_file_path(dir, file_cert, path) != BK_OK || bk_x509_load(path, &out->cert) != BK_OK ||
-        bk_file_path(dir, file_ca, path) != BK_OK || bk_x509_load(path, &out->ca) != BK_OK) {
+    if (bk_credentials_load(dir, "user", &out->own, path) != BK_OK) {
         return bk_fail(error, BECKON_BAD_CONFIG,
                        "%s is missing or damaged; remove %s and join again with a new token", path,
                        dir);
     }
-    return BECKON_OK;
+    err = bk_file_path(dir, file_caller, path);
+    if (err == BK_OK) {
+        err = bk_x509_key_load(path, &out->caller);
+    }
+    return err == BK_OK || err == BK_E_NOTFOUND ? BECKON_OK : caller_key_unusable(path, error);
 }
 
 enum beckon_status bk_client_state_read(const char *dir, struct bk_client_state *out,
@@ -89,10 +103,16 @@ enum beckon_status bk_client_state_read(const char *dir, struct bk_client_state 
 
 void bk_client_state_fini(struct bk_client_state *state)
 {
-    EVP_PKEY_free(state->key);
-    X509_free(state->cert);
-    X509_free(state->ca);
+    bk_credentials_fini(&state->own);
+    EVP_PKEY_free(state->caller);
     *state = (struct bk_client_state){0};
+}
+
+enum bk_err bk_client_state_renewed(const char *dir, struct bk_client_state *state, X509 *cert)
+{
+    X509_free(state->own.cert);
+    state->own.cert = cert;
+    return bk_cert_save(dir, file_cert, cert);
 }
 
 /* beckon.conf comes last: it is what makes a directory "joined". */
@@ -140,5 +160,70 @@ enum beckon_status beckon_client_join(const char *state_dir, const char *token,
     }
     bk_wipe(&enrolment.token, sizeof enrolment.token);
     EVP_PKEY_free(enrolment.key);
+    return status;
+}
+
+/* The key in `path`; made if there is none. Of two programs that make one at the same moment the first is right. */
+static enum beckon_status caller_key(const char *path, EVP_PKEY **out, struct beckon_error *error)
+{
+    enum bk_err err = bk_x509_key_load(path, out);
+
+    if (err != BK_E_NOTFOUND) {
+        return err == BK_OK ? BECKON_OK : caller_key_unusable(path, error);
+    }
+    if (bk_x509_key_make(out) != BK_OK) {
+        return bk_fail(error, BECKON_FAILED, "no key could be made");
+    }
+    err = bk_x509_key_save(path, *out, false);
+    if (err == BK_E_EXISTS) {
+        EVP_PKEY_free(*out);
+        err = bk_x509_key_load(path, out);
+        return err == BK_OK ? BECKON_OK : caller_key_unusable(path, error);
+    }
+    if (err != BK_OK) {
+        return bk_fail(error, BECKON_FAILED, "%s cannot be written (%s); check owner and space",
+                       path, strerror(errno));
+    }
+    return BECKON_OK;
+}
+
+enum beckon_status beckon_client_key(const char *state_dir, char *out, size_t size,
+                                     struct beckon_error *error)
+{
+    struct bk_client_state state;
+    struct bk_identity self;
+    char path[BK_PATH_BYTES], uri[BK_X509_URI_BYTES], text[BK_CALLER_KEY_TEXT_BYTES];
+    uint8_t raw[BK_KEY_BYTES];
+    EVP_PKEY *key = NULL;
+    enum beckon_status status;
+    int n;
+
+    if (bk_seal_init() != BK_OK) {
+        return bk_fail(error, BECKON_FAILED, "libsodium cannot be used on this machine");
+    }
+    status = bk_client_state_read(state_dir, &state, error);
+    if (status != BECKON_OK) {
+        return status;
+    }
+    if (bk_file_path(state_dir, file_caller, path) != BK_OK ||
+        bk_x509_uri(state.own.cert, uri) != BK_OK ||
+        bk_subject_read(bk_slice_text(uri), &self) != BK_OK || self.role != BK_ROLE_USER) {
+        status = bk_fail(error, BECKON_BAD_CONFIG,
+                         "%s/%s names no user; join again with a new token", state_dir, file_cert);
+    } else {
+        status = caller_key(path, &key, error);
+    }
+    if (status == BECKON_OK && bk_x509_key_raw(key, raw) != BK_OK) {
+        status = caller_key_unusable(path, error);
+    }
+    if (status == BECKON_OK) {
+        bk_caller_key_format(raw, text);
+        n = snprintf(out, size, "%s %s", text, self.name);
+        if (n < 0 || (size_t)n >= size) {
+            status = bk_fail(error, BECKON_FAILED, "no room for the key's line");
+        }
+    }
+    EVP_PKEY_free(key);
+    bk_client_state_fini(&state);
     return status;
 }

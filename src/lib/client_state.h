@@ -1,25 +1,29 @@
 /* The requester's state directory: who we are, which server, and which devices we know.
  *
- *   user.key user.crt ca.crt beckon.conf known_devices */
+ *   user.key user.crt ca.crt caller.key beckon.conf known_devices */
 #ifndef BK_LIB_CLIENT_STATE_H
 #define BK_LIB_CLIENT_STATE_H
 
 #include "beckon/beckon.h"
-#include "net/x509.h"
+#include "lib/certs.h"
 #include "seal/text.h"
 #include "wire/attrs.h"
 
 struct bk_client_state {
     char server[BK_HOST_MAX_BYTES + 1];
     uint16_t port;
-    EVP_PKEY *key;
-    X509 *cert, *ca;
+    struct bk_credentials own;
+    EVP_PKEY *caller; /* the caller's own key, which devices may know; NULL: none was made */
 };
 
 /* NOT_JOINED, BAD_CONFIG. */
 enum beckon_status bk_client_state_read(const char *dir, struct bk_client_state *out,
                                         struct beckon_error *error);
 void bk_client_state_fini(struct bk_client_state *state);
+/* Puts a renewed certificate for the same key in the old one's place, in memory and in the file. BK_E_IO (errno): it
+ * could not be written, but is used. */
+BK_NODISCARD enum bk_err bk_client_state_renewed(const char *dir, struct bk_client_state *state,
+                                                 X509 *cert);
 
 /* known_devices: one line a device, "EQUIPMENT-ID FINGERPRINT", and one a name by which a device was called,
  * "NAME EQUIPMENT-ID": whose name it is the server says, and it could say another's the next time.

@@ -1,36 +1,24 @@
 /* The ENROL exchange. Believes nothing that does not come from the CA which the token pins. */
 #include "lib/enrolment.h"
 
-#include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/certs.h"
+#include "lib/exchange.h"
 #include "lib/fail.h"
 #include "lib/files.h"
-#include "lib/loop.h"
 #include "lib/names.h"
-#include "net/conn.h"
-#include "net/resolve.h"
-#include "seal/seal.h"
-#include "seal/subject.h"
-#include "wire/enrol.h"
 
 enum {
     ENROL_MESSAGE_BYTES = 4096,
-    ENROL_IDLE_MS = 8000,
 };
 
 struct exchange {
     const struct bk_enrolment *enrolment;
     struct bk_enrolled *out;
-    struct beckon_error *error;
-    enum beckon_status status;
-    bool finished; /* `status` is settled, whatever the connection still brings */
-    struct event_base *base;
-    struct bk_resolver *resolver;
-    struct bk_tls *tls;
-    struct bk_conn *conn;
     X509 *ca; /* as shown by the server and pinned by the token */
+    struct bk_tls *tls;
     uint8_t request[ENROL_MESSAGE_BYTES];
     struct bk_slice message;
 };
@@ -111,67 +99,47 @@ enum beckon_status bk_join_begin(const char *dir, const char *token, enum bk_rol
     return status;
 }
 
-static void finish(struct exchange *x, enum beckon_status status)
+static enum beckon_status on_refused(void *ctx, uint16_t code, struct beckon_error *error)
 {
-    x->finished = true;
-    x->status = status;
-    event_base_loopbreak(x->base);
-}
-
-static void refused(struct exchange *x, uint16_t code)
-{
+    (void)ctx;
     switch (code) {
     case BK_CODE_FORBIDDEN:
-        finish(x, bk_fail(
-                      x->error, BECKON_BAD_TOKEN,
-                      "the server does not know this token, or it has expired; ask for a new one"));
-        break;
+        return bk_fail(error, BECKON_BAD_TOKEN,
+                       "the server does not know this token, or it has expired; ask for a new one");
     case BK_CODE_TOKEN_USED:
-        finish(x, bk_fail(x->error, BECKON_USED_TOKEN,
-                          "this token was used already; ask for a new one"));
-        break;
+        return bk_fail(error, BECKON_USED_TOKEN, "this token was used already; ask for a new one");
+    case BK_CODE_PENDING:
+        return bk_fail(
+            error, BECKON_PENDING,
+            "the operator has yet to sign the certificate; join again with the same token");
     default:
-        finish(x,
-               bk_fail(x->error, BECKON_FAILED,
-                       "the server refused to enrol us (error %u); see its log", (unsigned)code));
-        break;
+        return bk_fail(error, BECKON_FAILED,
+                       "the server refused to enrol us (error %u); see its log", (unsigned)code);
     }
 }
 
 /* The certificate must be from the pinned CA, for our key, and name the role we asked for. */
 static bool certificate_fits(const struct exchange *x, const struct bk_enrol_answer *answer)
 {
-    struct bk_x509_facts facts;
-    struct bk_identity identity = {0};
-    uint8_t raw[BK_X509_KEY_BYTES];
-    struct bk_now now = bk_now_sample();
+    struct bk_identity wanted = {.role = x->enrolment->device ? BK_ROLE_DEVICE : BK_ROLE_USER,
+                                 .equipment_id = answer->equipment_id};
 
-    if (bk_x509_from_der(answer->certificate, &x->out->cert) != BK_OK ||
-        bk_x509_facts(x->out->cert, &facts) != BK_OK ||
-        bk_x509_key_raw(x->enrolment->key, raw) != BK_OK ||
-        bk_x509_read(answer->certificate, x->ca,
-                     now.unix_s != 0 ? now.unix_s : facts.not_before_s + 1, &facts) != BK_OK ||
-        memcmp(facts.key, raw, sizeof raw) != 0 ||
-        bk_subject_read(bk_slice_text(facts.uri), &identity) != BK_OK) {
+    if (!x->enrolment->device && !bk_slice_to_text(answer->user, wanted.name, sizeof wanted.name)) {
         return false;
     }
-    if (x->enrolment->device) {
-        return identity.role == BK_ROLE_DEVICE && identity.equipment_id == answer->equipment_id;
-    }
-    return identity.role == BK_ROLE_USER &&
-           bk_slice_equal(bk_slice_text(identity.name), answer->user);
+    return bk_cert_take(answer->certificate, x->ca, x->enrolment->key, &wanted, &x->out->cert) ==
+           BK_OK;
 }
 
-static void accepted(struct exchange *x, const struct bk_stun *m)
+static enum beckon_status on_success(void *ctx, const struct bk_stun *m, struct beckon_error *error)
 {
+    struct exchange *x = ctx;
     struct bk_enrol_answer answer;
 
     if (bk_enrol_answer_read(m, &answer) != BK_OK || !certificate_fits(x, &answer) ||
         (x->enrolment->device && answer.registration_key.n != BK_KEY_BYTES)) {
-        finish(x,
-               bk_fail(x->error, BECKON_FAILED,
-                       "the server's answer does not fit our request; check clocks and versions"));
-        return;
+        return bk_fail(error, BECKON_FAILED,
+                       "the server's answer does not fit our request; check clocks and versions");
     }
     x->out->ca = x->ca;
     x->ca = NULL;
@@ -184,70 +152,15 @@ static void accepted(struct exchange *x, const struct bk_stun *m)
     } else {
         (void)bk_slice_to_text(answer.user, x->out->user, sizeof x->out->user);
     }
-    finish(x, BECKON_OK);
+    return BECKON_OK;
 }
 
-static void on_open(void *ctx, struct bk_conn *conn, const struct bk_tls_peer *peer)
+static bool on_open(void *ctx, SSL *ssl)
 {
     struct exchange *x = ctx;
 
-    (void)peer;
-    x->ca = bk_tls_take_ca(bk_conn_borrow_ssl(conn));
-    if (x->ca == NULL || bk_conn_send(conn, x->message) != BK_OK) {
-        finish(x, bk_fail(x->error, BECKON_FAILED, "the enrolment could not be sent"));
-    }
-}
-
-static void on_message(void *ctx, struct bk_conn *conn, struct bk_slice frame)
-{
-    struct exchange *x = ctx;
-    struct bk_stun m;
-    uint16_t code;
-
-    (void)conn;
-    if (x->finished) {
-        return;
-    }
-    if (bk_stun_read(frame, &m) != BK_OK || m.method != BK_METHOD_ENROL) {
-        finish(x,
-               bk_fail(x->error, BECKON_FAILED, "the server answered something else than asked"));
-    } else if (m.cls == BK_STUN_SUCCESS) {
-        accepted(x, &m);
-    } else {
-        refused(x, bk_error_read(&m, &code) == BK_OK ? code : 0);
-    }
-}
-
-static void on_closed(void *ctx, struct bk_conn *conn, const struct bk_conn_closed *why)
-{
-    struct exchange *x = ctx;
-
-    (void)conn;
-    if (!x->finished) {
-        finish(x, bk_fail(x->error, BECKON_SERVER_DOWN,
-                          "server %s port %u: %s; check that it runs and is reachable",
-                          x->enrolment->token.host, (unsigned)x->enrolment->token.port, why->text));
-    }
-}
-
-static void on_resolved(void *ctx, enum bk_err err, const struct bk_addr *addrs, size_t n,
-                        const char *text)
-{
-    struct exchange *x = ctx;
-    struct bk_conn_config config = {
-        .tls = x->tls,
-        .frame = bk_stun_frame,
-        .on = {.ctx = x, .open = on_open, .message = on_message, .closed = on_closed},
-        .limits = {.idle_ms = ENROL_IDLE_MS, .frame_max_bytes = BK_STUN_STREAM_MAX_BYTES},
-    };
-
-    if (err != BK_OK) {
-        finish(x, bk_fail(x->error, BECKON_SERVER_DOWN,
-                          "server %s: %s; check the name and this network",
-                          x->enrolment->token.host, text));
-    } else if (bk_conn_connect(x->base, &config, addrs, n, NULL, &x->conn) != BK_OK) {
-        finish(x, bk_fail(x->error, BECKON_FAILED, "no memory for a connection"));
-    }
+    x->ca = bk_tls_take_ca(ssl);
+    return x->ca != NULL;
 }
 
 /* Certificate request and message; everything that needs no network. */
@@ -277,21 +190,13 @@ static enum bk_err prepare(struct exchange *x)
     if (err == BK_OK) {
         err = bk_tls_new_client(&client, &x->tls);
     }
-    if (err == BK_OK) {
-        err = bk_resolver_new(x->base, &x->resolver);
-    }
     return err;
 }
 
 static void exchange_free(struct exchange *x)
 {
-    bk_conn_free(x->conn);
-    bk_resolver_free(x->resolver);
     bk_tls_free(x->tls);
     X509_free(x->ca);
-    if (x->base != NULL) {
-        event_base_free(x->base);
-    }
     bk_wipe(x->request, sizeof x->request);
     free(x);
 }
@@ -300,7 +205,14 @@ enum beckon_status bk_enrol_run(const struct bk_enrolment *enrolment, struct bk_
                                 struct beckon_error *error)
 {
     struct exchange *x = calloc(1, sizeof *x);
-    struct bk_resolve *question;
+    struct bk_exchange question = {.host = enrolment->token.host,
+                                   .port = enrolment->token.port,
+                                   .method = BK_METHOD_ENROL,
+                                   .stop_fd = -1,
+                                   .ctx = x,
+                                   .open = on_open,
+                                   .success = on_success,
+                                   .refused = on_refused};
     enum beckon_status status;
 
     *out = (struct bk_enrolled){0};
@@ -309,17 +221,13 @@ enum beckon_status bk_enrol_run(const struct bk_enrolment *enrolment, struct bk_
     }
     x->enrolment = enrolment;
     x->out = out;
-    x->error = error;
-    x->base = event_base_new();
-    if (x->base == NULL || prepare(x) != BK_OK ||
-        bk_resolve_start(x->resolver, enrolment->token.host, enrolment->token.port, on_resolved, x,
-                         &question) != BK_OK) {
-        x->status = bk_fail(error, BECKON_FAILED, "the enrolment could not be prepared");
+    if (prepare(x) != BK_OK) {
+        status = bk_fail(error, BECKON_FAILED, "the enrolment could not be prepared");
     } else {
-        x->status = bk_fail(error, BECKON_FAILED, "the enrolment ended without an answer");
-        event_base_dispatch(x->base);
+        question.tls = x->tls;
+        question.request = x->message;
+        status = bk_exchange_run(&question, error);
     }
-    status = x->status;
     exchange_free(x);
     if (status != BECKON_OK) {
         bk_enrolled_fini(out);

@@ -25,7 +25,7 @@ enum beckon_status bk_fail(struct beckon_error *error, enum beckon_status status
         va_list args;
 
         va_start(args, format);
-        vsnprintf(error->text, sizeof error->text, format, args);
+        (void)vsnprintf(error->text, sizeof error->text, format, args);
         va_end(args);
         one_line(error->text);
         error->status = status;
@@ -42,7 +42,7 @@ void bk_log(beckon_log log, void *ctx, int level, const char *format, ...)
         return;
     }
     va_start(args, format);
-    vsnprintf(line, sizeof line, format, args);
+    (void)vsnprintf(line, sizeof line, format, args);
     va_end(args);
     one_line(line);
     log(ctx, level, line);
@@ -87,6 +87,8 @@ const char *beckon_status_name(enum beckon_status status)
         return "busy";
     case BECKON_INTERRUPTED:
         return "interrupted";
+    case BECKON_PENDING:
+        return "pending";
     }
     return "unknown";
 }

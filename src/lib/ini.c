@@ -68,7 +68,7 @@ enum beckon_status bk_ini_read(const char *path, bk_ini_key take, void *ctx,
     }
     line = ini_parse_stream(next_line, &reading, on_key, &reading);
     unreadable = ferror(reading.file) != 0;
-    fclose(reading.file);
+    (void)fclose(reading.file);
     if (unreadable || line < 0) {
         return bk_fail(error, BECKON_FAILED, "%s cannot be read; is it a file?", path);
     }

@@ -121,10 +121,11 @@ static enum beckon_status load(const char *dir, uint8_t **buf, size_t *n,
     }
     free(*buf);
     *buf = NULL;
-    return bk_fail(error, BECKON_BAD_CONFIG,
-                   err == BK_E_NOSPACE ? "%s/%s is larger than 64 KiB; remove devices from it"
-                                       : "%s/%s cannot be read; check its owner and mode",
-                   dir, file_known);
+    (void)bk_fail(error, BECKON_BAD_CONFIG,
+                  err == BK_E_NOSPACE ? "%s/%s is larger than 64 KiB; remove devices from it"
+                                      : "%s/%s cannot be read; check its owner and mode",
+                  dir, file_known);
+    return BECKON_BAD_CONFIG;
 }
 
 /* `search` in the file as it stands. */
@@ -168,8 +169,31 @@ enum beckon_status bk_key_changed(const char *dir, uint64_t equipment_id,
     return bk_fail(
         error, BECKON_KEY_CHANGED,
         "device %llu shows another key than the pinned one: it was replaced, or somebody "
-        "poses as it; if you know why, remove its line from %s/%s and pin it anew",
+        "poses as it; if you know why, \"beckon pin --replace URI\" with what \"beckon-agent uri\" "
+        "prints there, or remove its line from %s/%s",
         (unsigned long long)equipment_id, dir, file_known);
+}
+
+static enum beckon_status write_file(const char *dir, const struct bk_writer *w,
+                                     struct beckon_error *error)
+{
+    if (w->err != BK_OK) {
+        return bk_fail(error, BECKON_BAD_CONFIG, "%s/%s is full (64 KiB); remove devices from it",
+                       dir, file_known);
+    }
+    if (bk_file_write(dir, file_known, bk_writer_bytes(w)) != BK_OK) {
+        return bk_fail(error, BECKON_FAILED, "%s/%s cannot be written; check owner and space", dir,
+                       file_known);
+    }
+    return BECKON_OK;
+}
+
+static void put_line(struct bk_writer *w, const char *first, const char *second)
+{
+    bk_write_bytes(w, bk_slice_text(first));
+    bk_write_u8(w, ' ');
+    bk_write_bytes(w, bk_slice_text(second));
+    bk_write_u8(w, '\n');
 }
 
 /* The file with one more line. */
@@ -182,19 +206,46 @@ static enum beckon_status append(const char *dir, uint8_t *buf, size_t n, const 
     if (n > 0 && buf[n - 1] != '\n') {
         bk_write_u8(&w, '\n');
     }
-    bk_write_bytes(&w, bk_slice_text(first));
-    bk_write_u8(&w, ' ');
-    bk_write_bytes(&w, bk_slice_text(second));
-    bk_write_u8(&w, '\n');
-    if (w.err != BK_OK) {
-        return bk_fail(error, BECKON_BAD_CONFIG, "%s/%s is full (64 KiB); remove devices from it",
-                       dir, file_known);
+    put_line(&w, first, second);
+    return write_file(dir, &w, error);
+}
+
+/* Is this the line of that device's pin? */
+static bool pins(struct bk_slice line, uint64_t equipment_id)
+{
+    struct search s = {.equipment_id = equipment_id};
+
+    return line.n > 0 && line.p[0] != '#' && take_line(line, &s) && s.found;
+}
+
+/* The file with the pin of one device in place of all that it had. `buf` was searched: its lines are good. */
+static enum beckon_status rewrite(const char *dir, const uint8_t *buf, size_t n,
+                                  uint64_t equipment_id, const char *pin,
+                                  struct beckon_error *error)
+{
+    struct bk_slice text = bk_slice(buf, n), line;
+    uint8_t *out = malloc(BK_FILE_MAX_BYTES);
+    struct bk_writer w = bk_writer(out, BK_FILE_MAX_BYTES);
+    enum beckon_status status;
+    char id[21];
+    bool put = false;
+
+    if (out == NULL) {
+        return bk_fail(error, BECKON_FAILED, "no memory");
     }
-    if (bk_file_write(dir, file_known, bk_writer_bytes(&w)) != BK_OK) {
-        return bk_fail(error, BECKON_FAILED, "%s/%s cannot be written; check owner and space", dir,
-                       file_known);
+    bk_number_format(equipment_id, id);
+    while (next_line(&text, &line)) {
+        if (!pins(line, equipment_id)) {
+            bk_write_bytes(&w, line);
+            bk_write_u8(&w, '\n');
+        } else if (!put) {
+            put_line(&w, id, pin);
+            put = true;
+        }
     }
-    return BECKON_OK;
+    status = write_file(dir, &w, error);
+    free(out);
+    return status;
 }
 
 /* Holds the directory against other programs that add a line at the same moment: the file is read, then
@@ -216,8 +267,9 @@ static void unlock(int fd)
     }
 }
 
-enum beckon_status bk_known_add(const char *dir, uint64_t equipment_id,
-                                const uint8_t pin[BK_PIN_BYTES], struct beckon_error *error)
+static enum beckon_status keep_pin(const char *dir, uint64_t equipment_id,
+                                   const uint8_t pin[BK_PIN_BYTES], bool replace,
+                                   struct beckon_error *error)
 {
     struct search s = {.equipment_id = equipment_id};
     char id[21], text[BK_PIN_TEXT_BYTES];
@@ -226,19 +278,26 @@ enum beckon_status bk_known_add(const char *dir, uint64_t equipment_id,
     int held = lock(dir);
     enum beckon_status status = load(dir, &buf, &n, error);
 
+    bk_number_format(equipment_id, id);
+    bk_pin_format(pin, text);
     if (status == BECKON_OK) {
         status = search(dir, bk_slice(buf, n), &s, error);
     }
     if (status == BECKON_OK && !s.found) {
-        bk_number_format(equipment_id, id);
-        bk_pin_format(pin, text);
         status = append(dir, buf, n, id, text, error);
     } else if (status == BECKON_OK && memcmp(s.pin, pin, BK_PIN_BYTES) != 0) {
-        status = bk_key_changed(dir, equipment_id, error);
+        status = replace ? rewrite(dir, buf, n, equipment_id, text, error)
+                         : bk_key_changed(dir, equipment_id, error);
     }
     unlock(held);
     free(buf);
     return status;
+}
+
+enum beckon_status bk_known_add(const char *dir, uint64_t equipment_id,
+                                const uint8_t pin[BK_PIN_BYTES], struct beckon_error *error)
+{
+    return keep_pin(dir, equipment_id, pin, false, error);
 }
 
 enum beckon_status bk_known_add_name(const char *dir, const char *name, uint64_t equipment_id,
@@ -259,7 +318,7 @@ enum beckon_status bk_known_add_name(const char *dir, const char *name, uint64_t
     return status;
 }
 
-enum beckon_status beckon_client_pin(const char *state_dir, const char *text,
+enum beckon_status beckon_client_pin(const char *state_dir, const char *text, int replace,
                                      struct beckon_error *error)
 {
     struct bk_uri uri;
@@ -275,5 +334,5 @@ enum beckon_status beckon_client_pin(const char *state_dir, const char *text,
     if (bk_dir_make(state_dir) != BK_OK) {
         return bk_fail(error, BECKON_FAILED, "%s cannot be made", state_dir);
     }
-    return bk_known_add(state_dir, uri.equipment_id, uri.pin, error);
+    return keep_pin(state_dir, uri.equipment_id, uri.pin, replace != 0, error);
 }

@@ -103,18 +103,18 @@ static void phase(struct bk_outgoing *c, enum bk_requester_phase which)
                     (unsigned long long)(us / 100 % 10), texts[which]);
 }
 
-static void failed(struct bk_outgoing *c, enum bk_requester_failure failure,
-                   const uint8_t pin[BK_PIN_BYTES])
+static void failed(struct bk_outgoing *c, const struct bk_requester_action *action)
 {
     struct bk_outgoing_facts facts = {.server = c->client->state.server,
                                       .server_text = c->server_text,
                                       .no_candidate = c->no_candidate,
                                       .state_dir = c->client->state_dir,
                                       .equipment_id = c->equipment_id,
-                                      .pin = pin};
+                                      .pin = action->pin,
+                                      .expired = action->expired};
     struct beckon_error error;
 
-    bk_outgoing_error(failure, &facts, &error);
+    bk_outgoing_error(action->failure, &facts, &error);
     bk_outgoing_fail(c, error.status, error.text);
 }
 
@@ -142,10 +142,11 @@ static void carry_out_one(struct bk_outgoing *c, const struct bk_requester_actio
         bk_outgoing_ask_pin(c, action->equipment_id, action->pin);
         break;
     case BK_REQUESTER_NEED_PASSWORD:
-        bk_outgoing_ask_password(c);
+        bk_outgoing_ask_password(c, action->key_refused);
         break;
     case BK_REQUESTER_EXPECT:
         c->expecting = true;
+        bk_call_name(action->call_id, c->call_name);
         c->equipment_id = action->equipment_id;
         memcpy(c->device_pin, action->pin, sizeof c->device_pin);
         break;
@@ -159,7 +160,7 @@ static void carry_out_one(struct bk_outgoing *c, const struct bk_requester_actio
         phase(c, action->phase);
         break;
     case BK_REQUESTER_FAILED:
-        failed(c, action->failure, action->pin);
+        failed(c, action);
         break;
     }
 }
@@ -234,7 +235,7 @@ static enum beckon_status configure(struct bk_outgoing *c, const char *device, c
     enum beckon_status status = name_device(c, device, config, error);
 
     config->rng = bk_random_system();
-    config->certs = bk_certs_of(c->client->state.ca);
+    config->certs = bk_certs_of(c->client->state.own.ca);
     if (status != BECKON_OK) {
         return status;
     }
@@ -249,9 +250,12 @@ static enum beckon_status configure(struct bk_outgoing *c, const char *device, c
         return bk_fail(error, BECKON_FAILED, "no key could be made for the call");
     }
     bk_pin_of_key(raw, config->call_key);
-    config->rng.fill(config->rng.ctx, c->call_id, sizeof c->call_id);
-    memcpy(config->call_id, c->call_id, sizeof config->call_id);
-    bk_call_name(c->call_id, c->call_name);
+    if (c->client->state.caller != NULL && !c->client->options.password_first) {
+        if (bk_x509_key_seed(c->client->state.caller, config->key_seed) != BK_OK) {
+            return bk_fail(error, BECKON_BAD_CONFIG, "caller.key holds no private key");
+        }
+        config->have_key = true;
+    }
     return BECKON_OK;
 }
 
@@ -259,12 +263,17 @@ enum beckon_status bk_outgoing_new(struct beckon_client *client, const char *dev
                                    const char *service, const struct bk_outgoing_callbacks *on,
                                    struct bk_outgoing **out, struct beckon_error *error)
 {
-    struct bk_outgoing *c = calloc(1, sizeof *c);
     struct bk_requester_config config = {0};
     struct bk_alloc alloc = bk_alloc_libc();
+    struct bk_outgoing *c;
     enum beckon_status status;
 
     *out = NULL;
+    status = bk_client_renew(client, error);
+    if (status != BECKON_OK) {
+        return status;
+    }
+    c = calloc(1, sizeof *c);
     if (c == NULL) {
         return bk_fail(error, BECKON_FAILED, "no memory");
     }

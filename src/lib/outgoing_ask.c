@@ -82,13 +82,16 @@ void bk_outgoing_ask_pin(struct bk_outgoing *c, uint64_t equipment_id,
     }
 }
 
-void bk_outgoing_ask_password(struct bk_outgoing *c)
+void bk_outgoing_ask_password(struct bk_outgoing *c, bool key_refused)
 {
     const struct beckon_client_options *options = &c->client->options;
     struct bk_requester_event event = {.type = BK_REQUESTER_PASSWORD};
     char device[21];
     int n;
 
+    if (key_refused) {
+        BK_OUTGOING_LOG(c, 1, "the device does not take our own key; trying its password");
+    }
     bk_number_format(c->equipment_id, device);
     n = options->password == NULL
             ? -1
@@ -97,8 +100,7 @@ void bk_outgoing_ask_password(struct bk_outgoing *c)
         if (interrupted(c)) {
             return;
         }
-        bk_outgoing_fail(c, BECKON_REFUSED,
-                         "a password is needed; give --password-file or BECKON_PASSWORD");
+        bk_outgoing_tell_type(c, BK_REQUESTER_NO_PASSWORD);
         return;
     }
     event.bytes = bk_slice(c->password, (size_t)n);

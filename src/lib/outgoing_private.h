@@ -39,8 +39,7 @@ struct bk_outgoing {
     struct bk_conn *server;
     EVP_PKEY *call_key;
     X509 *call_cert;
-    uint8_t call_id[BK_CALL_ID_BYTES];
-    char call_name[BK_CALL_NAME_BYTES];
+    char call_name[BK_CALL_NAME_BYTES]; /* the TLS server name of the newest call ID */
     struct bk_listener *listener;
     struct bk_tls *listener_tls;
     struct bk_addr listening;
@@ -95,6 +94,6 @@ void bk_outgoing_close_sessions(struct bk_outgoing *c); /* those that were not c
 /* outgoing_ask.c */
 void bk_outgoing_ask_pin(struct bk_outgoing *c, uint64_t equipment_id,
                          const uint8_t pin[BK_PIN_BYTES]);
-void bk_outgoing_ask_password(struct bk_outgoing *c);
+void bk_outgoing_ask_password(struct bk_outgoing *c, bool key_refused);
 
 #endif

@@ -36,7 +36,11 @@ static void on_server_closed(void *ctx, struct bk_conn *conn, const struct bk_co
     if (why->end == BK_CONN_TLS && why->tls == BK_TLS_REFUSED_BY_PEER) {
         bk_outgoing_fail(
             c, BECKON_REVOKED,
-            "the server does not accept our certificate: it was revoked or replaced; join again");
+            bk_client_expired(c->client)
+                ? "our certificate has expired, and the server does not renew it any more; join "
+                  "again with a new token"
+                : "the server does not accept our certificate: it was revoked or replaced; join "
+                  "again");
         bk_outgoing_settle(c);
         return;
     }
@@ -48,9 +52,9 @@ static void on_server_resolved(void *ctx, enum bk_err err, const struct bk_addr 
 {
     struct bk_outgoing *c = ctx;
     const struct bk_client_state *state = &c->client->state;
-    struct bk_tls_client client = {.cert = state->cert,
-                                   .key = state->key,
-                                   .ca = state->ca,
+    struct bk_tls_client client = {.cert = state->own.cert,
+                                   .key = state->own.key,
+                                   .ca = state->own.ca,
                                    .host = state->server,
                                    .peer_uri = "beckon:server",
                                    .alpn = BK_ALPN_REQUEST};

@@ -25,8 +25,13 @@ static void on_dialled(void *ctx, struct bk_conn *conn, const struct bk_tls_peer
 {
     struct bk_outgoing *c = ctx;
     struct bk_requester_event event = {.type = BK_REQUESTER_SESSION_UP};
+    const char *name = SSL_get_servername(bk_conn_borrow_ssl(conn), TLSEXT_NAMETYPE_host_name);
 
     (void)peer;
+    if (name == NULL || strcmp(name, c->call_name) != 0) { /* begun for a call ID that is past */
+        bk_conn_free(conn);
+        return;
+    }
     for (size_t i = 0; i < BK_OUTGOING_SESSIONS_MAX; i++) {
         struct bk_outgoing_waiting *w = &c->waiting[i];
 

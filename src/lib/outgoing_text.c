@@ -32,6 +32,15 @@ static void no_candidate(const struct bk_outgoing_facts *facts, struct beckon_er
         facts->no_candidate[0] != '\0' ? facts->no_candidate : "none was found");
 }
 
+static void box_key_expired(struct beckon_error *error)
+{
+    (void)bk_fail(
+        error, BECKON_KEY_CHANGED,
+        "the server offered an expired box key: the device has not renewed it, the server "
+        "is lying, or a clock is wrong; check this host's clock and that the device is "
+        "online");
+}
+
 /* Failures that need no facts. */
 static const struct {
     enum beckon_status status;
@@ -56,12 +65,19 @@ static const struct {
          "server before its operator has explained it"},
     [BK_FAIL_PASSWORD] = {BECKON_REFUSED,
                           "the device refused the password; check it and try again"},
+    [BK_FAIL_NO_PASSWORD] = {BECKON_REFUSED,
+                             "a password is needed; give --password-file or BECKON_PASSWORD"},
+    [BK_FAIL_KEY] =
+        {BECKON_REFUSED,
+         "the device does not know our key; add the line that \"beckon key\" prints to its "
+         "authorized_users, or give --password-file or BECKON_PASSWORD"},
     [BK_FAIL_BACK_OFF] =
         {BECKON_REFUSED,
-         "too many wrong passwords lately; the device takes none for up to a minute, "
-         "try again then"},
-    [BK_FAIL_NO_SERVICE] = {BECKON_NO_SERVICE,
-                            "the device offers no such service; see [service] in its agent.conf"},
+         "too many wrong passwords lately, or calls with a key that the device does not know; it "
+         "takes none for up to a minute, try again then"},
+    [BK_FAIL_NO_SERVICE] =
+        {BECKON_NO_SERVICE,
+         "the device offers us no such service; see [service] and [access] in its agent.conf"},
     [BK_FAIL_NO_ANSWER] =
         {BECKON_NO_PATH,
          "the device accepted the call but cannot reach our callback address; check "
@@ -81,6 +97,8 @@ void bk_outgoing_error(enum bk_requester_failure failure, const struct bk_outgoi
         (void)bk_fail(error, BECKON_FAILED,
                       "server %s says something we do not understand; check the versions",
                       facts->server);
+    } else if (failure == BK_FAIL_CERTIFICATE && facts->expired) {
+        box_key_expired(error);
     } else if (failure == BK_FAIL_PIN_CHANGED) {
         (void)bk_key_changed(facts->state_dir, facts->equipment_id, error);
     } else if (failure == BK_FAIL_PIN_REFUSED) {

@@ -12,6 +12,7 @@ struct bk_outgoing_facts {
     const char *state_dir;
     uint64_t equipment_id;
     const uint8_t *pin; /* the key that the device showed */
+    bool expired;       /* it is the box key that does not hold, by its time */
 };
 
 void bk_outgoing_error(enum bk_requester_failure failure, const struct bk_outgoing_facts *facts,

@@ -62,20 +62,31 @@ static void on_target(void *ctx, int fd, int why)
     }
 }
 
-/* "NAME:1" → the service. */
-static const struct bk_service *named(const struct bk_agent_config *config, const char *authority)
+/* "NAME:1" → the service, if there is one and this caller may use it now. */
+static const struct bk_service *permitted(const struct bk_serve *serve, const char *authority)
 {
+    const struct bk_service *service;
     size_t n = strlen(authority);
 
     if (n < 3 || strcmp(authority + n - 2, ":1") != 0) {
         return NULL;
     }
-    return bk_service_find(config, bk_slice(authority, n - 2));
+    service = bk_service_find(serve->config, bk_slice(authority, n - 2));
+    if (service == NULL) {
+        return NULL;
+    }
+    if ((serve->access.services >> (service - serve->config->services) & 1) == 0 ||
+        !bk_caller_is_open(&serve->access, serve->unix_s(serve->time_ctx))) {
+        bk_log(serve->log, serve->ctx, 0, "%s (%s) asked for service %s, which is not open to him",
+               serve->caller, serve->access.label, service->name);
+        return NULL;
+    }
+    return service;
 }
 
 void bk_serve_request(struct bk_serve *serve, struct bk_h2_stream *stream, const char *authority)
 {
-    const struct bk_service *service = named(serve->config, authority);
+    const struct bk_service *service = permitted(serve, authority);
     struct bk_serve_joining *j;
 
     if (service == NULL) {
@@ -115,7 +126,8 @@ void bk_serve_finished(struct bk_serve *serve, struct bk_h2_stream *stream,
 void bk_serve_cancel(struct bk_serve *serve)
 {
     while (serve->joining != NULL) {
-        bk_target_cancel(serve->joining->target);
+        /* joining_free takes it out of the list by way of its link, which the analyzer does not follow. */
+        bk_target_cancel(serve->joining->target); // NOLINT(clang-analyzer-unix.Malloc)
         joining_free(serve->joining);
     }
 }

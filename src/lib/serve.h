@@ -1,9 +1,11 @@
 /* Serving the device's services on end-to-end sessions: every CONNECT stream is joined to the service
- * that its authority names ("ssh:1"), or refused: 404 no such service, 502 it does not answer. */
+ * that its authority names ("ssh:1"), or refused: 404 no such service, or none for this caller, 502 it does not answer.
+ * What the caller may use is looked at for every stream, not at the call's beginning only. */
 #ifndef BK_LIB_SERVE_H
 #define BK_LIB_SERVE_H
 
 #include "beckon/beckon.h"
+#include "lib/access.h"
 #include "lib/agent_config.h"
 #include "lib/target.h"
 #include "net/h2.h"
@@ -17,6 +19,9 @@ struct bk_serve {
     const struct bk_agent_config *config;
     beckon_log log;
     void *ctx;
+    uint64_t (*unix_s)(void *time_ctx); /* the agent's time, 0 if it has none */
+    void *time_ctx;
+    struct bk_caller access;            /* what the caller may use, and until when */
     char caller[BK_NAME_MAX_BYTES + 1]; /* for the log */
     struct bk_serve_joining *joining;   /* streams whose service has not answered yet */
 };

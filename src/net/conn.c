@@ -20,6 +20,7 @@ enum {
     FRAME_MS = 5000,
     FRAME_MAX_BYTES = 8192,
     OUT_MAX_BYTES = 65536,
+    KEEPALIVE_PROBES = 3,
 };
 
 void bk_conn_arm(struct event *timer, uint32_t ms)
@@ -32,6 +33,22 @@ void bk_conn_set_no_delay(int fd)
 {
     static const int on = 1;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+}
+
+/* Half the time in silence, then probes in the other half; the same limit for what we sent ourselves. */
+void bk_conn_set_tcp_keepalive(int fd, uint32_t dead_ms)
+{
+    int on = dead_ms != 0, probes = KEEPALIVE_PROBES;
+    int dead_s = (int)(dead_ms / 1000 > 6 ? dead_ms / 1000 : 6);
+    int silent_s = dead_s / 2, between_s = (dead_s - silent_s) / KEEPALIVE_PROBES;
+    unsigned user_ms = on ? (unsigned)dead_s * 1000U : 0;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &user_ms, sizeof user_ms);
+    if (on) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &silent_s, sizeof silent_s);
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &between_s, sizeof between_s);
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof probes);
+    }
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
 }
 
 /* ---- Endings ---- */
@@ -334,6 +351,7 @@ SSL *bk_conn_take_ssl(struct bk_conn *c)
 {
     assert(c->state == BK_CONN_OPEN && c->depth > 0 && !c->freed);
     SSL *ssl = c->ssl;
+    bk_tls_count_chatter(ssl, NULL);
     c->ssl = NULL;
     c->taken = true;
     quiet(c);
@@ -352,6 +370,14 @@ void bk_conn_set_idle(struct bk_conn *c, uint32_t idle_ms)
     (void)event_del(&c->idle);
     if (idle_ms != 0 && c->state == BK_CONN_OPEN && !c->freed) {
         bk_conn_arm(&c->idle, idle_ms);
+    }
+}
+
+void bk_conn_set_dead(struct bk_conn *c, uint32_t dead_ms)
+{
+    c->limits.dead_ms = dead_ms;
+    if (c->fd >= 0 && !c->taken) {
+        bk_conn_set_tcp_keepalive(c->fd, dead_ms);
     }
 }
 

@@ -26,7 +26,7 @@ enum bk_conn_end {
     BK_CONN_TLS,           /* the handshake failed, see `tls` */
     BK_CONN_IDLE,          /* nothing came for idle_ms */
     BK_CONN_SLOW,          /* a frame was begun and not finished within frame_ms */
-    BK_CONN_BAD_FRAME,     /* not a frame, or too large */
+    BK_CONN_BAD_FRAME,     /* not a frame, or too large; or messages of TLS without end */
     BK_CONN_OVERFLOW,      /* the peer does not read: more than out_max_bytes wait */
 };
 
@@ -52,6 +52,7 @@ typedef enum bk_err (*bk_conn_frame_fn)(struct bk_slice got, size_t *bytes);
 struct bk_conn_limits {
     uint32_t open_ms;       /* TCP and TLS together: 5000 */
     uint32_t idle_ms;       /* nothing received: 0 is never */
+    uint32_t dead_ms;       /* as bk_conn_set_dead; 0: TCP does not ask */
     uint32_t frame_ms;      /* from a frame's first byte to its last: 5000 */
     size_t frame_max_bytes; /* 8192 */
     size_t out_max_bytes;   /* 65536 */
@@ -92,6 +93,10 @@ SSL *bk_conn_take_ssl(struct bk_conn *conn);
 void bk_conn_set_ctx(struct bk_conn *conn, void *ctx);
 /* Idle limit from now on; 0: none. */
 void bk_conn_set_idle(struct bk_conn *conn, uint32_t idle_ms);
+/* For long silent connections, beside or in place of an idle limit: TCP itself asks a silent peer (its
+ * keepalive, from half that time on), and what gets no acknowledgement for `dead_ms` (whole seconds count)
+ * is BK_CONN_CUT with ETIMEDOUT. A peer that lives and says nothing keeps its connection. 0: ask no more. */
+void bk_conn_set_dead(struct bk_conn *conn, uint32_t dead_ms);
 /* NULL before `open`. */
 const struct bk_tls_peer *bk_conn_peer(const struct bk_conn *conn);
 /* For bk_tls_take_ca and SSL_get_servername; NULL before TCP stands. */

@@ -127,6 +127,7 @@ static void opened(struct bk_conn *c)
     c->state = BK_CONN_OPEN;
     c->was_open = true;
     (void)event_del(&c->timer);
+    bk_tls_count_chatter(c->ssl, &c->chatter);
     if (c->limits.idle_ms != 0) {
         bk_conn_arm(&c->idle, c->limits.idle_ms);
     }
@@ -191,6 +192,9 @@ void bk_conn_begin_tls(struct bk_conn *c, int fd)
     c->state = BK_CONN_SHAKING;
     c->remote = bk_sockaddr_remote(fd);
     bk_conn_set_no_delay(fd);
+    if (c->limits.dead_ms != 0) {
+        bk_conn_set_tcp_keepalive(fd, c->limits.dead_ms);
+    }
     if (SSL_set_fd(c->ssl, fd) != 1) {
         /* No memory for a BIO: the opening timer ends it. */
         ERR_clear_error();
@@ -269,6 +273,11 @@ static void read_frames(struct bk_conn *c)
         ERR_clear_error();
         errno = 0;
         int ret = SSL_read(c->ssl, c->in.p + c->in.n, (int)(c->in.cap - c->in.n));
+        if (c->chatter > BK_TLS_CHATTER_MAX) {
+            ERR_clear_error();
+            bk_conn_end(c, BK_CONN_BAD_FRAME, BK_TLS_OK, 0);
+            return;
+        }
         if (ret <= 0) {
             read_stopped(c, ret);
             return;

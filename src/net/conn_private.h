@@ -64,8 +64,9 @@ struct bk_conn {
     struct event idle;
 
     struct bk_conn_bytes in, out;
-    size_t lingered; /* bytes thrown away while lingering */
-    bool end_due;    /* an end decided where no callback is allowed: `due`, from the timer */
+    size_t lingered;  /* bytes thrown away while lingering */
+    unsigned chatter; /* the peer's messages of TLS itself, since it opened */
+    bool end_due;     /* an end decided where no callback is allowed: `due`, from the timer */
     enum bk_conn_end due;
     bool unwanted; /* refused and told so: it only lingers */
     struct bk_addr remote;
@@ -91,6 +92,7 @@ BK_NODISCARD enum bk_err bk_conn_accept(struct event_base *base,
                                         const struct bk_conn_config *config, int fd,
                                         const struct bk_conn_hooks *hooks, struct bk_conn **out);
 void bk_conn_set_no_delay(int fd);
+void bk_conn_set_tcp_keepalive(int fd, uint32_t dead_ms);
 
 /* conn_dial.c */
 void bk_conn_dial_stop(struct bk_conn *c);

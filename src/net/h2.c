@@ -67,7 +67,7 @@ void bk_h2_lose(struct bk_h2 *h, enum bk_err why, const char *text)
 
 /* ---- The turn ---- */
 
-static void sweep(struct bk_h2 *h)
+void bk_h2_sweep(struct bk_h2 *h)
 {
     h->sweep = false;
     for (struct bk_h2_stream *s = h->streams, *next; s != NULL; s = next) {
@@ -76,6 +76,9 @@ static void sweep(struct bk_h2 *h)
             continue;
         }
         bk_pump_close(&s->pump, s->outcome.how != BK_H2_CLEAN);
+        if (s->outcome.how == BK_H2_CLEAN) {
+            bk_h2_guard_served(h);
+        }
         bool known = s->known;
         s->known = false;
         h->n_streams -= known;
@@ -122,6 +125,7 @@ static void turn(struct bk_h2 *h)
     h->busy++;
     h->again = false;
     h->now = bk_clock_mono();
+    bk_h2_guard_refill(h);
     if (h->phase == H2_OPEN && h->readable) {
         bk_h2_read(h);
     }
@@ -137,7 +141,7 @@ static void turn(struct bk_h2 *h)
         bk_h2_closing_turn(h);
     }
     if (h->sweep) {
-        sweep(h);
+        bk_h2_sweep(h);
     }
     if (h->phase == H2_CLOSED && h->streams == NULL && !h->ended_told && !h->dead) {
         h->ended_told = true;
@@ -176,7 +180,27 @@ static void on_write(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct bk_h2 *h = arg;
     h->blocked = false;
+    if (h->phase == H2_OPEN) {
+        (void)event_del(&h->ev_closing); /* it takes bytes, so it does not stall */
+    }
     h->heard = bk_clock_mono(); /* it takes our bytes, so it lives */
+    bk_h2_want_turn(h);
+}
+
+/* The socket has been full for stall_ms. Less of it than then: a slow peer. Else one that does not read. */
+static void on_stall(struct bk_h2 *h)
+{
+    int left = 0;
+    if (ioctl(h->bio.fd, SIOCOUTQ, &left) == 0 && left > 0 &&
+        (h->closing_left == 0 || left < h->closing_left)) {
+        const struct timeval limit = bk_timeval_ms(h->config.stall_ms);
+        h->closing_left = left;
+        (void)event_add(&h->ev_closing, &limit);
+        return;
+    }
+    h->busy++;
+    bk_h2_lose(h, BK_E_TIMEOUT, "the peer does not read what it is sent");
+    h->busy--;
     bk_h2_want_turn(h);
 }
 
@@ -186,6 +210,10 @@ static void on_closing(evutil_socket_t fd, short what, void *arg)
     (void)what;
     struct bk_h2 *h = arg;
     int left = 0;
+    if (h->phase == H2_OPEN) {
+        on_stall(h);
+        return;
+    }
     if (h->phase == H2_CLOSING && ioctl(h->bio.fd, SIOCOUTQ, &left) == 0 && left > 0 &&
         (h->closing_left == 0 || left < h->closing_left) && h->closing_rounds++ < CLOSING_ROUNDS) {
         const struct timeval limit = bk_timeval_ms(BK_H2_CLOSING_MS);
@@ -252,6 +280,8 @@ static void fill_defaults(struct bk_h2_config *c)
     c->keepalive_ms = c->keepalive_ms == 0 ? BK_H2_KEEPALIVE_MS : c->keepalive_ms;
     c->keepalive_wait_ms =
         c->keepalive_wait_ms == 0 ? BK_H2_KEEPALIVE_WAIT_MS : c->keepalive_wait_ms;
+    c->stall_ms = c->stall_ms == 0 ? BK_H2_STALL_MS : c->stall_ms;
+    c->queued_max_bytes = c->queued_max_bytes == 0 ? BK_H2_QUEUED_MAX_BYTES : c->queued_max_bytes;
 }
 
 static enum bk_err start_events(struct bk_h2 *h)
@@ -292,6 +322,7 @@ enum bk_err bk_h2_new(struct event_base *base, SSL *ssl, const struct bk_h2_conf
     h->bio.fd = fd;
     h->heard = bk_clock_mono();
     h->readable = true; /* the handshake may have read further than its end */
+    bk_h2_guard_init(h);
     int on = 1, unsent = UNSENT_BYTES;
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* in tests it is no TCP */
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
@@ -341,11 +372,7 @@ size_t bk_h2_streams(const struct bk_h2 *h)
 
 size_t bk_h2_queued_bytes(const struct bk_h2 *h)
 {
-    size_t n = 0;
-    for (const struct bk_h2_stream *s = h->streams; s != NULL; s = s->next) {
-        n += s->pump.q_len;
-    }
-    return n;
+    return h->queued;
 }
 
 bool bk_h2_is_open(const struct bk_h2 *h)

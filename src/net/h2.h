@@ -8,7 +8,11 @@
  *
  * Memory: about 0.7 MB a session, and for each stream what its local reader has not taken yet, at most
  * its window (BK_H2_WINDOW_FIRST_BYTES, growing while the reader keeps up, all growth together bounded by
- * BK_H2_WINDOW_GROWTH_BYTES). A slow reader never holds up another stream. */
+ * BK_H2_WINDOW_GROWTH_BYTES), and all streams together at most `queued_max_bytes`. A slow reader never
+ * holds up another stream.
+ *
+ * A peer that costs more than it uses is cut off (h2_guard.c): frames that carry nothing, streams opened and
+ * broken off, headers without end, answers that it never reads. */
 #ifndef BK_NET_H2_H
 #define BK_NET_H2_H
 
@@ -25,9 +29,11 @@ enum {
     BK_H2_FRAME_BYTES = 128 * 1024,  /* data a frame, at most, that we send */
     BK_H2_WINDOW_FIRST_BYTES = 128 * 1024,
     BK_H2_WINDOW_MAX_BYTES = 8 * 1024 * 1024,
-    BK_H2_WINDOW_GROWTH_BYTES = 64 * 1024 * 1024,
-    BK_H2_KEEPALIVE_MS = 30 * 1000, /* defaults of the configuration */
+    BK_H2_WINDOW_GROWTH_BYTES = 32 * 1024 * 1024,
+    BK_H2_QUEUED_MAX_BYTES = 96 * 1024 * 1024, /* default of queued_max_bytes */
+    BK_H2_KEEPALIVE_MS = 30 * 1000,            /* defaults of the configuration */
     BK_H2_KEEPALIVE_WAIT_MS = 15 * 1000,
+    BK_H2_STALL_MS = 30 * 1000,
     BK_H2_CLOSING_MS = 3000, /* how long the last bytes may take to be taken */
 };
 
@@ -38,7 +44,8 @@ enum bk_h2_how {
     BK_H2_CLEAN,   /* both directions came to their end and everything was delivered */
     BK_H2_REFUSED, /* answered with `status`, not 200 */
     BK_H2_RESET,   /* by the peer, with HTTP/2 error `code` */
-    BK_H2_LOCAL, /* a local descriptor failed with `local_errno`, or bk_h2_abort; the peer was told */
+    BK_H2_LOCAL, /* a local descriptor failed with `local_errno`, or bk_h2_abort, or more waits for slow local
+                    readers than may (ENOBUFS); the peer was told */
     BK_H2_LOST, /* the session ended first */
 };
 
@@ -66,9 +73,9 @@ struct bk_h2_callbacks {
     void (*going_away)(void *ctx);
     void (*pong)(void *ctx, bk_time round_trip);
     /* The last callback, once: every stream is finished, the connection closed. BK_OK after a graceful
-     * end by either side; BK_E_CLOSED cut off, BK_E_TIMEOUT keepalive unanswered, BK_E_AUTH the peer
-     * refused our certificate, BK_E_MALFORMED broken TLS or HTTP/2, BK_E_IO, BK_E_NOMEM. `text` is a
-     * phrase for people. bk_h2_free is still to be called (from here, if liked). */
+     * end by either side; BK_E_CLOSED cut off, BK_E_TIMEOUT keepalive unanswered or the peer takes no
+     * bytes, BK_E_AUTH the peer refused our certificate, BK_E_MALFORMED broken TLS or HTTP/2, BK_E_RANGE
+     * the peer asks too much of us, BK_E_IO, BK_E_NOMEM. `text` is a phrase for people. bk_h2_free is still to be called (from here, if liked). */
     void (*ended)(void *ctx, enum bk_err why, const char *text);
 };
 
@@ -77,6 +84,10 @@ struct bk_h2_config {
     uint32_t max_streams;  /* server: concurrent ones; 0: BK_H2_STREAMS_MAX */
     uint32_t keepalive_ms; /* silence before a PING; 0: BK_H2_KEEPALIVE_MS; UINT32_MAX: never */
     uint32_t keepalive_wait_ms; /* for its answer; 0: BK_H2_KEEPALIVE_WAIT_MS */
+    uint32_t
+        stall_ms; /* the peer takes none of what waits for it, twice this long; 0: BK_H2_STALL_MS */
+    size_t
+        queued_max_bytes; /* received, not yet taken by local readers; 0: BK_H2_QUEUED_MAX_BYTES */
     struct bk_h2_callbacks on;
     void *ctx;
 };

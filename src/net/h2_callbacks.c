@@ -62,6 +62,34 @@ static int on_frame_send(nghttp2_session *ng, const nghttp2_frame *frame, void *
     return 0;
 }
 
+/* ---- Any frame ---- */
+
+static int on_begin_frame(nghttp2_session *ng, const nghttp2_frame_hd *hd, void *user)
+{
+    (void)ng;
+    return bk_h2_guard_frame(user, hd);
+}
+
+/* Frames of kinds that we do not know mean nothing (RFC 9113, section 4.1). */
+static int on_unknown_frame(nghttp2_session *ng, void **payload, const nghttp2_frame_hd *hd,
+                            void *user)
+{
+    (void)ng;
+    (void)payload;
+    (void)hd;
+    (void)user;
+    return NGHTTP2_ERR_CANCEL;
+}
+
+static int on_invalid_frame(nghttp2_session *ng, const nghttp2_frame *frame, int error, void *user)
+{
+    (void)ng;
+    (void)frame;
+    (void)error;
+    bk_h2_guard_invalid(user);
+    return 0;
+}
+
 /* ---- Headers ---- */
 
 static int on_begin_headers(nghttp2_session *ng, const nghttp2_frame *frame, void *user)
@@ -215,6 +243,9 @@ static nghttp2_session_callbacks *make_callbacks(void)
     nghttp2_session_callbacks_set_send_data_callback(cb, on_send_data);
     nghttp2_session_callbacks_set_data_source_read_length_callback(cb, on_frame_length);
     nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
+    nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
+    nghttp2_session_callbacks_set_unpack_extension_callback(cb, on_unknown_frame);
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(cb, on_invalid_frame);
     nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
     nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
     nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
@@ -249,6 +280,7 @@ enum bk_err bk_h2_make_nghttp2(struct bk_h2 *h)
     }
     nghttp2_option_set_no_auto_window_update(option, 1);
     nghttp2_option_set_no_closed_streams(option, 1);
+    bk_h2_guard_options(option);
     err = h->config.server ? nghttp2_session_server_new2(&h->ng, cb, h, option)
                            : nghttp2_session_client_new2(&h->ng, cb, h, option);
     if (err == 0) {

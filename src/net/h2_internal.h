@@ -3,6 +3,7 @@
  *   h2.c            the interface, a session's life, the turn
  *   h2_stream.c     one stream: opened, answered, its end, and its pump
  *   h2_callbacks.c  what nghttp2 tells and asks
+ *   h2_guard.c      what a peer may cost
  *   h2_io.c         TLS: reading, writing, the end of the connection
  *
  * Everything happens in a turn (h2.c): read, let nghttp2 work, write, finish streams. nghttp2 forbids to be entered
@@ -17,6 +18,7 @@
 #include "net/h2.h"
 #include "net/h2_bio.h"
 #include "net/pump.h"
+#include "net/tls.h"
 
 enum {
     H2_FRAME_HEAD_BYTES = 9,
@@ -24,9 +26,11 @@ enum {
     H2_READ_BYTES = 128 * 1024,
     H2_TURN_BYTES = 1024 * 1024, /* each way, then others have their turn */
     H2_HEADERS_MAX_BYTES = 8 * 1024,
-    H2_MAX_FRAME_BYTES = 1024 * 1024, /* that we take */
+    H2_CLOSING_IN_BYTES = 1024 * 1024, /* thrown away while the end is awaited */
+    H2_MAX_FRAME_BYTES = 1024 * 1024,  /* that we take */
     H2_CONNECTION_WINDOW_BYTES = 64 * 1024 * 1024,
     H2_TEXT_BYTES = 128,
+    H2_STREAMS_ENDING = 256, /* over for the peer, and not swept yet */
 };
 
 enum h2_phase {
@@ -54,8 +58,19 @@ struct bk_h2_stream {
     bool bad_authority;
     char authority[BK_H2_AUTHORITY_MAX_BYTES];
     size_t header_bytes;
+    size_t queued;         /* of pump.queue, as counted in h->queued */
     uint32_t window;       /* what we granted the peer */
     uint32_t window_taken; /* taken by the reader since the window last grew */
+};
+
+/* What the peer may still cost, see h2_guard.c. */
+struct h2_guard {
+    uint32_t tokens;
+    bk_time filled;        /* until then tokens have been given by time */
+    const char *fault;     /* why it is to be ended; NULL: it is not */
+    uint32_t frames;       /* begun since last asked */
+    unsigned chatter;      /* messages of TLS itself */
+    uint64_t chatter_from; /* bio.received when some of them were last forgiven */
 };
 
 struct bk_h2 {
@@ -83,8 +98,11 @@ struct bk_h2 {
     char text[H2_TEXT_BYTES];
 
     struct bk_h2_stream *streams;
-    size_t n_streams; /* known ones */
-    uint64_t growth;  /* of all windows beyond their first size */
+    size_t n_streams;  /* known ones */
+    uint64_t growth;   /* of all windows beyond their first size */
+    size_t queued;     /* in all pumps */
+    size_t closing_in; /* bytes thrown away while closing */
+    struct h2_guard guard;
 
     bk_time now;          /* of this turn */
     bk_time heard;        /* last sign of life */
@@ -104,6 +122,8 @@ struct bk_h2 {
 void bk_h2_want_turn(struct bk_h2 *h);
 /* Ends the connection for a reason; the first counts. Only at the top of a turn, not from nghttp2's callbacks. */
 void bk_h2_lose(struct bk_h2 *h, enum bk_err why, const char *text);
+/* Finishes what is over. Neither nghttp2 nor OpenSSL may be on the stack. */
+void bk_h2_sweep(struct bk_h2 *h);
 /* Notes the reason only. */
 void bk_h2_blame(struct bk_h2 *h, enum bk_err why, const char *text);
 
@@ -121,6 +141,26 @@ void bk_h2_stream_receive_end(struct bk_h2_stream *s);
 void bk_h2_stream_answered(struct bk_h2_stream *s, int status);
 void bk_h2_stream_http_closed(struct bk_h2_stream *s, uint32_t code);
 void bk_h2_stream_requested(struct bk_h2_stream *s);
+
+/* h2_guard.c */
+void bk_h2_guard_init(struct bk_h2 *h);
+void bk_h2_guard_options(nghttp2_option *option);
+/* Time has passed: at the start of a turn. */
+void bk_h2_guard_refill(struct bk_h2 *h);
+/* A frame begins, of whatever kind. Other than 0 it is for nghttp2: end at once. */
+int bk_h2_guard_frame(struct bk_h2 *h, const nghttp2_frame_hd *hd);
+/* nghttp2 found one wrong. */
+void bk_h2_guard_invalid(struct bk_h2 *h);
+/* Answers or window updates for this are the peer's right. */
+void bk_h2_guard_opened(struct bk_h2 *h);
+void bk_h2_guard_served(struct bk_h2 *h); /* a stream came to a clean end */
+void bk_h2_guard_sent(struct bk_h2 *h, size_t bytes, size_t allowed);
+/* After bytes went through nghttp2: ends a session with a fault, in order if that can be. */
+void bk_h2_guard_judge(struct bk_h2 *h);
+/* After SSL_read: does TLS itself talk too much? */
+bool bk_h2_guard_chatty(struct bk_h2 *h);
+/* What reading `frames` frames costs, expressed in bytes of a turn. */
+size_t bk_h2_guard_effort(struct bk_h2 *h);
 
 /* h2_callbacks.c */
 BK_NODISCARD enum bk_err bk_h2_make_nghttp2(struct bk_h2 *h);

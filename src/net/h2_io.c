@@ -78,16 +78,30 @@ static void peer_ended(struct bk_h2 *h)
 
 static void feed(struct bk_h2 *h, size_t n)
 {
-    if (h->ng == NULL) {
-        return; /* closing: what still comes is of no interest */
+    if (h->ng == NULL) { /* closing: what still comes is of no interest */
+        h->closing_in += n;
+        if (h->closing_in > H2_CLOSING_IN_BYTES) {
+            bk_h2_lose(h, h->why, "ended");
+        }
+        return;
     }
     ssize_t used = nghttp2_session_mem_recv(h->ng, h->read_buf, n);
-    if (used == NGHTTP2_ERR_NOMEM || used == NGHTTP2_ERR_CALLBACK_FAILURE) {
+    if (used < 0 && h->guard.fault != NULL) {
+        bk_h2_lose(h, BK_E_RANGE, h->guard.fault);
+    } else if (used == NGHTTP2_ERR_FLOODED) {
+        bk_h2_lose(h, BK_E_RANGE, "the peer floods us with frames that carry nothing");
+    } else if (used == NGHTTP2_ERR_NOMEM || used == NGHTTP2_ERR_CALLBACK_FAILURE) {
         bk_h2_lose(h, BK_E_NOMEM, "out of memory");
     } else if (used < 0) {
         bk_h2_lose(h, BK_E_MALFORMED,
                    used == NGHTTP2_ERR_BAD_CLIENT_MAGIC ? "the peer does not speak HTTP/2"
                                                         : "the peer broke the rules of HTTP/2");
+    } else {
+        bk_h2_guard_judge(h);
+    }
+    if (h->sweep) {
+        bk_h2_sweep(
+            h); /* streams that were opened and broken off hold nothing until the turn's end */
     }
 }
 
@@ -106,11 +120,14 @@ void bk_h2_read(struct bk_h2 *h)
         taken += n;
         if (n > 0) {
             feed(h, n);
+            taken += bk_h2_guard_effort(h);
         }
         if (h->phase == H2_CLOSED) {
             break;
         }
-        if (error == SSL_ERROR_ZERO_RETURN) {
+        if (bk_h2_guard_chatty(h)) {
+            bk_h2_lose(h, BK_E_RANGE, "the peer talks within TLS without end");
+        } else if (error == SSL_ERROR_ZERO_RETURN) {
             peer_ended(h);
         } else if (error != SSL_ERROR_NONE) {
             lose_by_tls(h);
@@ -130,6 +147,11 @@ static void flush(struct bk_h2 *h)
     if (err == BK_E_TRUNCATED) {
         h->blocked = event_add(&h->ev_write, NULL) == 0;
         h->write_failed = !h->blocked;
+        if (h->phase == H2_OPEN && !evtimer_pending(&h->ev_closing, NULL)) {
+            const struct timeval limit = bk_timeval_ms(h->config.stall_ms);
+            h->closing_left = 0;
+            (void)event_add(&h->ev_closing, &limit);
+        }
     } else if (err != BK_OK) {
         h->write_failed = true;
     }
@@ -238,6 +260,7 @@ void bk_h2_begin_closing(struct bk_h2 *h)
 {
     const struct timeval limit = bk_timeval_ms(BK_H2_CLOSING_MS);
     h->phase = H2_CLOSING;
+    h->closing_left = 0;
     ERR_clear_error();
     (void)SSL_shutdown(h->ssl);
     if (event_add(&h->ev_closing, &limit) != 0) {

@@ -17,6 +17,14 @@ static void on_pump_readable(void *ctx)
     }
 }
 
+/* The pump's queue may have changed. */
+static void count_queue(struct bk_h2_stream *s)
+{
+    s->h->queued += s->pump.q_len;
+    s->h->queued -= s->queued;
+    s->queued = s->pump.q_len;
+}
+
 /* The local reader took n bytes: the peer may send as many again, and more if the reader keeps up. */
 static void taken(struct bk_h2_stream *s, size_t n)
 {
@@ -41,6 +49,7 @@ static void taken(struct bk_h2_stream *s, size_t n)
 static void on_pump_written(void *ctx, size_t n)
 {
     struct bk_h2_stream *s = ctx;
+    count_queue(s);
     taken(s, n);
     bk_h2_want_turn(s->h);
 }
@@ -110,6 +119,7 @@ void bk_h2_stream_free(struct bk_h2_stream *s)
     h->n_streams -= s->known;
     h->growth -= s->window - BK_H2_WINDOW_FIRST_BYTES;
     bk_pump_close(&s->pump, !s->settled || s->outcome.how != BK_H2_CLEAN);
+    count_queue(s);
     free(s);
 }
 
@@ -124,6 +134,7 @@ void bk_h2_stream_settle(struct bk_h2_stream *s, enum bk_h2_how how, uint32_t co
     s->outcome.local_errno = local_errno;
     if (how != BK_H2_CLEAN) {
         bk_pump_close(&s->pump, true);
+        count_queue(s);
     }
     s->h->sweep = true;
     bk_h2_want_turn(s->h);
@@ -144,6 +155,11 @@ void bk_h2_stream_receive(struct bk_h2_stream *s, struct bk_slice bytes)
     }
     size_t written;
     enum bk_err err = bk_pump_push(&s->pump, bytes, &written);
+    count_queue(s);
+    if (err == BK_OK && written < bytes.n && s->h->queued > s->h->config.queued_max_bytes) {
+        local_failure(s, ENOBUFS);
+        return;
+    }
     if (err != BK_OK) {
         local_failure(s, err == BK_E_NOMEM ? ENOMEM : errno);
         return;
@@ -188,7 +204,9 @@ void bk_h2_stream_answered(struct bk_h2_stream *s, int status)
 void bk_h2_stream_requested(struct bk_h2_stream *s)
 {
     struct bk_h2 *h = s->h;
-    if (!s->is_connect || s->bad_authority || h->dead || h->shutting_down) {
+    /* Streams that HTTP is done with may still be writing out: they count. */
+    bool full = h->n_streams >= 2 * (size_t)h->config.max_streams + H2_STREAMS_ENDING;
+    if (!s->is_connect || s->bad_authority || h->dead || h->shutting_down || full) {
         bk_h2_refuse(s, !s->is_connect ? 405 : s->bad_authority ? 400 : 503);
         return;
     }
@@ -235,6 +253,7 @@ static ssize_t source_read(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t
         return 0;
     }
     s->outcome.sent_bytes += (uint64_t)n;
+    bk_h2_guard_sent(h, (size_t)n, length);
     *flags |= NGHTTP2_DATA_FLAG_NO_COPY;
     h->staged = (size_t)n;
     return (ssize_t)n;
@@ -289,6 +308,7 @@ enum bk_err bk_h2_open(struct bk_h2 *h, const char *authority, int fd_in, int fd
         bk_h2_stream_free(s);
         return err;
     }
+    bk_h2_guard_opened(h);
     s->owner = owner;
     s->known = true;
     h->n_streams++;

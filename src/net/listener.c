@@ -1,5 +1,6 @@
 /* Accepting, within limits. Every accepted connection holds a seat; seats belong to a room that outlives the
- * listener for as long as connections do. Counting per address walks one bucket of a seeded hash. */
+ * listener for as long as connections do. Counting per address walks one bucket of a seeded hash. Seats whose
+ * handshake is not over stand in a queue besides, by age. */
 #include "net/listener.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 
 #include <event2/event_struct.h>
 
+#include "net/clock.h"
 #include "net/conn_private.h"
 #include "net/sockaddr.h"
 
@@ -21,6 +23,7 @@ enum {
     ACCEPTS_PER_TURN = 32,
     PAUSE_MS = 100,
     BACKLOG = 1024,
+    BURST_S = 8,
 };
 
 struct seat {
@@ -29,7 +32,14 @@ struct seat {
     struct bk_addr from;
     uint64_t key;
     bool open;
-    struct seat *next, **link; /* in its bucket */
+    struct seat *next, **link;    /* in its bucket */
+    struct seat *older, *younger; /* while not open: in the room's queue */
+};
+
+/* New connections of the addresses of one bucket; `seed` keeps others from choosing to share one. */
+struct rate {
+    uint64_t tokens_milli;
+    bk_time at; /* 0: never used */
 };
 
 struct room {
@@ -37,6 +47,8 @@ struct room {
     uint32_t total, handshakes;
     uint64_t seed;
     struct seat *buckets[BUCKETS];
+    struct seat *oldest, *youngest;
+    struct rate rates[BUCKETS];
 };
 
 struct entrance {
@@ -57,18 +69,18 @@ struct bk_listener {
 
 /* ---- Seats ---- */
 
-static struct seat **bucket_of(struct room *room, uint64_t key)
+static size_t bucket_of(const struct room *room, uint64_t key)
 {
     uint64_t x = (key ^ room->seed) * UINT64_C(0x9E3779B97F4A7C15);
     x ^= x >> 32;
     x *= room->seed | 1;
-    return &room->buckets[(x >> 40) % BUCKETS];
+    return (x >> 40) % BUCKETS;
 }
 
 static uint32_t seats_of_key(struct room *room, uint64_t key)
 {
     uint32_t n = 0;
-    for (const struct seat *s = *bucket_of(room, key); s != NULL; s = s->next) {
+    for (const struct seat *s = room->buckets[bucket_of(room, key)]; s != NULL; s = s->next) {
         n += s->key == key;
     }
     return n;
@@ -83,7 +95,7 @@ static struct seat *take_seat(struct room *room, const struct bk_addr *from)
     s->room = room;
     s->from = *from;
     s->key = bk_addr_rate_key(from);
-    s->link = bucket_of(room, s->key);
+    s->link = &room->buckets[bucket_of(room, s->key)];
     s->next = *s->link;
     if (s->next != NULL) {
         s->next->link = &s->next;
@@ -91,7 +103,20 @@ static struct seat *take_seat(struct room *room, const struct bk_addr *from)
     *s->link = s;
     room->total++;
     room->handshakes++;
+    s->older = room->youngest;
+    *(s->older != NULL ? &s->older->younger : &room->oldest) = s;
+    room->youngest = s;
     return s;
+}
+
+/* The handshake is over, one way or the other. */
+static void leave_queue(struct seat *s)
+{
+    struct room *room = s->room;
+    *(s->older != NULL ? &s->older->younger : &room->oldest) = s->younger;
+    *(s->younger != NULL ? &s->younger->older : &room->youngest) = s->older;
+    s->older = s->younger = NULL;
+    room->handshakes--;
 }
 
 static void leave_room(struct room *room)
@@ -111,7 +136,7 @@ static void leave_seat(void *ctx)
     }
     room->total--;
     if (!s->open) {
-        room->handshakes--;
+        leave_queue(s);
     }
     free(s);
     leave_room(room);
@@ -121,7 +146,7 @@ static void seat_opened(void *ctx)
 {
     struct seat *s = ctx;
     s->open = true;
-    s->room->handshakes--;
+    leave_queue(s);
 }
 
 static void seat_refused(void *ctx, const struct bk_conn_closed *why)
@@ -135,11 +160,44 @@ static void seat_refused(void *ctx, const struct bk_conn_closed *why)
 
 /* ---- Accepting ---- */
 
+/* Takes one of the address's new connections of this second, if one is left. */
+static bool may_come(struct bk_listener *l, uint64_t key)
+{
+    uint64_t per_s = l->config.rate_per_address, most_milli = per_s * BURST_S * 1000;
+    struct rate *r = &l->room->rates[bucket_of(l->room, key)];
+    bk_time now = bk_clock_mono();
+    if (per_s == 0) {
+        return true;
+    }
+    uint64_t passed_ms = (now - r->at) / BK_MS;
+    if (r->at == 0 || passed_ms >= BURST_S * 1000ULL) {
+        r->tokens_milli = most_milli;
+        r->at = now;
+    } else {
+        uint64_t have_milli = r->tokens_milli + passed_ms * per_s;
+        r->tokens_milli = have_milli < most_milli ? have_milli : most_milli;
+        r->at += passed_ms * BK_MS;
+    }
+    if (r->tokens_milli < 1000) {
+        return false;
+    }
+    r->tokens_milli -= 1000;
+    return true;
+}
+
 static bool has_room(struct bk_listener *l, const struct bk_addr *from)
 {
     struct room *room = l->room;
-    return room->total < l->config.max_total && room->handshakes < l->config.max_handshakes &&
-           seats_of_key(room, bk_addr_rate_key(from)) < l->config.max_per_address;
+    uint64_t key = bk_addr_rate_key(from);
+    bool full = room->handshakes >= l->config.max_handshakes;
+    if ((!full && room->total >= l->config.max_total) ||
+        seats_of_key(room, key) >= l->config.max_per_address || !may_come(l, key)) {
+        return false;
+    }
+    if (full) {
+        bk_conn_free(room->oldest->conn); /* and with it its seat */
+    }
+    return room->total < l->config.max_total;
 }
 
 static void admit(struct bk_listener *l, int fd, const struct bk_addr *from)

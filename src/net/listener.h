@@ -1,6 +1,9 @@
 /* Accepts TLS connections on one or several addresses, within limits, and hands out those that finished
  * their handshake. Whatever floods in costs at most the limits below; connections above them are closed
- * at once. Running out of descriptors pauses accepting for a moment instead of spinning. */
+ * at once. Running out of descriptors pauses accepting for a moment instead of spinning.
+ *
+ * Where all places for handshakes are taken, the oldest makes room for the newest: who floods with connections that
+ * say nothing loses those, and whoever finishes in the time of max_handshakes arrivals gets through. */
 #ifndef BK_NET_LISTENER_H
 #define BK_NET_LISTENER_H
 
@@ -20,8 +23,10 @@ struct bk_listener_config {
     void (*refused)(void *ctx, const struct bk_addr *from,
                     const struct bk_conn_closed *why); /* or NULL */
     uint32_t max_total;       /* connections, handshakes included; 0: 4096 */
-    uint32_t max_handshakes;  /* at a time; 0: 512 */
+    uint32_t max_handshakes;  /* at a time; 0: 512; each takes up to about 150 KB while it lasts */
     uint32_t max_per_address; /* by bk_addr_rate_key; 0: 64 */
+    /* New connections a second, by bk_addr_rate_key, after a burst of eight times as many; 0: any number. */
+    uint32_t rate_per_address;
 };
 
 /* BK_E_NOMEM */

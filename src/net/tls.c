@@ -11,6 +11,10 @@
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
+enum {
+    CHAIN_MAX_BYTES = 4 * BK_X509_DER_MAX_BYTES
+}; /* that a peer may show; OpenSSL's own is 100 KB */
+
 /* ---- Memory: the context carries the bk_tls, the SSL its session ---- */
 
 static int ctx_slot = -1, ssl_slot = -1;
@@ -134,6 +138,7 @@ static bool set_common(SSL_CTX *ctx)
     SSL_CTX_set_options(ctx, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_max_cert_list(ctx, CHAIN_MAX_BYTES);
     SSL_CTX_set_mode(ctx, SSL_MODE_NO_AUTO_CHAIN | SSL_MODE_RELEASE_BUFFERS |
                               SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
 #ifdef BECKON_KEYLOG
@@ -223,9 +228,14 @@ enum bk_err bk_tls_new_server(const struct bk_tls_server *config, struct bk_tls 
               SSL_CTX_add1_chain_cert(tls->ctx, config->ca) == 1 &&
               X509_STORE_add_cert(SSL_CTX_get_cert_store(tls->ctx), config->ca) == 1 &&
               SSL_CTX_add_client_CA(tls->ctx, config->ca) == 1;
+    bool known = config->alpn_expired == NULL;
     for (size_t i = 0; ok && i < config->n_alpns; i++) {
         ok = add_alpn(tls, config->alpns[i]);
+        known = known || (ok && strcmp(config->alpns[i], config->alpn_expired) == 0);
     }
+    ok = ok && known &&
+         (config->alpn_expired == NULL ||
+          copy_text(tls->alpn_expired, sizeof tls->alpn_expired, config->alpn_expired));
     SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_alpn_select_cb(tls->ctx, select_alpn, tls);
     SSL_CTX_set_client_hello_cb(tls->ctx, demand_alpn, NULL);
@@ -321,6 +331,24 @@ void bk_tls_set_time(struct bk_tls *tls, uint64_t unix_s)
     }
 }
 
+/* ---- After the handshake ---- */
+
+static void on_tls_message(int sent, int version, int type, const void *bytes, size_t n, SSL *ssl,
+                           void *arg)
+{
+    (void)version, (void)bytes, (void)n;
+    unsigned *messages = arg;
+    if (sent == 0 && type == SSL3_RT_HANDSHAKE && ++*messages > BK_TLS_CHATTER_MAX) {
+        (void)SSL_clear_mode(ssl, SSL_MODE_AUTO_RETRY); /* else it would not come back to us */
+    }
+}
+
+void bk_tls_count_chatter(SSL *ssl, unsigned *messages)
+{
+    SSL_set_msg_callback(ssl, messages != NULL ? on_tls_message : NULL);
+    SSL_set_msg_callback_arg(ssl, messages);
+}
+
 /* ---- One connection ---- */
 
 enum bk_err bk_tls_start(struct bk_tls *tls, int fd, SSL **out)
@@ -384,6 +412,8 @@ enum bk_err bk_tls_peer_of(SSL *ssl, struct bk_tls_peer *out)
     if (err != BK_OK && err != BK_E_NOTFOUND) {
         return BK_E_MALFORMED;
     }
+    const struct bk_tls_session *s = bk_tls_session_of(ssl);
+    out->expired = s != NULL && s->expired;
     out->certified = true;
     return BK_OK;
 }

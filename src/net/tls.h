@@ -17,8 +17,9 @@
 
 enum {
     BK_TLS_ALPN_BYTES = 32, /* with terminator */
-    BK_TLS_ALPN_MAX = 4,    /* names of one server */
+    BK_TLS_ALPN_MAX = 8,    /* names of one server */
     BK_TLS_TEXT_BYTES = 160,
+    BK_TLS_CHATTER_MAX = 64, /* messages of TLS itself after the handshake */
 };
 
 struct bk_tls;
@@ -26,6 +27,7 @@ struct bk_tls;
 /* Who is at the other end, once the handshake is over. */
 struct bk_tls_peer {
     bool certified;              /* showed a certificate, and it passed; else only `alpn` counts */
+    bool expired;                /* it passed as `alpn_expired` allows, but its time is over */
     char uri[BK_X509_URI_BYTES]; /* of the certificate; empty if it has none (call certificates) */
     uint8_t key[BK_X509_KEY_BYTES]; /* raw Ed25519 public key */
     uint8_t pin[BK_X509_PIN_BYTES];
@@ -62,10 +64,13 @@ struct bk_tls_server {
     X509 *ca;
     const char *const *alpns; /* in order of preference */
     size_t n_alpns;
+    /* One of them, or NULL: who comes by this name may show a certificate that has expired (to renew
+     * it). Everything else about it is checked as always, and a CA that has expired passes nobody. */
+    const char *alpn_expired;
 };
 BK_NODISCARD enum bk_err bk_tls_new_server(const struct bk_tls_server *config, struct bk_tls **out);
 
-/* A client of such a server. */
+/* A client of such a server. Its own certificate is shown whether it has expired or not. */
 struct bk_tls_client {
     X509 *cert; /* NULL: shows none */
     EVP_PKEY *key;
@@ -120,6 +125,12 @@ void bk_tls_set_time(struct bk_tls *tls, uint64_t unix_s);
 BK_NODISCARD enum bk_err bk_tls_start(struct bk_tls *tls, int fd, SSL **out);
 /* After SSL_do_handshake or SSL_read returned `ret` <= 0 for good: why. Empties OpenSSL's error queue. */
 enum bk_tls_failure bk_tls_why(SSL *ssl, int ret);
+/* Counts in `*messages`, which must live as long as the SSL does, what the peer says within TLS from now on (key
+ * updates, tickets): handshake messages that cost us work and bring nothing. OpenSSL answers and reads on
+ * for as long as they come; beyond `*messages` = BK_TLS_CHATTER_MAX its SSL_read returns after each, as if
+ * there were nothing to read: the caller looks at the count and ends the connection, or forgives some.
+ * NULL: counts no more. */
+void bk_tls_count_chatter(SSL *ssl, unsigned *messages);
 /* After the handshake. BK_E_STATE: not over; BK_E_NOTFOUND: no ALPN name was agreed, which is a failure;
  * BK_E_MALFORMED: a certificate that cannot be described. */
 BK_NODISCARD enum bk_err bk_tls_peer_of(SSL *ssl, struct bk_tls_peer *out);

@@ -23,6 +23,7 @@ struct bk_tls {
     void *choose_ctx;
     size_t alpn_n;
     uint8_t alpn[BK_TLS_ALPN_MAX * BK_TLS_ALPN_BYTES]; /* length-prefixed names */
+    char alpn_expired[BK_TLS_ALPN_BYTES];              /* empty: none */
 };
 
 /* What one connection carries besides its SSL. */
@@ -30,6 +31,7 @@ struct bk_tls_session {
     struct bk_tls *tls; /* lives as long as the SSL's context */
     uint8_t pin[BK_X509_PIN_BYTES];
     bool have_pin;
+    bool expired;                /* the peer's certificate, and that is allowed here */
     enum bk_tls_failure failure; /* what we found wrong with the peer */
     X509 *ca;                    /* JOIN: found in the peer's chain */
 };

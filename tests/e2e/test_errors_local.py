@@ -53,7 +53,7 @@ def test_the_manual_lists_the_header_s_statuses():
     expected = documented()
     expected[0] = ""  # "ok" has no name there
     assert manual == expected
-    assert sorted(manual) == list(range(18))
+    assert sorted(manual) == list(range(19))
 
 
 @pytest.mark.parametrize("program", ["beckon", "beckon-agent", "beckond"])
@@ -68,7 +68,7 @@ def test_help_names_documented_statuses_only(world, program):
 # -- help -----------------------------------------------------------------------------------------
 
 COMMANDS = {
-    "beckon": ["join", "pin", "connect", "forward", "ssh", "ping"],
+    "beckon": ["join", "key", "pin", "connect", "forward", "ssh", "ping"],
     "beckon-agent": ["join", "passwd", "run", "uri"],
     "beckond": ["init", "run", "token", "devices", "grant", "ungrant", "revoke"],
 }

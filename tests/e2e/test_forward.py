@@ -256,7 +256,7 @@ def test_connections_that_come_before_the_call_stands_wait_for_it(fixed_world, s
         router.load()
         assert in_parallel([one] * 50) == [b"early"] * 50
         assert process.stop(signal.SIGINT) == 0
-        fixed_world.device.process.wait_line("audit call user=alice service=echo result=served", since=since)
+        fixed_world.device.process.wait_line("audit call user=alice by=password:owner service=echo result=served", since=since)
     finally:
         router.inbound_maps.pop()
         router.load()

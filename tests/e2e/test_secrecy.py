@@ -113,7 +113,7 @@ def box_pieces(plain):
 
 def open_box_raw(sealed, key_file):
     from nacl.public import PrivateKey, SealedBox
-    return SealedBox(PrivateKey(key_file[32:64])).decrypt(sealed)
+    return SealedBox(PrivateKey(stun.box_secret(key_file))).decrypt(sealed)
 
 
 # -- the call ------------------------------------------------------------------------------------------

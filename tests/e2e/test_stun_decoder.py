@@ -71,7 +71,7 @@ def test_box_opens_to_its_contents():
         stun.put("CANDIDATE", bytes((1, 2)) + struct.pack("!H", 1600) + bytes(15) + b"\x01"),
         stun.put("CALL-KEY", bytes(32)), stun.put("REPLY-KEY", bytes(32)), stun.put("PASSWORD", b"open sesame")))
     sealed = SealedBox(secret.public_key).encrypt(plain)
-    request = stun.open_box(sealed, bytes(secret.public_key) + bytes(secret))
+    request = stun.open_box(sealed, bytes(2) + bytes(secret.public_key) + bytes(secret))
     assert request.equipment_id == 2133
     assert request.password == "open sesame"
     assert request.service == "ssh"

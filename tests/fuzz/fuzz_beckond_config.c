@@ -51,7 +51,9 @@ static void as_file(const uint8_t *data, size_t size)
     }
     require(c.udp_port != 0 && c.request_port != 0 && c.agent_port != 0);
     require(c.max_devices >= 1 && c.max_devices <= 16777214);
-    require(c.binding_per_second >= 1);
+    require(c.binding_per_second >= 1 && c.binding_per_second <= 1000000);
+    require(c.requests_per_second <= 1000000);
+    require(strlen(c.user) < sizeof c.user && c.user[0] != '-' && strpbrk(c.user, " /;\t") == NULL);
 }
 
 static void as_host(const uint8_t *data, size_t size)
@@ -63,11 +65,13 @@ static void as_host(const uint8_t *data, size_t size)
         return;
     }
     require(bk_slice_to_text(bk_slice(data, size), host, sizeof host) && host[0] != '\0');
+    if (size > BK_CONFIG_HOST_MAX_BYTES) {
+        require(bk_config_template(host, text, sizeof text) == BK_E_RANGE);
+        return;
+    }
     require(bk_config_template(host, text, sizeof text) == BK_OK);
     put(text, strlen(text));
-    if (strlen("host = \n") + size <= BK_CONFIG_LINE_MAX_BYTES) {
-        require(load(&c) && strcmp(c.host, host) == 0);
-    }
+    require(load(&c) && strcmp(c.host, host) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

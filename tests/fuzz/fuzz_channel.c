@@ -13,6 +13,16 @@ static bool same_tag(const struct bk_tag *a, const struct bk_tag *b)
     return a->random == b->random && a->counter == b->counter;
 }
 
+static bool same_dials(const struct bk_channel_message *a, const struct bk_channel_message *b)
+{
+    for (size_t i = 0; i < a->n_dials && i < b->n_dials; i++) {
+        if (!bk_addr_equal(&a->dials[i], &b->dials[i])) {
+            return false;
+        }
+    }
+    return a->n_dials == b->n_dials && a->n_dials <= BK_CHANNEL_DIALS_MAX;
+}
+
 static bool same(const struct bk_channel_message *a, const struct bk_channel_message *b)
 {
     return a->type == b->type && bk_addr_equal(&a->server, &b->server) &&
@@ -20,7 +30,10 @@ static bool same(const struct bk_channel_message *a, const struct bk_channel_mes
            memcmp(a->facts.call_id, b->facts.call_id, sizeof a->facts.call_id) == 0 &&
            a->facts.unix_s == b->facts.unix_s && a->facts.has_tag == b->facts.has_tag &&
            same_tag(&a->facts.tag, &b->facts.tag) && a->verdict == b->verdict &&
-           same_tag(&a->tag, &b->tag) && a->unix_s == b->unix_s && a->right == b->right;
+           a->facts.has_key == b->facts.has_key &&
+           memcmp(a->facts.key, b->facts.key, sizeof a->facts.key) == 0 &&
+           same_tag(&a->tag, &b->tag) && a->unix_s == b->unix_s && a->right == b->right &&
+           a->permitted == b->permitted && same_dials(a, b);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

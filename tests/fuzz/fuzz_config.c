@@ -75,6 +75,18 @@ static void as_agent_config(void)
     require(config.port != 0 && config.server_udp_port != 0 && config.server_agent_port != 0);
     require(config.keepalive_s == 0 || (config.keepalive_s >= 5 && config.keepalive_s <= 60));
     require(config.n_services <= BK_AGENT_SERVICES_MAX);
+    require(strlen(config.user) < BK_AGENT_USER_BYTES && config.renew_within_s <= 30 * 86400);
+    require(config.allow.n <= BK_POLICY_LIST_MAX && config.deny.n <= BK_POLICY_LIST_MAX);
+    require(config.n_accesses >= 1 && config.n_accesses <= BK_AGENT_ACCESSES_MAX);
+    require(strcmp(config.accesses[0].name, BK_ACCESS_OWNER) == 0);
+    for (size_t i = 0; i < config.n_accesses; i++) {
+        const struct bk_access *a = &config.accesses[i];
+        require(bk_name_valid(bk_slice_text(a->name)));
+        require(bk_access_find(&config, bk_slice_text(a->name)) == a);
+        require(a->listed ? a->services != 0 : a->services == UINT64_MAX);
+        require(!a->listed || config.n_services == BK_AGENT_SERVICES_MAX ||
+                a->services >> config.n_services == 0);
+    }
     for (size_t i = 0; i < config.n_services; i++) {
         const struct bk_service *s = &config.services[i];
         require(bk_name_valid(bk_slice_text(s->name)) && s->host[0] != '\0');

@@ -9,12 +9,15 @@
 int main(int argc, char **argv)
 {
     bk_descriptors_fill();
-    signal(SIGPIPE, SIG_IGN); /* a connection that breaks is told by errno */
+    (void)signal(SIGPIPE, SIG_IGN); /* a connection that breaks is told by errno */
     if (argc >= 2 && strcmp(argv[1], "join") == 0) {
         return cmd_join(argc - 1, argv + 1);
     }
     if (argc >= 2 && strcmp(argv[1], "uri") == 0) {
         return cmd_uri(argc - 1, argv + 1);
+    }
+    if (argc >= 2 && strcmp(argv[1], "renew") == 0) {
+        return cmd_renew(argc - 1, argv + 1);
     }
     return cmd_call(argc, argv);
 }

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "bin/beckon-agent/command.h"
+#include "bin/common/join.h"
 
 enum {
     TOKEN_BYTES = 1024,
@@ -10,10 +11,8 @@ enum {
 int cmd_join(int argc, char **argv)
 {
     const char *state;
-    struct beckon_error error;
-    enum beckon_status status;
     char token[TOKEN_BYTES];
-    int n_rest;
+    int n_rest, status;
 
     if (!agent_options_read(argc, argv, &state, NULL, 0, &n_rest)) {
         return BECKON_USAGE;
@@ -25,7 +24,7 @@ int cmd_join(int argc, char **argv)
     if (!bk_token_argument("beckon-agent", argv[1], token, sizeof token)) {
         return BECKON_BAD_TOKEN;
     }
-    status = beckon_agent_join(state, token, &error);
+    status = bk_join("beckon-agent", beckon_agent_join, state, token);
     explicit_bzero(token, sizeof token);
-    return status == BECKON_OK ? BECKON_OK : bk_report("beckon-agent", &error);
+    return status;
 }

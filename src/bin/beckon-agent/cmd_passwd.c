@@ -1,4 +1,4 @@
-/* beckon-agent passwd: sets the password that callers must give. */
+/* beckon-agent passwd: sets a password that callers may give: the device's, or that of one access. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,7 +20,7 @@ static int ask(char out[PASSWORD_BYTES])
     if (!isatty(STDIN_FILENO)) {
         return bk_secret_from_file(STDIN_FILENO, out, PASSWORD_BYTES);
     }
-    n = bk_secret_from_terminal("New password of this device: ", out, PASSWORD_BYTES);
+    n = bk_secret_from_terminal("New password: ", out, PASSWORD_BYTES);
     m = bk_secret_from_terminal("Once more: ", again, PASSWORD_BYTES);
     if (n >= 0 && (n != m || memcmp(out, again, (size_t)n) != 0)) {
         n = TWO_PASSWORDS;
@@ -31,20 +31,22 @@ static int ask(char out[PASSWORD_BYTES])
 
 int cmd_passwd(int argc, char **argv)
 {
-    const char *state;
+    const char *state, *access = NULL;
+    const struct bk_option extra[] = {{.name = "--access", .values = &access, .max = 1}};
     char password[PASSWORD_BYTES];
     struct beckon_error error;
     enum beckon_status status;
     int n, n_rest;
 
-    if (!agent_options_read(argc, argv, &state, NULL, 0, &n_rest)) {
+    if (!agent_options_read(argc, argv, &state, extra, 1, &n_rest)) {
         return BECKON_USAGE;
     }
     if (n_rest != 0) {
         return bk_usage("beckon-agent", "passwd takes no arguments; the password is asked for");
     }
     n = ask(password);
-    status = n < 0 ? BECKON_FAILED : beckon_agent_set_password(state, password, (size_t)n, &error);
+    status = n < 0 ? BECKON_FAILED
+                   : beckon_agent_set_password(state, access, password, (size_t)n, &error);
     explicit_bzero(password, sizeof password);
     if (n == NO_PASSWORD) {
         return bk_usage("beckon-agent", "no password of 1 to 128 bytes came from standard input");

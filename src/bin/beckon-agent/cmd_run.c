@@ -28,7 +28,8 @@ int cmd_run(int argc, char **argv)
 {
     const char *config = NULL;
     const struct bk_option extra[] = {{.name = "--config", .values = &config, .max = 1}};
-    struct beckon_agent_options options = {.log = on_log, .registered = on_registered};
+    struct beckon_agent_options options = {
+        .confined = 1, .log = on_log, .registered = on_registered};
     struct beckon_agent *agent;
     struct beckon_error error;
     enum beckon_status status;

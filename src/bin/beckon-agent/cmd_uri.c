@@ -23,7 +23,7 @@ static void print_code(const QRcode *code)
 
     for (int y = -QUIET_ZONE; y < code->width + QUIET_ZONE; y += 2) {
         for (int x = -QUIET_ZONE; x < code->width + QUIET_ZONE; x++) {
-            fputs(blocks[dark(code, x, y)][dark(code, x, y + 1)], stdout);
+            (void)fputs(blocks[dark(code, x, y)][dark(code, x, y + 1)], stdout);
         }
         putchar('\n');
     }

@@ -1,5 +1,5 @@
-/* One file per subcommand. beckon-agent links no TLS: what needs it (join, uri, and every call) is done
- * by beckon-agent-call, the second executable of the package. */
+/* One file per subcommand. beckon-agent links no TLS: what needs it (join, uri, renewals, and every call) is
+ * done by beckon-agent-call, the second executable of the package. */
 #ifndef BK_BIN_AGENT_COMMAND_H
 #define BK_BIN_AGENT_COMMAND_H
 
@@ -17,6 +17,7 @@ int cmd_passwd(int argc, char **argv);
 /* Of beckon-agent-call. */
 int cmd_join(int argc, char **argv);
 int cmd_uri(int argc, char **argv);
+int cmd_renew(int argc, char **argv);
 int cmd_call(int argc, char **argv);
 
 /* Options --state (required) and those of `extra`; false after one line. */

@@ -13,6 +13,7 @@ static const char help[] =
     "\n"
     "  join --state DIR TOKEN|-         become a device of the server that a token names\n"
     "  passwd --state DIR               set the password that callers must give\n"
+    "  passwd --state DIR --access NAME set that of callers with [access NAME]\n"
     "  run --state DIR [--config FILE]  stay registered and answer calls\n"
     "  uri --state DIR                  print beckon://HOST/ID#FINGERPRINT, for \"beckon pin\"\n"
     "\n"
@@ -20,7 +21,7 @@ static const char help[] =
     "of standard input. FILE stands in for DIR/agent.conf. --version tells the version.\n"
     "\n"
     "Exit status: 0 done, 1 failed, 2 usage, 8 server down, 9 bad token, 10 token used,\n"
-    "12 malformed configuration, 15 not joined.\n";
+    "12 malformed configuration, 15 not joined, 18 waiting for the operator to sign.\n";
 
 /* Replaces this process by beckon-agent-call with the same arguments. */
 static int hand_over(char **argv)
@@ -54,7 +55,7 @@ int main(int argc, char **argv)
         return bk_usage("beckon-agent", "a command is missing");
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || asks_for_help(argc, argv)) {
-        fputs(help, stdout);
+        (void)fputs(help, stdout);
         return BECKON_OK;
     }
     if (strcmp(argv[1], "--version") == 0 || strcmp(argv[1], "-V") == 0) {

@@ -129,6 +129,7 @@ enum beckon_status client_open(struct call_options *options, void (*ready)(void 
         .state_dir = options->state,
         .listen = options->listen,
         .advertise = options->advertise,
+        .password_first = options->password_file != NULL || getenv("BECKON_PASSWORD") != NULL,
         .accept_new = options->accept_new,
         .password = on_password,
         .confirm = on_confirm,

@@ -7,7 +7,7 @@ static void on_ready(void *ctx)
 {
     (void)ctx;
     puts("ready");
-    fflush(stdout);
+    (void)fflush(stdout);
 }
 
 int cmd_forward(int argc, char **argv)

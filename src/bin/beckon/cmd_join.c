@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "bin/beckon/command.h"
+#include "bin/common/join.h"
 
 enum {
     TOKEN_BYTES = 1024,
@@ -10,10 +11,8 @@ enum {
 int cmd_join(int argc, char **argv)
 {
     struct call_options options = {0};
-    struct beckon_error error;
-    enum beckon_status status;
     char token[TOKEN_BYTES];
-    int n_rest;
+    int n_rest, status;
 
     if (!call_options_read(argc, argv, &options, NULL, &n_rest)) {
         return BECKON_USAGE;
@@ -24,7 +23,7 @@ int cmd_join(int argc, char **argv)
     if (!bk_token_argument("beckon", argv[1], token, sizeof token)) {
         return BECKON_BAD_TOKEN;
     }
-    status = beckon_client_join(options.state, token, &error);
+    status = bk_join("beckon", beckon_client_join, options.state, token);
     explicit_bzero(token, sizeof token);
-    return status == BECKON_OK ? BECKON_OK : bk_report("beckon", &error);
+    return status;
 }

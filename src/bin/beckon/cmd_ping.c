@@ -22,7 +22,7 @@ static void on_ping(void *ctx, unsigned n, uint64_t rtt_us)
     }
     printf("round trip %u: %llu.%03llu ms\n", n, (unsigned long long)(rtt_us / 1000),
            (unsigned long long)(rtt_us % 1000));
-    fflush(stdout);
+    (void)fflush(stdout);
 }
 
 struct row {

@@ -128,7 +128,7 @@ int cmd_ssh(int argc, char **argv)
     for (int i = 0; i < n_ssh; i++) {
         ssh[n++] = argv[own + 1 + i];
     }
-    signal(SIGPIPE, SIG_DFL); /* ssh shall find it as a shell would leave it */
+    (void)signal(SIGPIPE, SIG_DFL); /* ssh shall find it as a shell would leave it */
     execvp("ssh", ssh);
     fprintf(stderr, "beckon: ssh cannot be started: %s; install openssh-client\n", strerror(errno));
     free(ssh);

@@ -13,6 +13,7 @@ struct command {
 };
 
 int cmd_join(int argc, char **argv);
+int cmd_key(int argc, char **argv);
 int cmd_pin(int argc, char **argv);
 int cmd_connect(int argc, char **argv);
 int cmd_forward(int argc, char **argv);

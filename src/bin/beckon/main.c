@@ -8,7 +8,11 @@
 
 static const struct command commands[] = {
     {"join", "[--state DIR] TOKEN|-", "become a user of the server that a token names", cmd_join},
-    {"pin", "[--state DIR] URI", "take a device's fingerprint from its beckon:// URI", cmd_pin},
+    {"key", "[--state DIR]", "print your own key, as a line for a device's authorized_users",
+     cmd_key},
+    {"pin", "[--state DIR] [--replace] URI",
+     "take a device's fingerprint from its beckon:// URI; --replace: also in another's place",
+     cmd_pin},
     {"connect", "[OPTIONS] DEVICE [SERVICE]",
      "join standard input and output to a service (ssh, if none is named)", cmd_connect},
     {"forward", "[OPTIONS] DEVICE [ADDR:]PORT:SERVICE ...", "local listeners that lead to services",
@@ -26,17 +30,18 @@ static const char options_help[] =
     "  --listen [ADDR]:PORT    take the device's connection on this port\n"
     "  --advertise ADDR:PORT   what leads there from outside, mapped by hand in the router\n"
     "  --accept-new            accept a device's key, or its name, at first contact unasked\n"
-    "  --password-file FILE    the device's password (else BECKON_PASSWORD, else a question)\n"
+    "  --password-file FILE    the device's password (else BECKON_PASSWORD, else the key of\n"
+    "                          \"beckon key\", else a question)\n"
     "  --json                  print results as JSON (ping)\n"
     "  -v                      say what happens, and which path won\n"
     "\n"
     "\"beckon COMMAND --help\" shows one command alone; --version tells the version.\n"
     "\n"
-    "Exit status: 0 done, 1 failed, 2 usage, 3 unknown device, 4 offline, 5 password refused,\n"
-    "6 callback address unreachable, 7 no callback address to be had, 8 server down, 9 bad token,\n"
-    "10 token used, 11 device key changed or not accepted, 12 malformed configuration, 13 "
-    "revoked,\n"
-    "14 no such service, 15 not joined, 16 busy, 17 interrupted.\n";
+    "Exit status: 0 done, 1 failed, 2 usage, 3 unknown device, 4 offline, 5 password or key\n"
+    "refused, 6 callback address unreachable, 7 no callback address to be had, 8 server down,\n"
+    "9 bad token, 10 token used, 11 device key changed or not accepted, 12 malformed\n"
+    "configuration, 13 revoked, 14 no such service, 15 not joined, 16 busy, 17 interrupted,\n"
+    "18 certificate yet to be signed.\n";
 
 static void help(void)
 {
@@ -45,7 +50,7 @@ static void help(void)
         printf("  %-8s %s\n           %s\n", commands[i].name, commands[i].usage,
                commands[i].summary);
     }
-    fputs(options_help, stdout);
+    (void)fputs(options_help, stdout);
 }
 
 /* --help among a command's words; what follows "--" is another program's. */
@@ -62,7 +67,7 @@ static bool asks_for_help(int argc, char **argv)
 int main(int argc, char **argv)
 {
     bk_descriptors_fill();
-    signal(SIGPIPE, SIG_IGN); /* a connection or pipe that breaks is told by errno */
+    (void)signal(SIGPIPE, SIG_IGN); /* a connection or pipe that breaks is told by errno */
     if (argc < 2) {
         return bk_usage("beckon", "a command is missing");
     }

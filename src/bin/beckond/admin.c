@@ -54,6 +54,12 @@ static void end(struct client *c)
     c->ending = true;
 }
 
+static void refuse(struct client *c, const char *line)
+{
+    answer(c, line);
+    c->ending = true;
+}
+
 /* Writes some more rows; the write callback comes again when they are gone. */
 static void walk(struct client *c)
 {
@@ -71,7 +77,8 @@ static void walk(struct client *c)
         bk_number_format(row.equipment_id, id);
         bk_addr_format(&row.addr, addr);
         age = bk_time_left(row.last_seen, now) / BK_SECOND;
-        (void)evbuffer_add_printf(out, "%s %s %llu\n", id, addr, (unsigned long long)age);
+        (void)evbuffer_add_printf(out, "%s %s %llu %u\n", id, addr, (unsigned long long)age,
+                                  row.epoch);
     }
 }
 
@@ -106,9 +113,17 @@ static void serve_line(struct client *c, struct bk_slice line)
     } else if (request(line, BK_ADMIN_USER_CHANGED, &word) && bk_name_valid(word)) {
         config->user_changed(config->ctx, word);
         end(c);
+    } else if (request(line, BK_ADMIN_GRANTS_CHANGED, &word) && bk_name_valid(word)) {
+        config->grants_changed(config->ctx, word);
+        end(c);
+    } else if (bk_slice_equal(line, bk_slice_text(BK_ADMIN_MASTERS_CHANGED))) {
+        if (config->masters_changed(config->ctx)) {
+            end(c);
+        } else {
+            refuse(c, "error: the keys could not be taken over");
+        }
     } else {
-        answer(c, "error: not understood");
-        c->ending = true;
+        refuse(c, "error: not understood");
     }
 }
 

@@ -2,9 +2,11 @@
  * answer of lines, the last of which is "end". Who may open the socket may see the table and say that the
  * store has changed; what changed the server reads in the store itself.
  *
- *   devices          each row of the location table: ID ADDRESS:PORT SECONDS-SINCE-SEEN
+ *   devices          each row of the location table: ID ADDRESS:PORT SECONDS-SINCE-SEEN EPOCH
  *   device-changed ID
- *   user-changed NAME */
+ *   user-changed NAME
+ *   grants-changed NAME
+ *   masters-changed  */
 #ifndef BK_BECKOND_ADMIN_H
 #define BK_BECKOND_ADMIN_H
 
@@ -15,6 +17,8 @@
 #define BK_ADMIN_DEVICES "devices"
 #define BK_ADMIN_DEVICE_CHANGED "device-changed"
 #define BK_ADMIN_USER_CHANGED "user-changed"
+#define BK_ADMIN_GRANTS_CHANGED "grants-changed"
+#define BK_ADMIN_MASTERS_CHANGED "masters-changed"
 #define BK_ADMIN_END "end"
 
 enum {
@@ -33,6 +37,8 @@ struct bk_admin_config {
     void *ctx;
     void (*device_changed)(void *ctx, uint64_t equipment_id);
     void (*user_changed)(void *ctx, struct bk_slice user);
+    void (*grants_changed)(void *ctx, struct bk_slice user);
+    bool (*masters_changed)(void *ctx); /* false: they could not be taken over */
 };
 
 /* Binds the socket, in place of one that a killed server left: the caller makes sure that it is the only

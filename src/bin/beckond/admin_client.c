@@ -9,8 +9,10 @@
 #include <sys/time.h>
 #include <unistd.h>
 
+#include "base/number.h"
 #include "bin/beckond/say.h"
 #include "bin/beckond/unix_path.h"
+#include "wire/attrs.h"
 
 /* A connected socket, or -1 and errno. */
 static int connect_admin(const char *dir)
@@ -90,10 +92,49 @@ static enum bk_err talk(int fd, const char *request, bool (*each)(void *ctx, str
     return err;
 }
 
+/* The next word of a line, taken off its front. */
+static struct bk_slice word_of(struct bk_slice *line)
+{
+    size_t n = 0;
+    struct bk_slice w;
+
+    while (n < line->n && line->p[n] != ' ') {
+        n++;
+    }
+    w = bk_slice(line->p, n);
+    *line = n < line->n ? bk_slice(line->p + n + 1, line->n - n - 1) : BK_SLICE_EMPTY;
+    return w;
+}
+
+bool bk_admin_row_read(struct bk_slice line, struct bk_admin_row *out)
+{
+    uint64_t epoch;
+
+    if (bk_equipment_id_parse(word_of(&line), &out->id) != BK_OK ||
+        bk_addr_parse(word_of(&line), 0, &out->addr) != BK_OK ||
+        bk_number_parse(word_of(&line), UINT64_MAX, &out->age_s) != BK_OK ||
+        bk_number_parse(word_of(&line), UINT16_MAX, &epoch) != BK_OK || line.n != 0) {
+        return false;
+    }
+    out->epoch = (uint16_t)epoch;
+    return true;
+}
+
 static enum beckon_status no_answer(const char *dir)
 {
     bk_say("the server of %s did not answer as it should; see its log", dir);
     return BECKON_FAILED;
+}
+
+bool bk_admin_running(const char *dir)
+{
+    int fd = connect_admin(dir);
+
+    if (fd < 0) {
+        return !not_running(errno);
+    }
+    (void)close(fd);
+    return true;
 }
 
 enum beckon_status bk_admin_tell(const char *dir, const char *what, const char *word)
@@ -105,13 +146,14 @@ enum beckon_status bk_admin_tell(const char *dir, const char *what, const char *
         return BECKON_OK;
     }
     if (fd < 0) {
-        bk_say("the store is changed, but the running server could not be told: %s; restart it",
+        bk_say("the change is made, but the running server could not be told: %s; restart it",
                strerror(errno));
         return BECKON_FAILED;
     }
-    (void)snprintf(request, sizeof request, "%s %s", what, word);
+    (void)snprintf(request, sizeof request, "%s%s%s", what, word == NULL ? "" : " ",
+                   word == NULL ? "" : word);
     if (talk(fd, request, NULL, NULL) != BK_OK) {
-        bk_say("the store is changed, but the running server did not confirm it; restart it");
+        bk_say("the change is made, but the running server did not confirm it; restart it");
         return BECKON_FAILED;
     }
     return BECKON_OK;

@@ -20,6 +20,8 @@ extern const struct bk_command bk_cmd_devices;
 extern const struct bk_command bk_cmd_grant;
 extern const struct bk_command bk_cmd_ungrant;
 extern const struct bk_command bk_cmd_revoke;
+extern const struct bk_command bk_cmd_epoch;
+extern const struct bk_command bk_cmd_sign;
 
 /* All of these say on standard error what is wrong. */
 

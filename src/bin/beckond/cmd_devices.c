@@ -3,50 +3,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/addr.h"
 #include "base/number.h"
 #include "bin/beckond/admin_client.h"
 #include "bin/beckond/cmd.h"
 #include "bin/beckond/say.h"
 
-struct row {
-    uint64_t id;
-    struct bk_addr addr;
-    uint64_t age_s;
-};
-
 struct rows {
-    struct row *at;
+    struct bk_admin_row *at;
     size_t n, cap;
 };
-
-/* The next word of a line, taken off its front. */
-static struct bk_slice word(struct bk_slice *line)
-{
-    size_t n = 0;
-    struct bk_slice w;
-
-    while (n < line->n && line->p[n] != ' ') {
-        n++;
-    }
-    w = bk_slice(line->p, n);
-    *line = n < line->n ? bk_slice(line->p + n + 1, line->n - n - 1) : BK_SLICE_EMPTY;
-    return w;
-}
 
 static bool take_row(void *ctx, struct bk_slice line)
 {
     struct rows *rows = ctx;
-    struct row row;
+    struct bk_admin_row row;
 
-    if (bk_equipment_id_parse(word(&line), &row.id) != BK_OK ||
-        bk_addr_parse(word(&line), 0, &row.addr) != BK_OK ||
-        bk_number_parse(word(&line), UINT64_MAX, &row.age_s) != BK_OK || line.n != 0) {
+    if (!bk_admin_row_read(line, &row)) {
         return false;
     }
     if (rows->n == rows->cap) {
         size_t cap = rows->cap == 0 ? 1024 : rows->cap * 2;
-        struct row *at = realloc(rows->at, cap * sizeof *at);
+        struct bk_admin_row *at = realloc(rows->at, cap * sizeof *at);
         if (at == NULL) {
             return false;
         }
@@ -59,7 +36,7 @@ static bool take_row(void *ctx, struct bk_slice line)
 
 static int by_id(const void *a, const void *b)
 {
-    const struct row *x = a, *y = b;
+    const struct bk_admin_row *x = a, *y = b;
 
     return x->id < y->id ? -1 : x->id > y->id;
 }
@@ -88,7 +65,7 @@ struct printer {
     bool any;
 };
 
-static bool print_json(const char *id, const char *name, const struct row *row)
+static bool print_json(const char *id, const char *name, const struct bk_admin_row *row)
 {
     cJSON *o = cJSON_CreateObject();
     char text[BK_ADDR_TEXT_BYTES];
@@ -117,7 +94,7 @@ static bool print_json(const char *id, const char *name, const struct row *row)
 }
 
 static bool print_device(struct printer *p, uint64_t id, const char *name, bool revoked,
-                         const struct row *row)
+                         const struct bk_admin_row *row)
 {
     char digits[21], address[BK_ADDR_TEXT_BYTES] = "-", port[21] = "-", seen[32] = "-";
     bool first = !p->any;

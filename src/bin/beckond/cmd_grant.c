@@ -1,16 +1,17 @@
-/* beckond grant and ungrant: whom a user may call. The running server asks the store at every request, so
- * there is nothing to tell it. */
+/* beckond grant and ungrant: whom a user may call. The running server asks the store at every request; it is told
+ * of the change so that it has the calls looked at that are up. */
 #include <string.h>
 
+#include "bin/beckond/admin_client.h"
 #include "bin/beckond/cmd.h"
 #include "bin/beckond/say.h"
 
-static enum beckon_status prepare(int argc, char **argv, const char **user, struct bk_store **store,
-                                  uint64_t *equipment_id)
+static enum beckon_status prepare(int argc, char **argv, const char **dir, const char **user,
+                                  struct bk_store **store, uint64_t *equipment_id)
 {
-    const char *dir = NULL, *device = NULL;
+    const char *device = NULL;
     const struct bk_option options[] = {
-        {"--state", &dir, 1, NULL, NULL, true},
+        {"--state", dir, 1, NULL, NULL, true},
         {"--user", user, 1, NULL, NULL, true},
         {"--device", &device, 1, NULL, NULL, true},
     };
@@ -20,7 +21,7 @@ static enum beckon_status prepare(int argc, char **argv, const char **user, stru
         status = bk_cmd_user_name(*user);
     }
     if (status == BECKON_OK) {
-        status = bk_cmd_store(dir, store);
+        status = bk_cmd_store(*dir, store);
     }
     if (status != BECKON_OK) {
         return status;
@@ -40,10 +41,10 @@ static enum beckon_status unknown_user(const char *user)
 
 static enum beckon_status grant(int argc, char **argv)
 {
-    const char *user = NULL;
+    const char *dir = NULL, *user = NULL;
     struct bk_store *store = NULL;
     uint64_t id = 0;
-    enum beckon_status status = prepare(argc, argv, &user, &store, &id);
+    enum beckon_status status = prepare(argc, argv, &dir, &user, &store, &id);
 
     if (status == BECKON_OK) {
         enum bk_err err = bk_store_grant(store, bk_slice_text(user), id);
@@ -51,6 +52,8 @@ static enum beckon_status grant(int argc, char **argv)
             status = unknown_user(user);
         } else if (err != BK_OK) {
             status = bk_cmd_store_failed(store);
+        } else {
+            status = bk_admin_tell(dir, BK_ADMIN_GRANTS_CHANGED, user);
         }
     }
     bk_store_close(store);
@@ -59,10 +62,10 @@ static enum beckon_status grant(int argc, char **argv)
 
 static enum beckon_status ungrant(int argc, char **argv)
 {
-    const char *user = NULL;
+    const char *dir = NULL, *user = NULL;
     struct bk_store *store = NULL;
     uint64_t id = 0;
-    enum beckon_status status = prepare(argc, argv, &user, &store, &id);
+    enum beckon_status status = prepare(argc, argv, &dir, &user, &store, &id);
 
     if (status == BECKON_OK) {
         enum bk_err err = bk_store_ungrant(store, bk_slice_text(user), id);
@@ -75,6 +78,8 @@ static enum beckon_status ungrant(int argc, char **argv)
             status = BECKON_FAILED;
         } else if (err != BK_OK) {
             status = bk_cmd_store_failed(store);
+        } else {
+            status = bk_admin_tell(dir, BK_ADMIN_GRANTS_CHANGED, user);
         }
     }
     bk_store_close(store);
@@ -95,8 +100,8 @@ const struct bk_command bk_cmd_ungrant = {
     .name = "ungrant",
     .summary = "take a grant back",
     .help = "usage: beckond ungrant --state DIR --user NAME --device ID|NAME|all\n\n"
-            "Takes the grant back, from the next request on; calls that are up stay. \"all\" takes "
-            "back\n"
-            "every grant of the user.\n",
+            "Takes the grant back, from the next request on; a call that is up ends within "
+            "seconds.\n"
+            "\"all\" takes back every grant of the user.\n",
     .run = ungrant,
 };

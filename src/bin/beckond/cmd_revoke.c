@@ -69,7 +69,8 @@ const struct bk_command bk_cmd_revoke = {
         "usage: beckond revoke --state DIR --device ID|NAME\n"
         "       beckond revoke --state DIR --user NAME\n\n"
         "Shuts the device or user out at once: its certificate and registration key are no longer\n"
-        "accepted, its connections to the server are closed, its unused tokens are void. Joining\n"
-        "with a new token lifts the revocation.\n",
+        "accepted, its connections to the server are closed, its unused tokens are void, calls "
+        "that\n"
+        "are up end within seconds. Joining with a new token lifts the revocation.\n",
     .run = run,
 };

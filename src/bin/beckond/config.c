@@ -13,8 +13,9 @@
 enum {
     DEFAULT_MAX_DEVICES = 1000000,
     DEFAULT_BINDING_PER_SECOND = 10,
+    DEFAULT_REQUESTS_PER_SECOND = 20,
     MAX_DEVICES_LIMIT = 16777214, /* the location table takes no more */
-    BINDING_PER_SECOND_LIMIT = 1000000,
+    PER_SECOND_LIMIT = 1000000,
 };
 
 /* A file being read: where we are, for messages, and what has been given already. */
@@ -160,11 +161,32 @@ static const char *take_binding_per_second(struct bk_config *c, struct bk_slice 
 {
     uint64_t n;
 
-    if (bk_number_parse(value, BINDING_PER_SECOND_LIMIT, &n) != BK_OK || n == 0) {
+    if (bk_number_parse(value, PER_SECOND_LIMIT, &n) != BK_OK || n == 0) {
         return "a number, 1 to 1000000";
     }
     c->binding_per_second = (uint32_t)n;
     return NULL;
+}
+
+static const char *take_requests_per_second(struct bk_config *c, struct bk_slice value)
+{
+    uint64_t n;
+
+    if (bk_number_parse(value, PER_SECOND_LIMIT, &n) != BK_OK) {
+        return "a number, 0 (no limit) to 1000000";
+    }
+    c->requests_per_second = (uint32_t)n;
+    return NULL;
+}
+
+static const char *take_user(struct bk_config *c, struct bk_slice value)
+{
+    bool ok = bk_slice_to_text(value, c->user, sizeof c->user) && c->user[0] != '-';
+
+    for (size_t i = 0; ok && i < value.n; i++) {
+        ok = label_char(value.p[i]) || value.p[i] == '.';
+    }
+    return ok ? NULL : "the name of a user of this system, or nothing";
 }
 
 static const char *take_call_form(struct bk_config *c, struct bk_slice value)
@@ -186,6 +208,8 @@ static const struct setting {
     {"max_devices", take_max_devices, false},
     {"answer_binding", take_answer_binding, false},
     {"binding_per_second", take_binding_per_second, false},
+    {"requests_per_second", take_requests_per_second, false},
+    {"user", take_user, false},
     {"call_form", take_call_form, false},
 };
 
@@ -255,6 +279,7 @@ static void set_defaults(struct bk_config *c)
     c->max_devices = DEFAULT_MAX_DEVICES;
     c->answer_binding = true;
     c->binding_per_second = DEFAULT_BINDING_PER_SECOND;
+    c->requests_per_second = DEFAULT_REQUESTS_PER_SECOND;
 }
 
 enum bk_err bk_config_load(const char *path, struct bk_config *out, char why[BK_CONFIG_WHY_BYTES])
@@ -322,10 +347,23 @@ enum bk_err bk_config_template(const char *host, char *out, size_t cap)
         "# answer_binding = yes\n"
         "# binding_per_second = %d\n"
         "\n"
+        "# How many requests (lookups and calls) a second one user may make; 0 is no limit.\n"
+        "# requests_per_second = %d\n"
+        "\n"
+        "# Started by root: the user to become once the sockets are open. The state directory "
+        "must\n"
+        "# belong to that user. Empty: stays who it is. (Takes effect with a restart.)\n"
+        "# user =\n"
+        "\n"
         "# How calls reach a device. \"first\": a notification by UDP, and the request over TLS.\n"
         "# call_form = first\n";
-    int n = snprintf(out, cap, text, host, BK_SERVER_UDP_PORT, BK_SERVER_REQUEST_PORT,
-                     BK_SERVER_AGENT_PORT, DEFAULT_MAX_DEVICES, DEFAULT_BINDING_PER_SECOND);
+    int n;
 
+    if (strlen(host) > BK_CONFIG_HOST_MAX_BYTES) {
+        return BK_E_RANGE;
+    }
+    n = snprintf(out, cap, text, host, BK_SERVER_UDP_PORT, BK_SERVER_REQUEST_PORT,
+                 BK_SERVER_AGENT_PORT, DEFAULT_MAX_DEVICES, DEFAULT_BINDING_PER_SECOND,
+                 DEFAULT_REQUESTS_PER_SECOND);
     return n < 0 || (size_t)n >= cap ? BK_E_NOSPACE : BK_OK;
 }

@@ -13,7 +13,7 @@ static uint64_t unit_seconds(uint8_t unit)
     case 'h':
         return 3600;
     case 'd':
-        return 24 * 3600;
+        return UINT64_C(24) * 3600;
     default:
         return 0;
     }

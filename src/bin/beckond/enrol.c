@@ -1,4 +1,5 @@
-/* ENROL: from a token's secret to a certificate. The store's transaction is ended on every way out. */
+/* ENROL: from a token's secret to a certificate, or to a request for one. The store's transaction is ended on
+ * every way out. */
 #include "bin/beckond/enrol.h"
 
 #include <string.h>
@@ -13,7 +14,7 @@ void bk_enrol_hash(struct bk_slice secret, uint8_t hash[BK_STORE_HASH_BYTES])
     bk_sha256(&secret, 1, hash);
 }
 
-static uint16_t code_of(enum bk_err err)
+uint16_t bk_enrol_code(enum bk_err err)
 {
     switch ((int)err) {
     case BK_OK:
@@ -23,6 +24,8 @@ static uint16_t code_of(enum bk_err err)
         return BK_CODE_FORBIDDEN;
     case BK_E_EXISTS:
         return BK_CODE_TOKEN_USED;
+    case BK_E_STATE:
+        return BK_CODE_PENDING;
     case BK_E_MALFORMED:
     case BK_E_AUTH:
     case BK_E_RANGE:
@@ -44,29 +47,43 @@ static enum bk_err check_box_key(enum bk_role role, struct bk_slice box_key,
     return box_key.n == 0 ? BK_OK : BK_E_MALFORMED;
 }
 
-/* The steps within the store's transaction: a new certificate, or the current one once more. */
-static enum bk_err enrol(struct bk_store *store, const struct bk_authority *authority,
-                         uint64_t unix_s, const struct bk_store_enrolment *e,
-                         struct bk_slice request, struct bk_slice box_key,
-                         struct bk_enrol_decision *out)
+/* A new certificate, within the store's transaction. */
+static enum bk_err enrol_new(struct bk_store *store, const struct bk_authority *authority,
+                             uint64_t unix_s, const struct bk_store_enrolment *e,
+                             struct bk_slice request, struct bk_slice box_key,
+                             struct bk_enrol_decision *out)
 {
     struct bk_identity holder = {.role = e->token.role, .equipment_id = e->token.equipment_id};
-    enum bk_err err;
+    enum bk_err err, claimed;
 
-    if (e->again) {
-        out->certificate_bytes = e->certificate_bytes;
-        memcpy(out->certificate, e->certificate, e->certificate_bytes);
-    } else {
-        if (holder.role == BK_ROLE_USER) {
-            memcpy(holder.name, e->token.name, sizeof holder.name);
-        }
-        err = bk_authority_issue(authority, request, &holder, unix_s, out->certificate,
-                                 sizeof out->certificate, &out->certificate_bytes);
-        if (err != BK_OK) {
-            bk_store_enrol_abort(store);
-            return err;
-        }
+    if (holder.role == BK_ROLE_USER) {
+        memcpy(holder.name, e->token.name, sizeof holder.name);
     }
+    err = bk_authority_obtain(authority, request, &holder, unix_s, out->certificate,
+                              sizeof out->certificate, &out->certificate_bytes, &out->note);
+    if (err == BK_E_STATE) {
+        claimed = bk_store_enrol_claim(store, e);
+        return claimed == BK_OK ? BK_E_STATE : claimed;
+    }
+    if (err != BK_OK) {
+        bk_store_enrol_abort(store);
+        return err;
+    }
+    err = bk_store_enrol_finish(store, e, bk_slice(out->certificate, out->certificate_bytes),
+                                box_key, unix_s);
+    if (err == BK_OK) {
+        bk_authority_issued(authority, &holder);
+    }
+    return err;
+}
+
+/* The current one once more. */
+static enum bk_err enrol_again(struct bk_store *store, uint64_t unix_s,
+                               const struct bk_store_enrolment *e, struct bk_slice box_key,
+                               struct bk_enrol_decision *out)
+{
+    out->certificate_bytes = e->certificate_bytes;
+    memcpy(out->certificate, e->certificate, e->certificate_bytes);
     return bk_store_enrol_finish(store, e, bk_slice(out->certificate, out->certificate_bytes),
                                  box_key, unix_s);
 }
@@ -100,7 +117,8 @@ void bk_enrol_decide(struct bk_store *store, const struct bk_authority *authorit
         if (e.token.role == BK_ROLE_USER) {
             memcpy(out->user, e.token.name, sizeof out->user);
         }
-        err = enrol(store, authority, unix_s, &e, request, box_key, out);
+        err = e.again ? enrol_again(store, unix_s, &e, box_key, out)
+                      : enrol_new(store, authority, unix_s, &e, request, box_key, out);
     }
-    out->code = code_of(err);
+    out->code = bk_enrol_code(err);
 }

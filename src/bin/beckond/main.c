@@ -10,8 +10,8 @@
 #include "seal/seal.h"
 
 static const struct bk_command *const commands[] = {
-    &bk_cmd_init,  &bk_cmd_run,     &bk_cmd_token,  &bk_cmd_devices,
-    &bk_cmd_grant, &bk_cmd_ungrant, &bk_cmd_revoke,
+    &bk_cmd_init,    &bk_cmd_run,    &bk_cmd_token, &bk_cmd_devices, &bk_cmd_grant,
+    &bk_cmd_ungrant, &bk_cmd_revoke, &bk_cmd_epoch, &bk_cmd_sign,
 };
 
 enum {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "bin/beckond/cmd.h"
@@ -14,6 +15,8 @@
 #include "bin/beckond/serve_private.h"
 #include "bin/beckond/state.h"
 #include "bin/common/ready.h"
+#include "net/privileges.h"
+#include "net/sandbox.h"
 #include "seal/seal.h"
 
 /* ---- signals ---- */
@@ -35,7 +38,8 @@ static bool needs_restart(const struct bk_config *a, const struct bk_config *b)
         same_listen = bk_addr_equal(&a->listen[i], &b->listen[i]);
     }
     return !same_listen || a->udp_port != b->udp_port || a->request_port != b->request_port ||
-           a->agent_port != b->agent_port || a->max_devices != b->max_devices;
+           a->agent_port != b->agent_port || a->max_devices != b->max_devices ||
+           strcmp(a->user, b->user) != 0;
 }
 
 static void reload_config(struct bk_serve *s)
@@ -56,12 +60,14 @@ static void reload_config(struct bk_serve *s)
         return;
     }
     if (needs_restart(&s->config, &fresh)) {
-        bk_say("changed addresses, ports and max_devices take effect with a restart");
+        bk_say("changed addresses, ports, max_devices and user take effect with a restart");
     }
     s->config.answer_binding = fresh.answer_binding;
     s->config.binding_per_second = fresh.binding_per_second;
     memcpy(s->config.host, fresh.host, sizeof fresh.host);
+    s->config.requests_per_second = fresh.requests_per_second;
     bk_server_set_binding(s->core, fresh.answer_binding, fresh.binding_per_second);
+    bk_server_set_requests(s->core, fresh.requests_per_second);
     bk_say("the configuration has been read again");
 }
 
@@ -92,6 +98,7 @@ static void on_reload(evutil_socket_t sig, short what, void *ctx)
     (void)sig;
     (void)what;
     reload_certificates(s);
+    (void)bk_serve_read_masters(s);
     reload_config(s);
 }
 
@@ -132,10 +139,11 @@ static enum beckon_status make_core(struct bk_serve *s)
         .rng = bk_random_system(),
         .mac = bk_mac_openssl(),
         .max_devices = s->config.max_devices,
-        .max_streams = BK_SERVE_STREAMS_MAX,
+        .max_streams = s->max_streams,
         .max_calls = BK_SERVE_CALLS_MAX,
         .answer_binding = s->config.answer_binding,
         .binding_per_s = s->config.binding_per_second,
+        .requests_per_s = s->config.requests_per_second,
         .ports = {.udp = s->config.udp_port,
                   .request = s->config.request_port,
                   .agent = s->config.agent_port},
@@ -218,6 +226,8 @@ static enum beckon_status open_admin(struct bk_serve *s)
         .ctx = s,
         .device_changed = bk_serve_device_changed,
         .user_changed = bk_serve_user_changed,
+        .grants_changed = bk_serve_grants_changed,
+        .masters_changed = bk_serve_masters_changed,
     };
     enum bk_err err = bk_admin_new(s->base, &config, &s->admin);
 
@@ -229,13 +239,72 @@ static enum beckon_status open_admin(struct bk_serve *s)
     return BECKON_OK;
 }
 
+/* As many connections as there are descriptors for. */
+static enum beckon_status make_room(struct bk_serve *s)
+{
+    struct rlimit limit;
+
+    s->max_streams = BK_SERVE_STREAMS_MAX;
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
+        limit.rlim_cur < BK_SERVE_STREAMS_MAX + BK_SERVE_DESCRIPTORS_KEPT) {
+        s->max_streams = limit.rlim_cur < BK_SERVE_STREAMS_MIN + BK_SERVE_DESCRIPTORS_KEPT
+                             ? BK_SERVE_STREAMS_MIN
+                             : (uint32_t)limit.rlim_cur - BK_SERVE_DESCRIPTORS_KEPT;
+    }
+    s->streams = calloc(BK_SERVE_STREAMS_MAX, sizeof *s->streams);
+    if (s->streams == NULL || bk_serve_watches_init(s) != BK_OK) {
+        return no_memory();
+    }
+    return BECKON_OK;
+}
+
+/* What SQLite and a reload open later must be open to the user that we are then; errno tells. */
+static bool may_use(const char *dir, const char *name, int how)
+{
+    char path[BK_STATE_PATH_BYTES];
+
+    if (name != NULL && bk_state_path(dir, name, path) != BK_OK) {
+        errno = ENAMETOOLONG;
+        return false;
+    }
+    return faccessat(AT_FDCWD, name == NULL ? dir : path, how, AT_EACCESS) == 0;
+}
+
+/* From here on with no more rights than the work needs. */
+static enum beckon_status drop_privileges(struct bk_serve *s)
+{
+    char why[BK_PRIVILEGES_WHY_BYTES];
+
+    if (bk_privileges_drop(s->config.user, why, sizeof why) != BK_OK) {
+        bk_say("%s", why);
+        return BECKON_FAILED;
+    }
+    if (!may_use(s->dir, NULL, R_OK | W_OK | X_OK) ||
+        !may_use(s->dir, BK_STATE_STORE, R_OK | W_OK) ||
+        !may_use(s->dir, BK_STATE_MASTER_KEYS, R_OK)) {
+        bk_say("%s: %s; it must be within reach of the user that beckond runs as, and belong to it "
+               "(chown -R)",
+               s->dir, strerror(errno));
+        return BECKON_FAILED;
+    }
+    return BECKON_OK;
+}
+
+static void enter_sandbox(void)
+{
+    char why[BK_SANDBOX_WHY_BYTES];
+
+    if (bk_sandbox_server(why, sizeof why) != BK_OK) {
+        bk_say("%s", why);
+    }
+}
+
 static enum beckon_status set_up(struct bk_serve *s)
 {
     enum beckon_status status = lock_directory(s);
 
-    s->streams = calloc(BK_SERVE_STREAMS_MAX, sizeof *s->streams);
-    if (status == BECKON_OK && s->streams == NULL) {
-        status = no_memory();
+    if (status == BECKON_OK) {
+        status = make_room(s);
     }
     if (status == BECKON_OK) {
         status = load_authority(s);
@@ -252,7 +321,16 @@ static enum beckon_status set_up(struct bk_serve *s)
     if (status == BECKON_OK) {
         status = bk_serve_open_sockets(s);
     }
-    return status == BECKON_OK ? open_admin(s) : status;
+    if (status == BECKON_OK) {
+        status = drop_privileges(s);
+    }
+    if (status == BECKON_OK) {
+        status = open_admin(s);
+    }
+    if (status == BECKON_OK) {
+        enter_sandbox();
+    }
+    return status;
 }
 
 static void free_event(struct event *e)
@@ -274,6 +352,7 @@ static void take_apart(struct bk_serve *s)
         event_base_free(s->base);
     }
     bk_serve_free_jobs(s);
+    bk_serve_watches_fini(s);
     bk_server_free(s->core);
     bk_authority_fini(&s->authority);
     free(s->streams);

@@ -1,10 +1,9 @@
-/* The server's sockets: UDP for registration, TLS for requests, agents and joining. Here it is decided who
- * is at the other end of a connection, and whether the store still knows that one. */
+/* The server's sockets: UDP for registration, TLS for requests, agents and joining. Who is at the other end is
+ * decided in serve_peer.c. */
 #include <errno.h>
 #include <string.h>
 
 #include "bin/beckond/serve_private.h"
-#include "seal/subject.h"
 #include "wire/alpn.h"
 #include "wire/stun.h"
 
@@ -12,8 +11,8 @@
 
 static struct bk_serve_stream *stream_new(struct bk_serve *s, struct bk_conn *conn)
 {
-    for (uint32_t i = 0; i < BK_SERVE_STREAMS_MAX; i++) {
-        uint32_t place = (s->free_hint + i) % BK_SERVE_STREAMS_MAX;
+    for (uint32_t i = 0; i < s->max_streams; i++) {
+        uint32_t place = (s->free_hint + i) % s->max_streams;
         struct bk_serve_stream *stream = &s->streams[place];
         if (stream->conn != NULL) {
             continue;
@@ -33,123 +32,68 @@ struct bk_serve_stream *bk_serve_stream_find(struct bk_serve *s, uint64_t number
     return stream->conn != NULL && stream->number == number ? stream : NULL;
 }
 
-static void stream_close(struct bk_serve_stream *stream)
+void bk_serve_stream_close(struct bk_serve_stream *stream)
 {
     stream->closing = true;
     bk_conn_close(stream->conn);
 }
 
-/* ---- who is there ---- */
-
-/* The role that a protocol name stands for; joining needs no certificate and looks at none. */
-static enum bk_role role_of(const char *alpn)
-{
-    if (strcmp(alpn, BK_ALPN_REQUEST) == 0) {
-        return BK_ROLE_USER;
-    }
-    return strcmp(alpn, BK_ALPN_AGENT) == 0 ? BK_ROLE_DEVICE : BK_ROLE_NONE;
-}
-
-/* BK_E_MALFORMED: no certificate, or one of another role; else as bk_store_admit. */
-static enum bk_err identify(struct bk_serve *s, const struct bk_tls_peer *peer,
-                            struct bk_identity *who)
-{
-    enum bk_role needed = role_of(peer->alpn);
-
-    memset(who, 0, sizeof *who);
-    if (needed == BK_ROLE_NONE) {
-        return BK_OK;
-    }
-    if (!peer->certified || bk_subject_read(bk_slice_text(peer->uri), who) != BK_OK ||
-        who->role != needed) {
-        return BK_E_MALFORMED;
-    }
-    memcpy(who->key, peer->key, sizeof who->key);
-    return bk_store_admit(s->store, who);
-}
-
-static const char *refusal(enum bk_err err)
-{
-    switch ((int)err) {
-    case BK_E_NOTFOUND:
-        return "is not enrolled here";
-    case BK_E_AUTH:
-        return "has been replaced by a newer enrolment";
-    case BK_E_EXPIRED:
-        return "is revoked";
-    case BK_E_MALFORMED:
-        return "shows no certificate of the role that it speaks for";
-    default:
-        return "cannot be checked: the store fails";
-    }
-}
-
-/* A user hears why, in answer to its first request; others are closed, a device learns by UDP. */
-static void refuse(struct bk_serve *s, struct bk_serve_stream *stream,
-                   const struct bk_tls_peer *peer, enum bk_err err)
-{
-    struct bk_addr from = bk_conn_remote(stream->conn);
-    char text[BK_ADDR_TEXT_BYTES], who[4 * BK_SUBJECT_TEXT_BYTES];
-
-    bk_addr_format(&from, text);
-    bk_say_escape(bk_slice_text(peer->uri), who, sizeof who);
-    bk_say_limited(&s->refused_log, bk_serve_now().mono, "%s from %s %s; refused",
-                   who[0] == '\0' ? "a peer" : who, text, refusal(err));
-    if (role_of(peer->alpn) == BK_ROLE_USER && peer->certified && err != BK_E_MALFORMED) {
-        bool gone = err == BK_E_NOTFOUND || err == BK_E_AUTH || err == BK_E_EXPIRED;
-        stream->refuse = gone ? BK_CODE_FORBIDDEN : BK_CODE_OVERLOADED;
-        bk_conn_set_idle(stream->conn, BK_SERVE_JOIN_IDLE_MS);
-    } else {
-        stream_close(stream);
-    }
-}
-
 /* ---- connections ---- */
+
+/* Watches have a share of their own; it ends with the connection. */
+static bool enter(struct bk_serve *s, enum bk_server_purpose purpose, struct bk_conn *conn)
+{
+    return purpose != BK_STREAM_WATCH || bk_serve_watch_enter(s, conn);
+}
+
+static void leave(struct bk_serve *s, enum bk_server_purpose purpose, const struct bk_conn *conn)
+{
+    if (purpose == BK_STREAM_WATCH) {
+        struct bk_addr from = bk_conn_remote(conn);
+        bk_serve_watch_leave(s, &from);
+    }
+}
 
 static void on_open(void *ctx, struct bk_conn *conn, const struct bk_tls_peer *peer)
 {
     struct bk_serve *s = ctx;
-    struct bk_serve_stream *stream = stream_new(s, conn);
+    struct bk_serve_stream *stream;
     struct bk_server_event event = {.type = BK_SERVER_STREAM_OPEN};
+    enum bk_server_purpose purpose = bk_serve_purpose(peer->alpn);
     enum bk_err err;
 
+    if (!enter(s, purpose, conn)) {
+        bk_say_limited(&s->overload_log, bk_serve_now().mono,
+                       "as many calls are watched as there is room for; one more is not");
+        bk_conn_free(conn);
+        return;
+    }
+    stream = stream_new(s, conn);
     if (stream == NULL) {
         bk_say_limited(&s->overload_log, bk_serve_now().mono,
-                       "%d connections are open; one more is refused", BK_SERVE_STREAMS_MAX);
+                       "%u connections are open; one more is refused", s->max_streams);
+        leave(s, purpose, conn);
         bk_conn_free(conn);
         return;
     }
     bk_conn_set_ctx(conn, stream);
-    stream->not_after_s = peer->not_after_s;
-    err = identify(s, peer, &event.open.peer);
+    stream->purpose = purpose;
+    /* RENEW is what an expired certificate is good for. */
+    stream->not_after_s = purpose == BK_STREAM_RENEW ? 0 : peer->not_after_s;
+    err = bk_serve_identify(s, peer, &event.open.peer);
     if (err != BK_OK) {
-        refuse(s, stream, peer, err);
+        bk_serve_refuse(s, stream, peer, err);
         return;
     }
-    if (event.open.peer.role == BK_ROLE_NONE) {
+    if (event.open.peer.role == BK_ROLE_NONE || purpose != BK_STREAM_PLAIN) {
         bk_conn_set_idle(conn, BK_SERVE_JOIN_IDLE_MS);
     }
+    stream->equipment_id = event.open.peer.equipment_id;
     stream->in_core = true;
     event.open.stream = stream->number;
     event.open.from = bk_conn_remote(conn);
+    event.open.purpose = purpose;
     bk_serve_feed(s, &event);
-}
-
-/* The one answer to a user who is no longer one. */
-static void answer_refused(struct bk_serve_stream *stream, struct bk_slice frame)
-{
-    uint8_t buf[128];
-    struct bk_stun m;
-    struct bk_slice answer;
-    const char *reason = stream->refuse == BK_CODE_FORBIDDEN ? "revoked" : "overloaded";
-
-    if (bk_stun_read(frame, &m) == BK_OK && m.cls == BK_STUN_REQUEST &&
-        bk_error_write(buf, sizeof buf, m.method, m.txid, stream->refuse, reason, &answer) ==
-            BK_OK) {
-        enum bk_err ignored = bk_conn_send(stream->conn, answer);
-        (void)ignored;
-    }
-    stream_close(stream);
 }
 
 static void on_message(void *ctx, struct bk_conn *conn, struct bk_slice frame)
@@ -162,11 +106,14 @@ static void on_message(void *ctx, struct bk_conn *conn, struct bk_slice frame)
         return;
     }
     if (stream->refuse != 0) {
-        answer_refused(stream, frame);
+        bk_serve_answer_refused(stream, frame);
         return;
     }
     if (stream->not_after_s != 0 && bk_serve_now().unix_s > stream->not_after_s) {
-        stream_close(stream); /* it was good at the handshake and is no more */
+        bk_serve_stream_close(stream); /* it was good at the handshake and is no more */
+        return;
+    }
+    if (stream->purpose == BK_STREAM_WATCH && bk_serve_watch_asks(stream, frame)) {
         return;
     }
     event.message.stream = stream->number;
@@ -184,6 +131,7 @@ static void on_closed(void *ctx, struct bk_conn *conn, const struct bk_conn_clos
     event.closed.stream = stream->number;
     /* First the place, so that nothing more is sent on it. */
     stream->conn = NULL;
+    leave(s, stream->purpose, conn);
     bk_conn_free(conn);
     if (stream->in_core) {
         bk_serve_feed(s, &event);
@@ -220,15 +168,17 @@ static void on_datagram(void *ctx, const struct bk_addr *from, struct bk_slice b
 
 /* ---- opening and closing ---- */
 
-/* Which protocols a listener speaks: requests, agents, or both on one port; joining on any. */
+/* Which protocols a listener speaks: requests, agents (and their watches), or all on one port; joining and
+ * renewing on any. */
 static enum bk_err make_tls(const struct bk_serve *s, bool request, bool agent, struct bk_tls **out)
 {
-    const char *alpns[3];
+    const char *alpns[5];
     struct bk_tls_server config = {
         .cert = s->authority.server,
         .key = s->authority.server_key,
         .ca = s->authority.ca,
         .alpns = alpns,
+        .alpn_expired = BK_ALPN_RENEW,
     };
 
     if (request) {
@@ -236,7 +186,9 @@ static enum bk_err make_tls(const struct bk_serve *s, bool request, bool agent, 
     }
     if (agent) {
         alpns[config.n_alpns++] = BK_ALPN_AGENT;
+        alpns[config.n_alpns++] = BK_ALPN_WATCH;
     }
+    alpns[config.n_alpns++] = BK_ALPN_RENEW;
     alpns[config.n_alpns++] = BK_ALPN_JOIN;
     return bk_tls_new_server(&config, out);
 }
@@ -289,7 +241,7 @@ static enum beckon_status open_listener(struct bk_serve *s, size_t which, uint16
                  .limits = {.idle_ms = BK_SERVE_STREAM_IDLE_MS,
                             .frame_max_bytes = BK_STUN_STREAM_MAX_BYTES}},
         .refused = on_refused,
-        .max_total = BK_SERVE_STREAMS_MAX,
+        .max_total = s->max_streams,
         .max_handshakes = BK_SERVE_HANDSHAKES_MAX,
         .max_per_address = BK_SERVE_PER_ADDRESS_MAX,
     };

@@ -11,7 +11,7 @@
 #include "bin/beckond/store_sql.h"
 
 enum {
-    SCHEMA_VERSION = 1,
+    SCHEMA_VERSION = 2,
     BUSY_TIMEOUT_MS = 5000, /* another process holds the store for a few milliseconds only */
 };
 
@@ -49,11 +49,18 @@ static enum bk_err connect_db(const char *path, struct bk_store **out, char why[
     return BK_OK;
 }
 
+static enum bk_err set_version(struct bk_store *s)
+{
+    char text[64];
+
+    sqlite3_snprintf((int)sizeof text, text, "PRAGMA user_version = %d", SCHEMA_VERSION);
+    return bk_sql_exec(s, text);
+}
+
 enum bk_err bk_store_create(const char *path, char why[BK_STORE_WHY_BYTES])
 {
     struct bk_store *s = NULL;
     enum bk_err err;
-    char version[64];
     int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
     if (fd < 0) {
@@ -65,12 +72,11 @@ enum bk_err bk_store_create(const char *path, char why[BK_STORE_WHY_BYTES])
     if (err != BK_OK) {
         return err;
     }
-    sqlite3_snprintf((int)sizeof version, version, "PRAGMA user_version = %d", SCHEMA_VERSION);
     err = bk_sql_begin(s);
     if (err == BK_OK) {
         err = bk_sql_exec(s, bk_sql_schema);
         if (err == BK_OK) {
-            err = bk_sql_exec(s, version);
+            err = set_version(s);
         }
         err = bk_sql_end(s, err);
     }
@@ -95,6 +101,32 @@ static int schema_version(struct bk_store *s)
     return version;
 }
 
+/* A store that an older beckond made becomes one of ours. Several processes may come to it at once: what
+ * version it has counts within the transaction only. */
+static enum bk_err bring_up_to_date(struct bk_store *s)
+{
+    int version = schema_version(s);
+    enum bk_err err;
+
+    if (version == SCHEMA_VERSION) {
+        return BK_OK;
+    }
+    if (version != 1) {
+        return BK_E_MALFORMED;
+    }
+    err = bk_sql_begin(s);
+    if (err != BK_OK) {
+        return err;
+    }
+    if (schema_version(s) == 1) {
+        err = bk_sql_exec(s, bk_sql_from_1);
+        if (err == BK_OK) {
+            err = set_version(s);
+        }
+    }
+    return bk_sql_end(s, err);
+}
+
 enum bk_err bk_store_open(const char *path, struct bk_store **out, char why[BK_STORE_WHY_BYTES])
 {
     struct bk_store *s = NULL;
@@ -108,10 +140,11 @@ enum bk_err bk_store_open(const char *path, struct bk_store **out, char why[BK_S
     if (err != BK_OK) {
         return err;
     }
-    if (schema_version(s) != SCHEMA_VERSION) {
-        say_why(why, "not a store of this version of beckond");
+    err = bring_up_to_date(s);
+    if (err != BK_OK) {
+        say_why(why, err == BK_E_MALFORMED ? "not a store of this version of beckond" : s->why);
         bk_store_close(s);
-        return BK_E_MALFORMED;
+        return err;
     }
     *out = s;
     return BK_OK;

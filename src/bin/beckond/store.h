@@ -55,7 +55,7 @@ BK_NODISCARD enum bk_err bk_store_device(struct bk_store *s, uint64_t equipment_
                                          struct bk_store_device *out);
 
 /* The device, if `user` may call it: by ID, or by name where the ID is 0. Not granted, user revoked,
- * invited only and missing are one and the same BK_E_NOTFOUND, and take the same statements. */
+ * invited only and missing are one and the same BK_E_NOTFOUND, and take the same statements and steps. */
 BK_NODISCARD enum bk_err bk_store_find(struct bk_store *s, struct bk_slice user,
                                        uint64_t equipment_id, struct bk_slice name,
                                        struct bk_store_device *out);
@@ -130,6 +130,29 @@ BK_NODISCARD enum bk_err bk_store_enrol_finish(struct bk_store *s,
                                                const struct bk_store_enrolment *e,
                                                struct bk_slice certificate, struct bk_slice box_key,
                                                uint64_t now_s);
+/* Instead of `finish` where the certificate has yet to be signed: keeps the token for this key, voids other
+ * tokens of the same holder whose keys wait (the latest counts), and commits. */
+BK_NODISCARD enum bk_err bk_store_enrol_claim(struct bk_store *s,
+                                              const struct bk_store_enrolment *e);
 void bk_store_enrol_abort(struct bk_store *s);
+/* The key that waits to be enrolled as `holder` (role and ID or name). BK_E_NOTFOUND: none. */
+BK_NODISCARD enum bk_err bk_store_claimant(struct bk_store *s, const struct bk_identity *holder,
+                                           uint64_t now_s, uint8_t key[BK_KEY_BYTES]);
+
+/* ---- renewals (store_renew.c) ---- */
+
+/* What is enrolled, if `peer` still is whom the store knows: errors as bk_store_admit. */
+struct bk_store_holder {
+    uint32_t generation; /* of a device */
+    size_t certificate_bytes;
+    uint8_t certificate[BK_STORE_CERTIFICATE_MAX_BYTES];
+};
+BK_NODISCARD enum bk_err bk_store_holder(struct bk_store *s, const struct bk_identity *peer,
+                                         struct bk_store_holder *out);
+/* Puts a new certificate and, for a device, a new box key in place of the old; what is empty stays as it is.
+ * Decides within the same transaction whether `peer` still is whom the store knows: errors as
+ * bk_store_admit. */
+BK_NODISCARD enum bk_err bk_store_renew(struct bk_store *s, const struct bk_identity *peer,
+                                        struct bk_slice certificate, struct bk_slice box_key);
 
 #endif

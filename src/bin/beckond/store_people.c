@@ -18,9 +18,9 @@ static void take_device(sqlite3_stmt *row, struct bk_store_device *out)
     out->box_key_bytes = bk_sql_copy(row, 6, out->box_key, sizeof out->box_key);
 }
 
-/* One device by a query whose only parameter is an ID or, where the ID is 0, a name. */
+/* One device by a query whose only parameter is an ID. */
 static enum bk_err device_by(struct bk_store *s, enum bk_sql which, uint64_t id,
-                             struct bk_slice name, struct bk_store_device *out)
+                             struct bk_store_device *out)
 {
     sqlite3_stmt *statement = bk_sql_get(s, which);
     enum bk_err err;
@@ -28,11 +28,7 @@ static enum bk_err device_by(struct bk_store *s, enum bk_sql which, uint64_t id,
     if (statement == NULL) {
         return BK_E_IO;
     }
-    if (which == BK_SQL_DEVICE_BY_NAME) {
-        bk_sql_bind_text(statement, 1, name);
-    } else {
-        bk_sql_bind_int(statement, 1, id);
-    }
+    bk_sql_bind_int(statement, 1, id);
     err = bk_sql_step(s, statement);
     if (err == BK_OK) {
         take_device(statement, out);
@@ -43,12 +39,12 @@ static enum bk_err device_by(struct bk_store *s, enum bk_sql which, uint64_t id,
 
 enum bk_err bk_store_device(struct bk_store *s, uint64_t equipment_id, struct bk_store_device *out)
 {
-    return device_by(s, BK_SQL_DEVICE_BY_ID, equipment_id, BK_SLICE_EMPTY, out);
+    return device_by(s, BK_SQL_DEVICE_BY_ID, equipment_id, out);
 }
 
 enum bk_err bk_store_next_device(struct bk_store *s, uint64_t after, struct bk_store_device *out)
 {
-    return device_by(s, BK_SQL_DEVICE_AFTER, after, BK_SLICE_EMPTY, out);
+    return device_by(s, BK_SQL_DEVICE_AFTER, after, out);
 }
 
 /* BK_OK if a grant covers the device (0: only a grant for all does), else BK_E_NOTFOUND. */
@@ -67,24 +63,44 @@ static enum bk_err granted(struct bk_store *s, struct bk_slice user, uint64_t eq
     return err;
 }
 
+/* The ID behind a device's name, or 0. */
+static enum bk_err id_of_name(struct bk_store *s, struct bk_slice name, uint64_t *equipment_id)
+{
+    sqlite3_stmt *statement = bk_sql_get(s, BK_SQL_ID_OF_NAME);
+    enum bk_err err;
+
+    *equipment_id = 0;
+    if (statement == NULL) {
+        return BK_E_IO;
+    }
+    bk_sql_bind_text(statement, 1, name);
+    err = bk_sql_step(s, statement);
+    if (err == BK_OK) {
+        *equipment_id = bk_sql_int(statement, 0);
+    }
+    bk_sql_done(statement);
+    return err == BK_E_NOTFOUND ? BK_OK : err;
+}
+
+/* Whether there is such a device is asked only on behalf of those who may know: everybody else has the row
+ * of no device looked up, whichever he asked for. So the same statements do the same work for a device that
+ * is missing, not granted or not enrolled. */
 enum bk_err bk_store_find(struct bk_store *s, struct bk_slice user, uint64_t equipment_id,
                           struct bk_slice name, struct bk_store_device *out)
 {
-    enum bk_sql by = equipment_id != 0 ? BK_SQL_DEVICE_BY_ID : BK_SQL_DEVICE_BY_NAME;
-    enum bk_err found, allowed;
+    enum bk_err found, allowed, err = BK_OK;
 
     memset(out, 0, sizeof *out);
-    found = device_by(s, by, equipment_id, name, out);
-    /* Asked for a missing device too, so that the two cases cost the same. */
-    allowed = granted(s, user, out->equipment_id);
-    if (found == BK_E_IO || allowed == BK_E_IO) {
+    if (equipment_id == 0) {
+        err = id_of_name(s, name, &equipment_id);
+    }
+    allowed = granted(s, user, equipment_id);
+    found = device_by(s, BK_SQL_DEVICE_ENROLLED, allowed == BK_OK ? equipment_id : 0, out);
+    if (err != BK_OK || allowed == BK_E_IO || found == BK_E_IO) {
+        memset(out, 0, sizeof *out);
         return BK_E_IO;
     }
-    if (found != BK_OK || allowed != BK_OK || out->generation == 0) {
-        memset(out, 0, sizeof *out);
-        return BK_E_NOTFOUND;
-    }
-    return BK_OK;
+    return found;
 }
 
 enum bk_err bk_store_user(struct bk_store *s, struct bk_slice name, struct bk_store_user *out)

@@ -26,7 +26,8 @@ const char bk_sql_schema[] =
     " device INTEGER REFERENCES devices(id),"
     " user TEXT REFERENCES users(name),"
     " expires INTEGER NOT NULL,"
-    " used_by BLOB) STRICT;" /* the key of who joined with it */
+    " used_by BLOB,"            /* the key of who joined with it */
+    " claimed_by BLOB) STRICT;" /* the key whose certificate has yet to be signed elsewhere */
     "CREATE TABLE grants("
     " user TEXT NOT NULL REFERENCES users(name),"
     " device INTEGER REFERENCES devices(id)) STRICT;" /* NULL: every device */
@@ -35,6 +36,8 @@ const char bk_sql_schema[] =
     "CREATE INDEX tokens_by_user ON tokens(user);"
     "CREATE INDEX devices_exceptional ON devices(id) WHERE revoked OR generation > 1;";
 
+const char bk_sql_from_1[] = "ALTER TABLE tokens ADD COLUMN claimed_by BLOB;";
+
 #define DEVICE_COLUMNS "id, name, generation, revoked, key, certificate, box_key"
 
 static const char *const texts[BK_SQL_COUNT] = {
@@ -42,6 +45,9 @@ static const char *const texts[BK_SQL_COUNT] = {
     [BK_SQL_DEVICE_BY_NAME] = "SELECT " DEVICE_COLUMNS " FROM devices WHERE name = ?1",
     [BK_SQL_DEVICE_AFTER] = "SELECT " DEVICE_COLUMNS " FROM devices"
                             " WHERE id > ?1 AND generation > 0 ORDER BY id LIMIT 1",
+    [BK_SQL_DEVICE_ENROLLED] = "SELECT " DEVICE_COLUMNS " FROM devices"
+                               " WHERE id = ?1 AND generation > 0",
+    [BK_SQL_ID_OF_NAME] = "SELECT id FROM devices WHERE name = ?1",
     [BK_SQL_USER] = "SELECT revoked, key, certificate FROM users WHERE name = ?1",
     [BK_SQL_GRANTED] = "SELECT 1 FROM grants JOIN users ON users.name = grants.user"
                        " WHERE users.revoked = 0 AND grants.user = ?1"
@@ -61,13 +67,27 @@ static const char *const texts[BK_SQL_COUNT] = {
     [BK_SQL_TOKEN_ADD] = "INSERT INTO tokens(hash, role, device, user, expires)"
                          " VALUES (?1, ?2, ?3, ?4, ?5)",
     [BK_SQL_TOKEN_SWEEP] = "DELETE FROM tokens WHERE expires <= ?1",
-    [BK_SQL_TOKEN] = "SELECT role, device, user, expires, used_by FROM tokens WHERE hash = ?1",
-    [BK_SQL_TOKEN_USE] = "UPDATE tokens SET used_by = ?2 WHERE hash = ?1",
+    [BK_SQL_TOKEN] = "SELECT role, device, user, expires, used_by, claimed_by FROM tokens"
+                     " WHERE hash = ?1",
+    [BK_SQL_TOKEN_USE] = "UPDATE tokens SET used_by = ?2, claimed_by = NULL WHERE hash = ?1",
+    [BK_SQL_TOKEN_CLAIM] = "UPDATE tokens SET claimed_by = ?2 WHERE hash = ?1",
+    [BK_SQL_VOID_DEVICE_CLAIMS] = "DELETE FROM tokens WHERE device = ?1 AND hash <> ?2"
+                                  " AND claimed_by IS NOT NULL",
+    [BK_SQL_VOID_USER_CLAIMS] = "DELETE FROM tokens WHERE user = ?1 AND hash <> ?2"
+                                " AND claimed_by IS NOT NULL",
+    [BK_SQL_DEVICE_CLAIMANT] = "SELECT claimed_by FROM tokens WHERE device = ?1 AND expires > ?2"
+                               " AND claimed_by IS NOT NULL LIMIT 1",
+    [BK_SQL_USER_CLAIMANT] = "SELECT claimed_by FROM tokens WHERE user = ?1 AND expires > ?2"
+                             " AND claimed_by IS NOT NULL LIMIT 1",
     [BK_SQL_ENROL_DEVICE] = "UPDATE devices SET generation = ?2, revoked = 0, key = ?3,"
                             " certificate = ?4, box_key = ?5, enrolled_at = ?6 WHERE id = ?1",
     [BK_SQL_ENROL_USER] = "UPDATE users SET revoked = 0, key = ?2, certificate = ?3,"
                           " enrolled_at = ?4 WHERE name = ?1",
     [BK_SQL_BOX_KEY] = "UPDATE devices SET box_key = ?2 WHERE id = ?1",
+    [BK_SQL_RENEW_DEVICE] = "UPDATE devices SET certificate = ifnull(nullif(?2, x''), certificate),"
+                            " box_key = ifnull(nullif(?3, x''), box_key) WHERE id = ?1",
+    [BK_SQL_RENEW_USER] = "UPDATE users SET certificate = ifnull(nullif(?2, x''), certificate)"
+                          " WHERE name = ?1",
 };
 
 static void note_why(struct bk_store *s)
@@ -181,7 +201,7 @@ void bk_sql_copy_exact(sqlite3_stmt *statement, int column, uint8_t *out, size_t
 {
     struct bk_slice bytes = bk_sql_bytes(statement, column);
 
-    if (bytes.n == n) {
+    if (bytes.p != NULL && bytes.n == n) {
         memcpy(out, bytes.p, n);
     } else {
         memset(out, 0, n);

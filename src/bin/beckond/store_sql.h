@@ -11,6 +11,8 @@ enum bk_sql {
     BK_SQL_DEVICE_BY_ID,
     BK_SQL_DEVICE_BY_NAME,
     BK_SQL_DEVICE_AFTER,
+    BK_SQL_DEVICE_ENROLLED,
+    BK_SQL_ID_OF_NAME,
     BK_SQL_USER,
     BK_SQL_GRANTED,
     BK_SQL_EXCEPTIONS,
@@ -28,9 +30,16 @@ enum bk_sql {
     BK_SQL_TOKEN_SWEEP,
     BK_SQL_TOKEN,
     BK_SQL_TOKEN_USE,
+    BK_SQL_TOKEN_CLAIM,
+    BK_SQL_VOID_DEVICE_CLAIMS,
+    BK_SQL_VOID_USER_CLAIMS,
+    BK_SQL_DEVICE_CLAIMANT,
+    BK_SQL_USER_CLAIMANT,
     BK_SQL_ENROL_DEVICE,
     BK_SQL_ENROL_USER,
     BK_SQL_BOX_KEY,
+    BK_SQL_RENEW_DEVICE,
+    BK_SQL_RENEW_USER,
     BK_SQL_COUNT,
 };
 
@@ -41,6 +50,8 @@ struct bk_store {
 };
 
 extern const char bk_sql_schema[];
+/* From the schema of version 1 to the present one. */
+extern const char bk_sql_from_1[];
 
 /* The statement, prepared at first use, its bindings cleared; NULL on failure. A statement is used by
  * one function at a time and given back with bk_sql_done. */

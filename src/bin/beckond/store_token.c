@@ -83,9 +83,16 @@ enum bk_err bk_store_token_add(struct bk_store *s, const uint8_t hash[BK_STORE_H
     return bk_sql_end(s, add(s, hash, token, now_s));
 }
 
-/* The token's row; `used` tells whether `used_by` is set. */
+/* Whose a token is: nobody's yet; of a key that waits for its certificate; of one that has joined. */
+enum hold {
+    FREE,
+    CLAIMED,
+    USED,
+};
+
+/* The token's row; `by` is the key that holds it, unless it is free. */
 static enum bk_err look(struct bk_store *s, const uint8_t hash[BK_STORE_HASH_BYTES], uint64_t now_s,
-                        struct bk_store_token *out, bool *used, uint8_t used_by[BK_KEY_BYTES])
+                        struct bk_store_token *out, enum hold *hold, uint8_t by[BK_KEY_BYTES])
 {
     sqlite3_stmt *statement = bk_sql_get(s, BK_SQL_TOKEN);
     enum bk_err err;
@@ -103,8 +110,10 @@ static enum bk_err look(struct bk_store *s, const uint8_t hash[BK_STORE_HASH_BYT
             out->name[0] = '\0';
         }
         out->expires_s = bk_sql_int(statement, 3);
-        *used = bk_sql_bytes(statement, 4).n == BK_KEY_BYTES;
-        bk_sql_copy_exact(statement, 4, used_by, BK_KEY_BYTES);
+        *hold = bk_sql_bytes(statement, 4).n == BK_KEY_BYTES   ? USED
+                : bk_sql_bytes(statement, 5).n == BK_KEY_BYTES ? CLAIMED
+                                                               : FREE;
+        bk_sql_copy_exact(statement, *hold == CLAIMED ? 5 : 4, by, BK_KEY_BYTES);
         if (out->expires_s <= now_s) {
             err = BK_E_EXPIRED;
         }
@@ -116,10 +125,10 @@ static enum bk_err look(struct bk_store *s, const uint8_t hash[BK_STORE_HASH_BYT
 enum bk_err bk_store_token_look(struct bk_store *s, const uint8_t hash[BK_STORE_HASH_BYTES],
                                 uint64_t now_s, struct bk_store_token *out)
 {
-    uint8_t used_by[BK_KEY_BYTES];
-    bool used;
+    uint8_t by[BK_KEY_BYTES];
+    enum hold hold;
 
-    return look(s, hash, now_s, out, &used, used_by);
+    return look(s, hash, now_s, out, &hold, by);
 }
 
 /* The holder as it stands: its generation, and its certificate if `key` is the current one. */
@@ -155,21 +164,22 @@ static enum bk_err holder(struct bk_store *s, struct bk_store_enrolment *e, bool
 
 static enum bk_err begin(struct bk_store *s, uint64_t now_s, struct bk_store_enrolment *e)
 {
-    uint8_t used_by[BK_KEY_BYTES];
-    bool used, current;
-    enum bk_err err = look(s, e->hash, now_s, &e->token, &used, used_by);
+    uint8_t by[BK_KEY_BYTES];
+    enum hold hold;
+    bool current;
+    enum bk_err err = look(s, e->hash, now_s, &e->token, &hold, by);
 
     if (err != BK_OK) {
         return err;
     }
-    if (used && !bk_equal_const_time(used_by, e->key, BK_KEY_BYTES)) {
+    if (hold != FREE && !bk_equal_const_time(by, e->key, BK_KEY_BYTES)) {
         return BK_E_EXISTS;
     }
     err = holder(s, e, &current);
     if (err != BK_OK) {
         return err;
     }
-    if (used) {
+    if (hold == USED) {
         /* The answer may have got lost. One that has been replaced since is not given again. */
         e->again = true;
         return current ? BK_OK : BK_E_EXPIRED;
@@ -269,6 +279,66 @@ enum bk_err bk_store_enrol_finish(struct bk_store *s, const struct bk_store_enro
         err = store_box_key(s, e, box_key);
     }
     return bk_sql_end(s, err);
+}
+
+/* ---- tokens whose certificate has yet to be signed ---- */
+
+static enum bk_err claim(struct bk_store *s, const struct bk_store_enrolment *e)
+{
+    bool device = e->token.role == BK_ROLE_DEVICE;
+    sqlite3_stmt *statement = bk_sql_get(s, BK_SQL_TOKEN_CLAIM);
+    enum bk_err err;
+
+    if (statement == NULL) {
+        return BK_E_IO;
+    }
+    bk_sql_bind_blob(statement, 1, hash_slice(e->hash));
+    bk_sql_bind_blob(statement, 2, bk_slice(e->key, BK_KEY_BYTES));
+    err = bk_sql_run(s, statement);
+    if (err != BK_OK) {
+        return err;
+    }
+    statement = bk_sql_get(s, device ? BK_SQL_VOID_DEVICE_CLAIMS : BK_SQL_VOID_USER_CLAIMS);
+    if (statement == NULL) {
+        return BK_E_IO;
+    }
+    if (device) {
+        bk_sql_bind_int(statement, 1, e->token.equipment_id);
+    } else {
+        bk_sql_bind_text(statement, 1, bk_slice_text(e->token.name));
+    }
+    bk_sql_bind_blob(statement, 2, hash_slice(e->hash));
+    return bk_sql_run(s, statement);
+}
+
+enum bk_err bk_store_enrol_claim(struct bk_store *s, const struct bk_store_enrolment *e)
+{
+    assert(!e->again);
+    return bk_sql_end(s, claim(s, e));
+}
+
+enum bk_err bk_store_claimant(struct bk_store *s, const struct bk_identity *holder, uint64_t now_s,
+                              uint8_t key[BK_KEY_BYTES])
+{
+    bool device = holder->role == BK_ROLE_DEVICE;
+    sqlite3_stmt *statement = bk_sql_get(s, device ? BK_SQL_DEVICE_CLAIMANT : BK_SQL_USER_CLAIMANT);
+    enum bk_err err;
+
+    if (statement == NULL) {
+        return BK_E_IO;
+    }
+    if (device) {
+        bk_sql_bind_int(statement, 1, holder->equipment_id);
+    } else {
+        bk_sql_bind_text(statement, 1, bk_slice_text(holder->name));
+    }
+    bk_sql_bind_int(statement, 2, now_s);
+    err = bk_sql_step(s, statement);
+    if (err == BK_OK) {
+        bk_sql_copy_exact(statement, 0, key, BK_KEY_BYTES);
+    }
+    bk_sql_done(statement);
+    return err;
 }
 
 void bk_store_enrol_abort(struct bk_store *s)

@@ -138,7 +138,7 @@ bool bk_token_argument(const char *program, const char *argument, char *out, siz
 
 bool bk_confirm_on_terminal(const char *question)
 {
-    char answer[8];
+    char answer[8] = {0};
     int tty = open("/dev/tty", O_RDWR | O_CLOEXEC);
     sigset_t before;
     int n = -1, ending;

@@ -12,7 +12,9 @@ import signal
 _REPORT = re.compile(
     r"AddressSanitizer|LeakSanitizer|ThreadSanitizer|MemorySanitizer|UndefinedBehaviorSanitizer|runtime error:"
     r"|Assertion .*failed|\*\*\* (stack smashing|buffer overflow) detected"
-    r"|^(free|malloc|realloc|munmap_chunk)\(\): |^(double free or corruption|corrupted (size|double-linked))")
+    r"|^(free|malloc|realloc|munmap_chunk)\(\): |^(double free or corruption|corrupted (size|double-linked))"
+    # as beckon-agent tells of beckon-agent-call: SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS
+    r"|process was ended by signal (4|5|6|7|8|11|31)\b")
 _FATAL = {signal.SIGSEGV, signal.SIGABRT, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGSYS, signal.SIGTRAP}
 
 found = []

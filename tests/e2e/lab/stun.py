@@ -11,14 +11,15 @@ import zlib
 COOKIE = 0x2112A442
 CLASSES = ("request", "indication", "success", "error")
 METHODS = {0x001: "BINDING", 0x0C1: "REGISTER", 0x0C2: "NOTIFY", 0x0C3: "LOOKUP", 0x0C4: "CONNECT",
-           0x0C5: "RESULT", 0x0C6: "ENROL"}
+           0x0C5: "RESULT", 0x0C6: "ENROL", 0x0C7: "RENEW", 0x0C8: "WATCH"}
 ATTRIBUTES = {
     0x0009: "ERROR-CODE", 0x0015: "NONCE", 0x001C: "MESSAGE-INTEGRITY-SHA256", 0x0020: "XOR-MAPPED-ADDRESS",
     0x8028: "FINGERPRINT", 0x4001: "EQUIPMENT-ID", 0x4002: "REGISTRATION", 0x4003: "TAG", 0x4004: "CALL-WAITING",
     0x4005: "DEVICE-NAME", 0x4006: "CALL-ID", 0x4007: "BOX", 0x4008: "CERTIFICATE", 0x4009: "CA-CERTIFICATE",
     0x400A: "BOX-KEY", 0x400B: "OBSERVED-ADDRESS", 0x400C: "TIME", 0x400D: "TOKEN", 0x400E: "CERTIFICATE-REQUEST",
     0x400F: "REGISTRATION-KEY", 0x4010: "USER-NAME", 0x4011: "SERVER-PORTS", 0x4020: "SERVICE", 0x4021: "PASSWORD", 0x4022: "CANDIDATE",
-    0x4023: "CALL-KEY", 0x4024: "REPLY-KEY", 0x4025: "STATUS"}
+    0x4023: "CALL-KEY", 0x4024: "REPLY-KEY", 0x4025: "STATUS", 0x4026: "CALLER-KEY", 0x4027: "SIGNATURE",
+    0xC001: "RENEW"}
 NUMBERS = {name: number for number, name in ATTRIBUTES.items()}
 METHOD_NUMBERS = {name: number for number, name in METHODS.items()}
 
@@ -137,11 +138,16 @@ def build(method, kind, body, txid, key=None, mac_bytes=16, fingerprint=True):
     return header(len(body)) + body
 
 
+def box_secret(key_file):
+    """The current secret key in a device's box.key: version, flags, public key, secret key; others follow."""
+    return bytes(key_file[34:66])
+
+
 def open_box(sealed, key_file):
-    """The call request in a BOX, with the device's box.key (public key, then secret key)."""
+    """The call request in a BOX, with the device's box.key."""
     # Only the demonstration and the tests of the box need libsodium.
     from nacl.public import PrivateKey, SealedBox
-    return read_call_request(SealedBox(PrivateKey(bytes(key_file[32:64]))).decrypt(bytes(sealed)))
+    return read_call_request(SealedBox(PrivateKey(box_secret(key_file))).decrypt(bytes(sealed)))
 
 
 def read_call_request(plain):
@@ -154,5 +160,5 @@ def read_call_request(plain):
             candidates.append(Candidate(kind, str(ipaddress.ip_address(address)), port))
         else:
             one.setdefault(a.name, a.value)
-    return CallRequest(int.from_bytes(one["EQUIPMENT-ID"], "big"), one["PASSWORD"].decode(), one["SERVICE"].decode(),
+    return CallRequest(int.from_bytes(one["EQUIPMENT-ID"], "big"), one.get("PASSWORD", b"").decode(), one["SERVICE"].decode(),
                        candidates, one["CALL-ID"], int.from_bytes(one["TIME"], "big"))

@@ -29,6 +29,8 @@ static void test_defaults(void **state)
     assert_int_equal(c.max_devices, 1000000);
     assert_true(c.answer_binding);
     assert_int_equal(c.binding_per_second, 10);
+    assert_int_equal(c.requests_per_second, 20);
+    assert_string_equal(c.user, "");
     assert_int_equal(c.n_listen, 1);
     assert_memory_equal(c.listen[0].ip, wildcard, sizeof wildcard);
 }
@@ -42,7 +44,8 @@ static void test_all_settings(void **state)
                           "# a comment\n\n[server]\nhost = 130.74.23.6\n  listen = 130.74.23.6\n"
                           "listen = 2001:db8::1\nudp_port=1\nrequest_port = 443 ; a comment\n"
                           "agent_port = 443\nmax_devices = 5\nanswer_binding = no\n"
-                          "binding_per_second = 7\ncall_form = first",
+                          "binding_per_second = 7\nrequests_per_second = 0\nuser = beckon-1\n"
+                          "call_form = first",
                           &c, why),
                      BK_OK);
     assert_int_equal(c.n_listen, 2);
@@ -56,6 +59,8 @@ static void test_all_settings(void **state)
     assert_int_equal(c.max_devices, 5);
     assert_false(c.answer_binding);
     assert_int_equal(c.binding_per_second, 7);
+    assert_int_equal(c.requests_per_second, 0);
+    assert_string_equal(c.user, "beckon-1");
 }
 
 /* What init writes reads as the defaults, and so it does with every comment sign before a setting taken
@@ -96,6 +101,11 @@ static void test_mistakes(void **state)
         {"[server]\nhost = h\ncall_form = fast\n", "expected first"},
         {"[server]\nhost = h\nmax_devices = 0\n", "/file:3: max_devices"},
         {"[server]\nhost = h\nbinding_per_second = -1\n", "/file:3: binding_per_second"},
+        {"[server]\nhost = h\nrequests_per_second = 1000001\n", "0 (no limit) to 1000000"},
+        {"[server]\nhost = h\nuser = -x\n", "/file:3: user = -x"},
+        {"[server]\nhost = h\nuser = a b\n", "the name of a user"},
+        {"[server]\nhost = h\nuser = abcdefghijklmnopqrstuvwxyz0123456\n", "/file:3: user"},
+        {"[server]\nhost = h\n  prot = 1\n", "/file:3: there is no setting named prot"},
         {"[server]\nhost = h\nlisten = eth0\n", "/file:3: listen = eth0"},
         {"[server]\nhost = h\nlisten = 1.2.3.4:80\n", "without a port"},
         {"[server]\nhost = h\nhost = i\n", "/file:3: host is given twice"},
@@ -132,6 +142,25 @@ static void test_long_line(void **state)
     text[sizeof text - 1] = '\0';
     assert_int_equal(load(*state, text, &c, why), BK_E_MALFORMED);
     assert_non_null(strstr(why, "/file:2: the line is longer"));
+}
+
+/* What init writes can always be read back: a host that is too long for a line of the file is refused. */
+static void test_long_host(void **state)
+{
+    static char text[BK_CONFIG_TEMPLATE_BYTES];
+    struct bk_config c;
+    char why[BK_CONFIG_WHY_BYTES], host[BK_HOST_MAX_BYTES + 1];
+
+    for (size_t n = 160; n <= BK_HOST_MAX_BYTES; n++) {
+        memset(host, 'a', n);
+        host[n] = '\0';
+        enum bk_err err = bk_config_template(host, text, sizeof text);
+        assert_int_equal(err, n <= BK_CONFIG_HOST_MAX_BYTES ? BK_OK : BK_E_RANGE);
+        if (err == BK_OK) {
+            assert_int_equal(load(*state, text, &c, why), BK_OK);
+            assert_string_equal(c.host, host);
+        }
+    }
 }
 
 static void test_too_many_listens(void **state)
@@ -187,6 +216,7 @@ int main(void)
         WITH_PLACE(test_template),     WITH_PLACE(test_mistakes),
         WITH_PLACE(test_long_line),    WITH_PLACE(test_too_many_listens),
         WITH_PLACE(test_missing_file), cmocka_unit_test(test_hosts),
+        WITH_PLACE(test_long_host),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

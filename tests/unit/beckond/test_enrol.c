@@ -35,7 +35,8 @@ static int make(void **state)
     f->place = place;
     *state = f;
     return bk_seal_init() == BK_OK &&
-                   bk_authority_make(f->place->dir, "Test CA", hosts, 2, NOW) == BK_OK &&
+                   bk_authority_make_ca(f->place->dir, "Test CA", NOW) == BK_OK &&
+                   bk_authority_make_server(f->place->dir, f->place->dir, hosts, 2, NOW) == BK_OK &&
                    bk_authority_load(f->place->dir, NOW, &f->authority, &which) == BK_OK &&
                    bk_store_create(f->place->path, why) == BK_OK &&
                    bk_store_open(f->place->path, &f->s, why) == BK_OK
@@ -212,7 +213,9 @@ static void test_authority_files(void **state)
     uint8_t pin[BK_PIN_BYTES];
     char path[BK_STATE_PATH_BYTES], aside[BK_STATE_PATH_BYTES];
 
-    assert_int_equal(bk_authority_make(f->place->dir, "Again", NULL, 0, NOW), BK_E_EXISTS);
+    assert_int_equal(bk_authority_make_ca(f->place->dir, "Again", NOW), BK_E_EXISTS);
+    assert_int_equal(bk_authority_make_server(f->place->dir, f->place->dir, NULL, 0, NOW),
+                     BK_E_EXISTS);
     assert_int_equal(bk_authority_pin(f->place->dir, pin), BK_OK);
     assert_memory_equal(pin, f->authority.ca_pin, sizeof pin);
     assert_int_equal(

@@ -9,6 +9,7 @@
 #include "bin/beckond/say.h"
 #include "bin/beckond/unix_path.h"
 #include "seal/seal.h"
+#include "wire/stun.h"
 
 static void test_hmac(void **state)
 {
@@ -65,6 +66,30 @@ static void test_audit(void **state)
     bk_audit_format(&action, line);
     assert_non_null(strstr(line, "user=x\\x20result\\x3dok\\x0a from="));
     assert_non_null(strstr(line, " result=offline "));
+    action.audit.how = BK_AUDIT_CALL_REVOKED;
+    action.audit.user = bk_slice_text("alice");
+    bk_audit_format(&action, line);
+    assert_string_equal(
+        line, "audit call-end device=2133 user=alice from=4.17.168.2:7000 result=revoked ms=12");
+}
+
+static void test_audit_renew(void **state)
+{
+    struct bk_identity device = {.role = BK_ROLE_DEVICE, .equipment_id = 2133};
+    struct bk_identity user = {.role = BK_ROLE_USER, .name = "alice"};
+    struct bk_renew_decision d = {.pending = true, .box_key = true};
+    char line[BK_AUDIT_LINE_BYTES];
+
+    (void)state;
+    bk_audit_format_renew(&device, &d, line);
+    assert_string_equal(line,
+                        "audit renew device=2133 result=done certificate=pending box-key=new");
+    d = (struct bk_renew_decision){.certificate_bytes = 1};
+    bk_audit_format_renew(&user, &d, line);
+    assert_string_equal(line, "audit renew user=alice result=done certificate=new box-key=-");
+    d = (struct bk_renew_decision){.code = BK_CODE_FORBIDDEN};
+    bk_audit_format_renew(&user, &d, line);
+    assert_string_equal(line, "audit renew user=alice result=revoked certificate=- box-key=-");
 }
 
 struct given {
@@ -152,7 +177,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hmac),      cmocka_unit_test(test_escape),
         cmocka_unit_test(test_audit),     cmocka_unit_test(test_options),
-        cmocka_unit_test(test_unix_path),
+        cmocka_unit_test(test_unix_path), cmocka_unit_test(test_audit_renew),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -36,7 +36,7 @@ int main(int argc, char **argv)
     }
     if (strcmp(argv[1], "stubborn") == 0) {
         signal(SIGTERM, SIG_IGN);
-        message = (struct bk_channel_message){.type = BK_CHANNEL_PASSWORD};
+        message = (struct bk_channel_message){.type = BK_CHANNEL_PROOF};
         if (bk_channel_send(BK_CHANNEL_FD, &message) != BK_OK) {
             return 6;
         }

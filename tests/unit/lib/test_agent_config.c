@@ -1,4 +1,4 @@
-/* agent.conf and the agent's small state files: what is taken, and that every mistake names its place. */
+/* agent.conf: what is taken, and that every mistake names its place. */
 #include "lib/place.h"
 
 #include "lib/agent_config.h"
@@ -91,6 +91,26 @@ static void test_mistakes(void **state)
         {HEAD "server_agent_port = \n", "\"server_agent_port\" in [agent]: not a port"},
         {HEAD "keepalive = 4\n", "agent.conf:4: \"keepalive\" in [agent]: not a number of seconds"},
         {HEAD "keepalive = 61\n", "from 5 to 60"},
+        {HEAD "user =\n", "agent.conf:4: \"user\" in [agent]: not a user"},
+        {HEAD "user = a123456789012345678901234567890123\n", "not a user"},
+        {HEAD "renew_within = 0\n", "not a number of seconds from 1 to 2592000"},
+        {HEAD "renew_within = 2592001\n", "agent.conf:4:"},
+        {HEAD "[access A]\nservices = x\n",
+         "agent.conf:5: \"services\" in [access A]: not an access"},
+        {HEAD "[access a]\nservices = ssh\n",
+         "agent.conf:5: \"services\" in [access a]: names a service that has no [service] section"},
+        {HEAD "[service s]\ntarget = tcp:h:1\n[access a]\nservices = s,\n", "agent.conf:7:"},
+        {HEAD "[service s]\ntarget = tcp:h:1\n[access a]\nservices =\n", "agent.conf:7:"},
+        {HEAD "[access a]\nexpires = 2027-02-29\n",
+         "agent.conf:5: \"expires\" in [access a]: not a date"},
+        {HEAD "[access a]\npassword = x\n",
+         "agent.conf:5: \"password\" in [access a]: unknown key"},
+        {HEAD "[callback]\nallow = 10.0.0.0/33\n",
+         "agent.conf:5: \"allow\" in [callback]: not a prefix"},
+        {HEAD "[callback]\ndeny = example.com\n",
+         "agent.conf:5: \"deny\" in [callback]: not a prefix"},
+        {HEAD "[callback]\ndeny =\n", "not a prefix"},
+        {HEAD "[callback]\nrefuse = 10.0.0.0/8\n", "unknown key"},
         {HEAD "keepalvie = 25\n", "agent.conf:4: \"keepalvie\" in [agent]: unknown key"},
         {HEAD "\n\nwhat is this\n", "agent.conf:6: neither [section]"},
         {HEAD "[agnet]\nid = 1\n", "agent.conf:5: \"id\" in [agnet]: unknown section"},
@@ -185,49 +205,109 @@ static void test_other_file(void **state)
     assert_int_equal(c.n_services, 1);
 }
 
-static void test_secrets(void **state)
+static void test_accesses(void **state)
 {
-    struct place *p = *state;
-    struct bk_registration_secret in = {.generation = 0xFFFFFFFE, .epoch = 0xFFFD}, out;
-    struct bk_box_pair pair, back;
+    static struct bk_agent_config c;
     struct beckon_error error;
-    char path[160], byte = 'x';
-    struct stat st;
+    const struct bk_access *access;
 
-    assert_int_equal(bk_registration_secret_read(p->dir, &out, &error), BECKON_NOT_JOINED);
-    assert_error(&error, BECKON_NOT_JOINED, "registration.key");
-    for (size_t i = 0; i < sizeof in.key; i++) {
-        in.key[i] = (uint8_t)(i + 1);
+    assert_int_equal(load(*state, HEAD "[service ssh]\ntarget = tcp:h:1\n", &c, &error), BECKON_OK);
+    assert_int_equal(c.n_accesses, 1);
+    access = bk_access_find(&c, bk_slice_text("owner"));
+    assert_ptr_equal(access, &c.accesses[0]);
+    assert_true(access->services == UINT64_MAX && access->expires_s == 0);
+
+    assert_int_equal(load(*state,
+                          HEAD "[access lodger]\nservices = web ,ssh\nexpires = 2027-01-31\n"
+                               "[access owner]\nservices = tv\n services = ssh\n"
+                               "[access all]\nexpires = 2027-01-31T12:00:00Z\n"
+                               "[service ssh]\ntarget = tcp:h:1\n[service tv]\ntarget = tcp:h:1\n"
+                               "[service web]\ntarget = tcp:h:1\n",
+                          &c, &error),
+                     BECKON_BAD_CONFIG); /* a line that goes on says no "services = " again */
+    assert_error(&error, BECKON_BAD_CONFIG, "agent.conf:9: \"services\" in [access owner]");
+
+    assert_int_equal(load(*state,
+                          HEAD "[access lodger]\nservices = web ,ssh\nexpires = 2027-01-31\n"
+                               "[access owner]\nservices = tv\nservices = ssh\n"
+                               "[access all]\nexpires = 2027-01-31T12:00:00Z\n"
+                               "[service ssh]\ntarget = tcp:h:1\n[service tv]\ntarget = tcp:h:1\n"
+                               "[service web]\ntarget = tcp:h:1\n",
+                          &c, &error),
+                     BECKON_OK);
+    assert_int_equal(c.n_accesses, 3);
+    access = bk_access_find(&c, bk_slice_text("lodger"));
+    assert_non_null(access);
+    assert_true(access->services == 0x5);
+    assert_true(access->expires_s == 1801440000); /* the end of that day */
+    assert_true(c.accesses[0].services == 0x3);
+    access = bk_access_find(&c, bk_slice_text("all"));
+    assert_non_null(access);
+    assert_true(access->services == UINT64_MAX);
+    assert_true(access->expires_s == 1801440000 - 12 * 3600);
+    assert_null(bk_access_find(&c, bk_slice_text("own")));
+    assert_null(bk_access_find(&c, BK_SLICE_EMPTY));
+}
+
+static void test_callback_lists(void **state)
+{
+    static struct bk_agent_config c;
+    struct beckon_error error;
+    struct bk_addr a = bk_addr_v4(10, 1, 2, 3, 1);
+    char text[1024];
+    size_t n;
+
+    assert_int_equal(load(*state,
+                          HEAD "user = beckon\nrenew_within = 60\n[callback]\n"
+                               "allow = 10.0.0.0/8, 2001:db8::/32\nallow = 192.0.2.0/24\n"
+                               "deny = 10.1.0.0/16\n",
+                          &c, &error),
+                     BECKON_OK);
+    assert_string_equal(c.user, "beckon");
+    assert_int_equal(c.renew_within_s, 60);
+    assert_int_equal(c.allow.n, 3);
+    assert_int_equal(c.deny.n, 1);
+    assert_true(bk_prefix_contains(&c.deny.at[0], &a));
+    a.ip[13] = 2;
+    assert_false(bk_prefix_contains(&c.deny.at[0], &a));
+    assert_true(bk_prefix_contains(&c.allow.at[0], &a));
+
+    n = (size_t)snprintf(text, sizeof text, HEAD "[callback]\n");
+    for (unsigned i = 0; i < BK_POLICY_LIST_MAX; i++) {
+        n += (size_t)snprintf(text + n, sizeof text - n, "deny = 10.%u.0.0/16\n", i);
     }
-    assert_int_equal(bk_registration_secret_write(p->dir, &in), BK_OK);
-    assert_int_equal(bk_registration_secret_read(p->dir, &out, &error), BECKON_OK);
-    assert_int_equal(out.generation, in.generation);
-    assert_int_equal(out.epoch, in.epoch);
-    assert_memory_equal(out.key, in.key, sizeof in.key);
-    place_path(p, "registration.key", path);
-    assert_int_equal(stat(path, &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(load(*state, text, &c, &error), BECKON_OK);
+    assert_int_equal(c.deny.n, BK_POLICY_LIST_MAX);
+    (void)snprintf(text + n, sizeof text - n, "deny = 11.0.0.0/8\n");
+    assert_int_equal(load(*state, text, &c, &error), BECKON_BAD_CONFIG);
+    assert_error(&error, BECKON_BAD_CONFIG, "agent.conf:21: \"deny\" in [callback]: more than 16");
+}
 
-    memset(pair.public_key, 1, sizeof pair.public_key);
-    memset(pair.secret_key, 2, sizeof pair.secret_key);
-    assert_int_equal(bk_box_pair_write(p->dir, &pair), BK_OK);
-    assert_int_equal(bk_box_pair_read(p->dir, &back, &error), BECKON_OK);
-    assert_memory_equal(back.public_key, pair.public_key, sizeof pair.public_key);
-    assert_memory_equal(back.secret_key, pair.secret_key, sizeof pair.secret_key);
+/* As many accesses as there may be, and one more. */
+static void test_access_limit(void **state)
+{
+    static struct bk_agent_config c;
+    struct beckon_error error;
+    char text[1024];
+    size_t n = (size_t)snprintf(text, sizeof text, HEAD);
 
-    place_write(p, "registration.key", &byte, 1); /* too short */
-    assert_int_equal(bk_registration_secret_read(p->dir, &out, &error), BECKON_BAD_CONFIG);
-    assert_error(&error, BECKON_BAD_CONFIG, "damaged");
-    place_write(p, "box.key", (const char *)&(char[65]){0}, 65); /* a byte too long */
-    assert_int_equal(bk_box_pair_read(p->dir, &back, &error), BECKON_BAD_CONFIG);
+    for (unsigned i = 1; i < BK_AGENT_ACCESSES_MAX; i++) {
+        n += (size_t)snprintf(text + n, sizeof text - n, "[access a%u]\nexpires = 2030-01-01\n", i);
+    }
+    (void)snprintf(text + n, sizeof text - n, "[access owner]\nexpires = 2030-01-01\n");
+    assert_int_equal(load(*state, text, &c, &error), BECKON_OK);
+    assert_int_equal(c.n_accesses, BK_AGENT_ACCESSES_MAX);
+    (void)snprintf(text + n, sizeof text - n, "[access more]\nexpires = 2030-01-01\n");
+    assert_int_equal(load(*state, text, &c, &error), BECKON_BAD_CONFIG);
+    assert_error(&error, BECKON_BAD_CONFIG, "too many of them");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_PLACE(test_defaults), WITH_PLACE(test_every_key), WITH_PLACE(test_mistakes),
-        WITH_PLACE(test_limits),   WITH_PLACE(test_no_file),   WITH_PLACE(test_other_file),
-        WITH_PLACE(test_secrets),
+        WITH_PLACE(test_defaults), WITH_PLACE(test_every_key),      WITH_PLACE(test_mistakes),
+        WITH_PLACE(test_limits),   WITH_PLACE(test_no_file),        WITH_PLACE(test_other_file),
+        WITH_PLACE(test_accesses), WITH_PLACE(test_callback_lists), WITH_PLACE(test_access_limit),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -47,13 +47,17 @@ static void test_round_trips(void **state)
                                      .facts = {.call_id = {1, 2, 3, [15] = 16},
                                                .unix_s = UINT64_MAX,
                                                .has_tag = true,
-                                               .tag = {UINT64_MAX - 1, UINT32_MAX - 2}}};
+                                               .tag = {UINT64_MAX - 1, UINT32_MAX - 2},
+                                               .has_key = true,
+                                               .key = {7, [31] = 8}}};
     out = carried(&in);
     assert_memory_equal(out.facts.call_id, in.facts.call_id, sizeof in.facts.call_id);
     assert_true(out.facts.unix_s == UINT64_MAX);
     assert_true(out.facts.has_tag);
     assert_true(out.facts.tag.random == UINT64_MAX - 1);
     assert_int_equal(out.facts.tag.counter, UINT32_MAX - 2);
+    assert_true(out.facts.has_key);
+    assert_memory_equal(out.facts.key, in.facts.key, sizeof in.facts.key);
 
     for (unsigned v = BK_ADMITTED; v <= BK_ADMISSION_BUSY; v++) {
         in = (struct bk_channel_message){.type = BK_CHANNEL_VERDICT,
@@ -67,8 +71,26 @@ static void test_round_trips(void **state)
         assert_int_equal(out.unix_s, 1800000000);
     }
     for (int right = 0; right < 2; right++) {
-        in = (struct bk_channel_message){.type = BK_CHANNEL_PASSWORD, .right = right != 0};
+        in = (struct bk_channel_message){.type = BK_CHANNEL_PROOF, .right = right != 0};
         assert_int_equal(carried(&in).right, right);
+    }
+    in = (struct bk_channel_message){.type = BK_CHANNEL_PERMIT, .permitted = 0x80000081};
+    assert_int_equal(carried(&in).permitted, 0x80000081);
+}
+
+static void test_dials(void **state)
+{
+    struct bk_channel_message in = {.type = BK_CHANNEL_DIALS}, out;
+
+    (void)state;
+    for (size_t n = 1; n <= BK_CHANNEL_DIALS_MAX; n++) {
+        in.n_dials = n;
+        in.dials[n - 1] = bk_addr_v4(192, 0, 2, (uint8_t)n, (uint16_t)(65536 - n));
+        out = carried(&in);
+        assert_int_equal(out.n_dials, n);
+        for (size_t i = 0; i < n; i++) {
+            assert_true(bk_addr_equal(&out.dials[i], &in.dials[i]));
+        }
     }
 }
 
@@ -79,8 +101,8 @@ static void test_garbage(void **state)
     struct bk_channel_message out;
 
     (void)state;
-    for (int type = BK_CHANNEL_HELLO; type <= BK_CHANNEL_PASSWORD; type++) {
-        struct bk_channel_message in = {.type = (enum bk_channel_type)type};
+    for (int type = BK_CHANNEL_HELLO; type <= BK_CHANNEL_PERMIT; type++) {
+        struct bk_channel_message in = {.type = (enum bk_channel_type)type, .n_dials = 1};
         ssize_t n;
 
         assert_int_equal(bk_channel_send(pair[0], &in), BK_OK);
@@ -107,13 +129,13 @@ static void test_garbage(void **state)
 
 static void test_ends(void **state)
 {
-    struct bk_channel_message message = {.type = BK_CHANNEL_PASSWORD};
+    struct bk_channel_message message = {.type = BK_CHANNEL_PROOF};
 
     (void)state;
     assert_int_equal(bk_channel_receive(pair[1], &message), BK_E_TRUNCATED); /* nothing now */
     close(pair[0]);
     assert_int_equal(bk_channel_receive(pair[1], &message), BK_E_CLOSED);
-    message.type = BK_CHANNEL_PASSWORD;
+    message.type = BK_CHANNEL_PROOF;
     assert_int_equal(bk_channel_send(pair[1], &message), BK_E_CLOSED); /* and no signal */
     pair[0] = open("/dev/null", O_RDWR | O_CLOEXEC);
     assert_int_equal(bk_channel_send(pair[0], &message), BK_E_IO);
@@ -124,6 +146,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_round_trips, pair_make, pair_close),
+        cmocka_unit_test_setup_teardown(test_dials, pair_make, pair_close),
         cmocka_unit_test_setup_teardown(test_garbage, pair_make, pair_close),
         cmocka_unit_test_setup_teardown(test_ends, pair_make, pair_close),
     };

@@ -109,13 +109,91 @@ static void test_no_program(void **state)
     close(channel);
 }
 
+struct told {
+    struct event_base *base;
+    unsigned times;
+    int how;
+};
+
+static void on_ended(void *ctx, int how)
+{
+    struct told *told = ctx;
+
+    told->times++;
+    told->how = how;
+    event_base_loopbreak(told->base);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *ctx)
+{
+    (void)fd;
+    (void)what;
+    ++*(unsigned *)ctx;
+}
+
+/* The loop goes on meanwhile, and a stubborn process is killed all the same. */
+static void test_leaving(void **state)
+{
+    static const struct {
+        const char *what;
+        int how;
+    } cases[] = {{"await", 0}, {"stubborn", -SIGKILL}};
+    struct timeval every = {.tv_usec = 10000};
+    struct event_base *base = event_base_new();
+    unsigned ticks = 0;
+    struct event *tick = event_new(base, -1, EV_PERSIST, on_tick, &ticks);
+
+    (void)state;
+    assert_int_equal(event_add(tick, &every), 0);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct told told = {.base = base};
+        struct bk_child_leaving leaving;
+        struct bk_channel_message message;
+        pid_t pid;
+        int channel = start(cases[i].what, &pid);
+
+        if (cases[i].how != 0) {
+            assert_int_equal(receive(channel, &message), BK_OK); /* its signal handling stands */
+        }
+        close(channel);
+        ticks = 0;
+        assert_int_equal(bk_child_leave(&leaving, base, pid, on_ended, &told), BK_OK);
+        event_base_dispatch(base);
+        assert_int_equal(told.times, 1);
+        assert_int_equal(told.how, cases[i].how);
+        assert_int_equal(leaving.pid, 0);
+        assert_true(cases[i].how == 0 || ticks > 50);
+        assert_gone(pid);
+        bk_child_leave_now(&leaving); /* nothing to wait for */
+    }
+    event_free(tick);
+    event_base_free(base);
+}
+
+static void test_leaving_now(void **state)
+{
+    struct event_base *base = event_base_new();
+    struct bk_child_leaving leaving;
+    struct told told = {.base = base};
+    pid_t pid;
+    int channel = start("await", &pid);
+
+    (void)state;
+    close(channel);
+    assert_int_equal(bk_child_leave(&leaving, base, pid, on_ended, &told), BK_OK);
+    bk_child_leave_now(&leaving);
+    assert_gone(pid);
+    assert_int_equal(told.times, 0);
+    assert_int_equal(leaving.pid, 0);
+    event_base_free(base);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_channel),
-        cmocka_unit_test(test_end_of_channel),
-        cmocka_unit_test(test_stubborn),
-        cmocka_unit_test(test_no_program),
+        cmocka_unit_test(test_channel),  cmocka_unit_test(test_end_of_channel),
+        cmocka_unit_test(test_stubborn), cmocka_unit_test(test_no_program),
+        cmocka_unit_test(test_leaving),  cmocka_unit_test(test_leaving_now),
     };
 
     for (int fd = BK_CHANNEL_FD; fd < 256;

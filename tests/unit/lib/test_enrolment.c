@@ -22,7 +22,8 @@ enum mode {
     ANSWER_OTHER_USER,   /* certificate and name differ */
     REFUSE_UNKNOWN,
     REFUSE_USED,
-    SAY_NOTHING, /* and close */
+    REFUSE_PENDING, /* for now */
+    SAY_NOTHING,    /* and close */
 };
 
 static struct server {
@@ -80,18 +81,17 @@ static void on_message(void *ctx, struct bk_conn *conn, struct bk_slice frame)
     struct bk_stun m;
     struct bk_enrol ask;
     struct bk_slice out = BK_SLICE_EMPTY;
-    bool refused = s.mode == REFUSE_UNKNOWN || s.mode == REFUSE_USED;
+    static const uint16_t codes[] = {BK_CODE_FORBIDDEN, BK_CODE_TOKEN_USED, BK_CODE_PENDING};
+    bool refused = s.mode >= REFUSE_UNKNOWN && s.mode <= REFUSE_PENDING;
 
     (void)ctx;
     assert_int_equal(bk_stun_read(frame, &m), BK_OK);
     assert_int_equal(bk_enrol_read(&m, &ask), BK_OK);
     assert_true(bk_slice_equal(ask.token, BK_SLICE_OF(enrolment.token.secret)));
     if (refused) {
-        assert_int_equal(
-            bk_error_write(buf, sizeof buf, BK_METHOD_ENROL, m.txid,
-                           s.mode == REFUSE_USED ? BK_CODE_TOKEN_USED : BK_CODE_FORBIDDEN, "no",
-                           &out),
-            BK_OK);
+        assert_int_equal(bk_error_write(buf, sizeof buf, BK_METHOD_ENROL, m.txid,
+                                        codes[s.mode - REFUSE_UNKNOWN], "no", &out),
+                         BK_OK);
     } else if (s.mode != SAY_NOTHING) {
         out = answer_of(&m, &ask, buf, sizeof buf);
     }
@@ -197,6 +197,7 @@ static void test_refused(void **state)
     } cases[] = {
         {REFUSE_UNKNOWN, BECKON_BAD_TOKEN, "does not know this token"},
         {REFUSE_USED, BECKON_USED_TOKEN, "used already"},
+        {REFUSE_PENDING, BECKON_PENDING, "yet to sign"},
         {SAY_NOTHING, BECKON_SERVER_DOWN, "server 127.0.0.1 port "},
         {ANSWER_OTHER_KEY, BECKON_FAILED, "does not fit our request"},
         {ANSWER_OTHER_DEVICE, BECKON_FAILED, "does not fit our request"},

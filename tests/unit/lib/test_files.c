@@ -1,10 +1,9 @@
-/* The files of a state directory, and the device's password in it. */
+/* The files of a state directory. */
 #include "lib/place.h"
 
 #include <errno.h>
 
 #include "lib/files.h"
-#include "lib/password.h"
 
 static void test_path(void **state)
 {
@@ -67,42 +66,12 @@ static void test_directories(void **state)
     assert_int_equal(bk_dir_make(""), BK_E_IO);
 }
 
-static void test_password(void **state)
-{
-    struct place *p = *state;
-    struct beckon_error error;
-    char word[129], path[160];
-    struct stat st;
-
-    memset(word, 'w', sizeof word);
-    assert_int_equal(bk_agent_password_check(p->dir, bk_slice_text("x")),
-                     BK_E_NOTFOUND); /* never set */
-    assert_int_equal(beckon_agent_set_password(p->dir, "x", 1, &error), BECKON_NOT_JOINED);
-    assert_error(&error, BECKON_NOT_JOINED, "beckon-agent join");
-    place_write_text(p, "agent.conf", "");
-    assert_int_equal(beckon_agent_set_password(p->dir, "", 0, &error), BECKON_USAGE);
-    assert_int_equal(beckon_agent_set_password(p->dir, word, 129, &error), BECKON_USAGE);
-    assert_error(&error, BECKON_USAGE, "1 to 128 bytes");
-    assert_int_equal(beckon_agent_set_password(p->dir, word, 128, &error), BECKON_OK);
-    assert_int_equal(bk_agent_password_check(p->dir, bk_slice(word, 128)), BK_OK);
-    assert_int_equal(bk_agent_password_check(p->dir, bk_slice(word, 127)), BK_E_AUTH);
-    assert_int_equal(bk_agent_password_check(p->dir, BK_SLICE_EMPTY), BK_E_AUTH);
-    place_path(p, "password", path);
-    assert_int_equal(stat(path, &st), 0);
-    assert_int_equal(st.st_mode & 0777, 0600);
-    place_write_text(p, "password", "not a hash");
-    assert_int_equal(bk_agent_password_check(p->dir, bk_slice_text("not a hash")), BK_E_AUTH);
-    place_write_text(p, "password", "");
-    assert_int_equal(bk_agent_password_check(p->dir, BK_SLICE_EMPTY), BK_E_AUTH);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_path),
         WITH_PLACE(test_read_and_write),
         WITH_PLACE(test_directories),
-        WITH_PLACE(test_password),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

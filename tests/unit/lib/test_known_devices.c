@@ -6,6 +6,7 @@
 #include "lib/agent_config.h"
 #include "lib/client_state.h"
 #include "lib/files.h"
+#include "seal/seal.h"
 
 static uint8_t pin_a[BK_PIN_BYTES], pin_b[BK_PIN_BYTES];
 static char text_a[BK_PIN_TEXT_BYTES];
@@ -217,15 +218,59 @@ static void test_pin_uri(void **state)
     memcpy(uri.pin, pin_a, sizeof uri.pin);
     assert_int_equal(bk_uri_write(&uri, text), BK_OK);
     place_path(p, "new", dir); /* made where it is missing */
-    assert_int_equal(beckon_client_pin(dir, text, &error), BECKON_OK);
+    assert_int_equal(beckon_client_pin(dir, text, 0, &error), BECKON_OK);
     assert_int_equal(bk_known_find(dir, 2133, &found, pin, &error), BECKON_OK);
     assert_true(found);
     memcpy(uri.pin, pin_b, sizeof uri.pin);
     assert_int_equal(bk_uri_write(&uri, text), BK_OK);
-    assert_int_equal(beckon_client_pin(dir, text, &error), BECKON_KEY_CHANGED);
-    assert_int_equal(beckon_client_pin(dir, "beckon://h/\n", &error), BECKON_USAGE);
+    assert_int_equal(beckon_client_pin(dir, text, 0, &error), BECKON_KEY_CHANGED);
+    assert_int_equal(beckon_client_pin(dir, "beckon://h/\n", 0, &error), BECKON_USAGE);
     assert_error(&error, BECKON_USAGE, "is no beckon:// URI");
     bk_file_remove(dir, "known_devices");
+}
+
+static void pin(const struct place *p, uint64_t equipment_id, const uint8_t *key, int replace,
+                enum beckon_status expected)
+{
+    struct bk_uri uri = {.host = "h.example", .equipment_id = equipment_id};
+    char text[BK_URI_TEXT_BYTES];
+    struct beckon_error error;
+
+    memcpy(uri.pin, key, sizeof uri.pin);
+    assert_int_equal(bk_uri_write(&uri, text), BK_OK);
+    assert_int_equal(beckon_client_pin(p->dir, text, replace, &error), expected);
+}
+
+/* Another key is taken only when told so; nothing else in the file is touched. */
+static void test_replaced(void **state)
+{
+    struct place *p = *state;
+    char a[BK_PIN_TEXT_BYTES], b[BK_PIN_TEXT_BYTES], text[512], expected[512];
+    struct beckon_error error;
+    uint8_t found_pin[BK_PIN_BYTES];
+    size_t n;
+    bool found;
+
+    bk_pin_format(pin_a, a);
+    bk_pin_format(pin_b, b);
+    (void)snprintf(text, sizeof text, "# mine\n7 %s\nlamp 7\n\n8 %s\n7 %s\n# end", a, a, a);
+    place_write_text(p, "known_devices", text);
+    pin(p, 7, pin_b, 0, BECKON_KEY_CHANGED);
+    pin(p, 7, pin_a, 1, BECKON_OK); /* nothing changes */
+    assert_int_equal(bk_known_find(p->dir, 7, &found, found_pin, &error), BECKON_OK);
+    assert_memory_equal(found_pin, pin_a, BK_PIN_BYTES);
+    pin(p, 7, pin_b, 1, BECKON_OK);
+    (void)snprintf(expected, sizeof expected, "# mine\n7 %s\nlamp 7\n\n8 %s\n# end\n", b, a);
+    assert_int_equal(bk_file_read(p->dir, "known_devices", (uint8_t *)text, sizeof text, &n),
+                     BK_OK);
+    assert_int_equal(n, strlen(expected));
+    assert_memory_equal(text, expected, n);
+    pin(p, 7, pin_a, 0, BECKON_KEY_CHANGED);
+    pin(p, 9, pin_a, 1, BECKON_OK); /* one that is not there */
+    assert_int_equal(bk_known_find(p->dir, 9, &found, found_pin, &error), BECKON_OK);
+    assert_true(found);
+    place_write_text(p, "known_devices", "nonsense\n");
+    pin(p, 7, pin_b, 1, BECKON_BAD_CONFIG);
 }
 
 /* ---- the state directory ---- */
@@ -261,9 +306,9 @@ static void test_state(void **state)
     assert_int_equal(bk_client_state_read(p->dir, &s, &error), BECKON_OK);
     assert_string_equal(s.server, "h.example");
     assert_int_equal(s.port, BK_SERVER_REQUEST_PORT);
-    assert_non_null(s.key);
+    assert_non_null(s.own.key);
     bk_client_state_fini(&s);
-    assert_null(s.key);
+    assert_null(s.own.key);
     place_write_text(p, "beckon.conf", "[client]\nserver = h\nport = 443\n");
     assert_int_equal(bk_client_state_read(p->dir, &s, &error), BECKON_OK);
     assert_int_equal(s.port, 443);
@@ -297,7 +342,7 @@ static void test_state_mistakes(void **state)
         place_write_text(p, files[i], "no PEM\n");
         assert_int_equal(bk_client_state_read(p->dir, &s, &error), BECKON_BAD_CONFIG);
         assert_error(&error, BECKON_BAD_CONFIG, files[i]);
-        assert_null(s.key);
+        assert_null(s.own.key);
     }
 }
 
@@ -346,6 +391,7 @@ int main(void)
         WITH_PLACE(test_pin_uri),      WITH_PLACE(test_first_line_counts),
         WITH_PLACE(test_state),        WITH_PLACE(test_state_mistakes),
         WITH_PLACE(test_addresses),    WITH_PLACE(test_added_side_by_side),
+        WITH_PLACE(test_replaced),
     };
 
     return cmocka_run_group_tests(tests, group, NULL);

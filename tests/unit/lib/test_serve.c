@@ -6,6 +6,13 @@
 static struct bk_agent_config config;
 static struct bk_serve serve;
 static unsigned lines;
+static uint64_t now_s;
+
+static uint64_t the_time(void *ctx)
+{
+    assert_ptr_equal(ctx, &now_s);
+    return now_s;
+}
 
 static void on_line(void *ctx, int level, const char *line)
 {
@@ -48,6 +55,9 @@ static int setup(void **state)
         (struct bk_service){.name = "web", .kind = BK_TARGET_TCP, .host = "127.0.0.1"};
     lines = 0;
     serve = (struct bk_serve){.base = w.base, .config = &config, .log = on_line, .caller = "joe"};
+    serve.access = (struct bk_caller){.label = "key:joe", .services = 1};
+    serve.unix_s = the_time;
+    serve.time_ctx = &now_s;
     return bk_resolver_new(w.base, &serve.resolver) == BK_OK ? 0 : -1;
 }
 
@@ -92,6 +102,40 @@ static void test_no_such_service(void **state)
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
         assert_int_equal(status_of(names[i]), 404);
     }
+    close(listener);
+}
+
+static int answer_to(const char *authority)
+{
+    struct bk_h2_stream *s;
+    unsigned answers = w.c.answers;
+
+    assert_int_equal(bk_h2_open(w.c.h, authority, -1, -1, NULL, &s), BK_OK);
+    RUN_UNTIL(w.c.answers == answers + 1);
+    return w.c.last_status;
+}
+
+/* Looked at for every stream: what the caller may use, and whether he still may. */
+static void test_not_permitted(void **state)
+{
+    int listener = bound(4);
+
+    (void)state;
+    config.services[config.n_services++] = (struct bk_service){
+        .name = "ssh", .kind = BK_TARGET_TCP, .host = "127.0.0.1", .port = config.services[0].port};
+    assert_int_equal(answer_to("ssh:1"), 404); /* as if there were none */
+    serve.access.services = 2;
+    assert_int_equal(answer_to("ssh:1"), 200);
+    assert_int_equal(answer_to("web:1"), 404);
+    serve.access.expires_s = 1800000000;
+    now_s = 1800000000 - 1;
+    assert_int_equal(answer_to("ssh:1"), 200);
+    now_s++;
+    assert_int_equal(answer_to("ssh:1"), 404);
+    now_s = 0; /* no clock */
+    assert_int_equal(answer_to("ssh:1"), 404);
+    serve.access = (struct bk_caller){0};
+    assert_int_equal(answer_to("ssh:1"), 404);
     close(listener);
 }
 
@@ -177,10 +221,8 @@ static void test_ends_meanwhile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_WORLD(test_no_such_service),
-        IN_WORLD(test_no_answer),
-        IN_WORLD(test_joined),
-        IN_WORLD(test_ends_meanwhile),
+        IN_WORLD(test_no_such_service), IN_WORLD(test_not_permitted),  IN_WORLD(test_no_answer),
+        IN_WORLD(test_joined),          IN_WORLD(test_ends_meanwhile),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

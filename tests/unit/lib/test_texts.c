@@ -13,10 +13,10 @@
 /* Every status has a short name of its own, and all others none. */
 static void test_status_names(void **state)
 {
-    const char *names[BECKON_INTERRUPTED + 1];
+    const char *names[BECKON_PENDING + 1];
 
     (void)state;
-    for (int s = BECKON_OK; s <= BECKON_INTERRUPTED; s++) {
+    for (int s = BECKON_OK; s <= BECKON_PENDING; s++) {
         names[s] = beckon_status_name((enum beckon_status)s);
         assert_non_null(names[s]);
         assert_string_not_equal(names[s], "unknown");
@@ -25,8 +25,7 @@ static void test_status_names(void **state)
             assert_string_not_equal(names[s], names[t]);
         }
     }
-    assert_string_equal(beckon_status_name((enum beckon_status)(BECKON_INTERRUPTED + 1)),
-                        "unknown");
+    assert_string_equal(beckon_status_name((enum beckon_status)(BECKON_PENDING + 1)), "unknown");
 }
 
 static char logged[2048];
@@ -75,6 +74,8 @@ static void test_failures(void **state)
         [BK_FAIL_PIN_REFUSED] = BECKON_KEY_CHANGED,
         [BK_FAIL_NO_CANDIDATE] = BECKON_NO_MAPPING,
         [BK_FAIL_PASSWORD] = BECKON_REFUSED,
+        [BK_FAIL_NO_PASSWORD] = BECKON_REFUSED,
+        [BK_FAIL_KEY] = BECKON_REFUSED,
         [BK_FAIL_BACK_OFF] = BECKON_REFUSED,
         [BK_FAIL_NO_SERVICE] = BECKON_NO_SERVICE,
         [BK_FAIL_NO_ANSWER] = BECKON_NO_PATH,
@@ -105,6 +106,11 @@ static void test_failures(void **state)
     assert_error(&errors[BK_FAIL_PIN_CHANGED], BECKON_KEY_CHANGED, "/state/known_devices");
     assert_error(&errors[BK_FAIL_PIN_REFUSED], BECKON_KEY_CHANGED,
                  "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA");
+    assert_error(&errors[BK_FAIL_PIN_CHANGED], BECKON_KEY_CHANGED, "beckon pin --replace URI");
+    assert_error(&errors[BK_FAIL_KEY], BECKON_REFUSED, "\"beckon key\"");
+    facts.expired = true;
+    bk_outgoing_error(BK_FAIL_CERTIFICATE, &facts, &errors[0]);
+    assert_error(&errors[0], BECKON_KEY_CHANGED, "offered an expired box key: the device");
     facts.server_text = "its certificate has expired";
     facts.no_candidate = "UPnP-IGD: no router answers";
     bk_outgoing_error(BK_FAIL_SERVER, &facts, &errors[0]);

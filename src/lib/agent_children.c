@@ -1,0 +1,189 @@
+/* The idle part's calls: starts a process for each, and answers its questions from core/agent/admission.h and
+ * core/agent/dials.h. */
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/agent_private.h"
+#include "lib/fail.h"
+
+static void on_gone(void *ctx, int how)
+{
+    struct bk_agent_child *child = ctx;
+    struct beckon_agent *a = child->agent;
+
+    if (how == BK_CHILD_NOT_STARTED) {
+        bk_log(a->log, a->ctx, 0, "%s cannot be started; install the package again",
+               a->call_program);
+    } else if (how < 0 && how != -SIGTERM && how != -SIGINT && how != -SIGHUP) {
+        bk_log(a->log, a->ctx, 0, "a call's process was ended by signal %d", -how);
+    }
+    *child = (struct bk_agent_child){0};
+}
+
+/* Closes the channel, which is the call's end; the process is waited for by and by. */
+static void child_end(struct bk_agent_child *child)
+{
+    struct beckon_agent *a = child->agent;
+
+    if (child->state == BK_CHILD_UNPROVEN) {
+        bk_admission_abandoned(&a->admission, &child->facts);
+    }
+    child->state = BK_CHILD_LEAVING;
+    event_free(child->event);
+    child->event = NULL;
+    close(child->channel);
+    if (bk_child_leave(&child->leaving, a->base, child->pid, on_gone, child) != BK_OK) {
+        on_gone(child, bk_child_reap(child->pid));
+    }
+}
+
+static void child_send(struct bk_agent_child *child, const struct bk_channel_message *message)
+{
+    if (bk_channel_send(child->channel, message) != BK_OK) {
+        child_end(child);
+    }
+}
+
+static void child_admit(struct bk_agent_child *child)
+{
+    struct beckon_agent *a = child->agent;
+    struct bk_now now = bk_now_sample();
+    struct bk_channel_message answer = {
+        .type = BK_CHANNEL_VERDICT,
+        .verdict = bk_admission_check(&a->admission, &now, &a->registration, &child->facts),
+        .tag = a->registration.tag,
+        .unix_s = bk_registration_unix_s(&a->registration, &now),
+    };
+
+    child->state = answer.verdict == BK_ADMITTED ? BK_CHILD_UNPROVEN : BK_CHILD_ANSWERED;
+    child_send(child, &answer);
+}
+
+/* Every address asked for is counted, dialled or not in the end. */
+static void child_permit(struct bk_agent_child *child, const struct bk_channel_message *asked)
+{
+    struct bk_channel_message answer = {.type = BK_CHANNEL_PERMIT};
+    struct bk_now now = bk_now_sample();
+
+    for (size_t i = 0; i < asked->n_dials; i++) {
+        if (bk_dials_permit(&child->agent->dials, &now, &asked->dials[i])) {
+            answer.permitted |= UINT32_C(1) << i;
+        }
+    }
+    child->state = BK_CHILD_ANSWERED;
+    child_send(child, &answer);
+}
+
+/* The children that wait for admission, oldest first, those for whom there is room. */
+static void answer_waiting(struct beckon_agent *a)
+{
+    for (;;) {
+        struct bk_agent_child *oldest = NULL;
+
+        for (size_t i = 0; i < BK_CHILDREN_MAX; i++) {
+            struct bk_agent_child *child = &a->children[i];
+
+            if (child->pid != 0 && child->state == BK_CHILD_WAITING &&
+                (oldest == NULL || child->asked < oldest->asked) &&
+                bk_admission_has_room(&a->admission, &child->facts)) {
+                oldest = child;
+            }
+        }
+        if (oldest == NULL) {
+            return;
+        }
+        child_admit(oldest);
+    }
+}
+
+static void on_channel(evutil_socket_t fd, short what, void *ctx)
+{
+    struct bk_agent_child *child = ctx;
+    struct beckon_agent *a = child->agent;
+    struct bk_channel_message message;
+    struct bk_now now = bk_now_sample();
+    enum bk_err err = bk_channel_receive((int)fd, &message);
+
+    (void)what;
+    if (err == BK_E_TRUNCATED) {
+        return;
+    }
+    if (err == BK_OK && message.type == BK_CHANNEL_ADMIT && child->state == BK_CHILD_NEW) {
+        child->state = BK_CHILD_WAITING;
+        child->asked = a->questions++;
+        child->facts = message.facts;
+    } else if (err == BK_OK && message.type == BK_CHANNEL_PROOF &&
+               child->state == BK_CHILD_UNPROVEN) {
+        child->state = message.right ? BK_CHILD_PROVEN : BK_CHILD_ANSWERED;
+        bk_admission_proof(&a->admission, &now, &child->facts, message.right);
+    } else if (err == BK_OK && message.type == BK_CHANNEL_DIALS &&
+               child->state == BK_CHILD_PROVEN) {
+        child_permit(child, &message);
+    } else {
+        child_end(child);
+    }
+    answer_waiting(a);
+}
+
+/* Fills a free slot; false leaves nothing behind. */
+static bool child_begin(struct beckon_agent *a, struct bk_agent_child *child)
+{
+    struct bk_channel_message hello = {
+        .type = BK_CHANNEL_HELLO, .server = a->server, .observed = a->observed};
+    struct bk_now now = bk_now_sample();
+    char state[] = "--state", config[] = "--config";
+    char *argv[] = {a->call_program, state, a->state_dir, NULL, NULL, NULL};
+
+    hello.unix_s = bk_registration_unix_s(&a->registration, &now);
+    if (a->config_file[0] != '\0') {
+        argv[3] = config;
+        argv[4] = a->config_file;
+    }
+    *child = (struct bk_agent_child){.agent = a};
+    if (bk_child_start(argv, &child->pid, &child->channel) != BK_OK) {
+        child->pid = 0;
+        return false;
+    }
+    child->event = event_new(a->base, child->channel, EV_READ | EV_PERSIST, on_channel, child);
+    if (child->event == NULL || event_add(child->event, NULL) != 0 ||
+        bk_channel_send(child->channel, &hello) != BK_OK) {
+        if (child->event != NULL) {
+            event_free(child->event);
+        }
+        close(child->channel);
+        (void)bk_child_reap(child->pid);
+        *child = (struct bk_agent_child){0};
+        return false;
+    }
+    return true;
+}
+
+void bk_agent_call(struct beckon_agent *a)
+{
+    bk_agent_renewal_prune(a);
+    for (size_t i = 0; i < BK_CHILDREN_MAX; i++) {
+        if (a->children[i].pid != 0) {
+            continue;
+        }
+        if (!child_begin(a, &a->children[i])) {
+            bk_log(a->log, a->ctx, 0, "cannot start %s: %s", a->call_program, strerror(errno));
+        }
+        return;
+    }
+    bk_log(a->log, a->ctx, 0, "%d calls are up; one more is not answered", BK_CHILDREN_MAX);
+}
+
+void bk_agent_children_end(struct beckon_agent *a)
+{
+    for (size_t i = 0; i < BK_CHILDREN_MAX; i++) { /* first all channels, then the waiting */
+        if (a->children[i].pid != 0 && a->children[i].state != BK_CHILD_LEAVING) {
+            child_end(&a->children[i]);
+        }
+    }
+    for (size_t i = 0; i < BK_CHILDREN_MAX; i++) {
+        bk_child_leave_now(&a->children[i].leaving);
+        a->children[i] = (struct bk_agent_child){0};
+    }
+}

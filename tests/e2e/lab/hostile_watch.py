@@ -1,0 +1,97 @@
+"""What becomes of the others while somebody misbehaves: memory of processes, round trips on a session that stands, calls."""
+
+import contextlib
+import os
+import statistics
+import threading
+import time
+
+from .process import wait_until
+
+
+def status_kb(pid, field):
+    """VmRSS, VmHWM, ... of a process; 0 when it has gone."""
+    try:
+        with open(f"/proc/{pid}/status", encoding="ascii") as f:
+            for row in f:
+                if row.startswith(field + ":"):
+                    return int(row.split()[1])
+    except (FileNotFoundError, ProcessLookupError):
+        pass
+    return 0
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def is_sanitized(pid):
+    """Address space beyond all measure: AddressSanitizer's shadow."""
+    return status_kb(pid, "VmSize") > 1 << 32 >> 10 << 10
+
+
+class Peak:
+    """The highest memory of a process, watched until it ends (its last word goes with it)."""
+
+    def __init__(self, pid):
+        self.pid = pid
+        self.kb = status_kb(pid, "VmHWM")
+        self.done = False
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self):
+        while not self.done:
+            now = status_kb(self.pid, "VmHWM")
+            if now == 0:
+                return
+            self.kb = max(self.kb, now)
+            time.sleep(0.01)
+
+    def stop(self):
+        self.done = True
+        self._thread.join()
+        return self.kb
+
+
+def calls_of(ns):
+    """PIDs of call processes in a device's namespace."""
+    return {pid for pid, name in ns.programs().items() if name == "beckon-agent-call"}
+
+
+def no_calls(ns, timeout=20):
+    wait_until(lambda: not calls_of(ns), timeout, "no call is up")
+
+
+@contextlib.contextmanager
+def meanwhile(work):
+    """Repeats `work` in another thread while the block runs, and once more after it; yields the list of how long each
+    took. What it raises comes out."""
+    took, failed, stop = [], [], threading.Event()
+
+    def run():
+        try:
+            while True:
+                last = stop.is_set()
+                began = time.monotonic()
+                work()
+                took.append(time.monotonic() - began)
+                if last:
+                    return
+        except BaseException as e:  # noqa: B902 (handed on)
+            failed.append(e)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield took
+    finally:
+        stop.set()
+        thread.join(60)
+    assert not thread.is_alive(), "the other one is not served"
+    if failed:
+        raise failed[0]
+
+
+def median(values):
+    return statistics.median(values)

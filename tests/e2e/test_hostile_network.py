@@ -1,0 +1,561 @@
+"""A hostile network. Somebody on the path between each two of the three (he drops, delays, doubles, replays,
+invents, changes, and carries over an address of his own), and somebody elsewhere who sends under any source
+address, with everything that he kept from his time on the path.
+
+What the one can do is prevent and delay while he is there; what the other can do is nothing. Times count from the
+moment he leaves. Every byte that he saw is searched for secrets at the end."""
+
+import collections
+import contextlib
+import os
+import random
+import re
+import secrets
+import socket
+import struct
+import threading
+import time
+import types
+
+import pytest
+
+from lab import DEVICE, REQUESTER, ROUTER_A, ROUTER_B, SERVER, flood, stun, wait_until
+from lab.beckon import PASSWORD, SERVICES
+from lab.hostile_reflect import Reflection, ipv6_loopback
+from lab.interceptor import ACK, FIN, RST, SYN, TCP, UDP, Injector, Interceptor, Packet, Stream, drop, pass_on
+from lab.peers import Service
+from lab.services import PAGE
+
+SEED = int(os.environ.get("BECKON_SEED") or secrets.randbits(32))
+KEEPALIVE_S = 5
+HEALED_S = 2 * KEEPALIVE_S
+CALLBACK = ("--listen", ":1600", "--advertise", f"{ROUTER_A}:5000")
+SERVER_UDP, HOME = (SERVER, 1200), (ROUTER_B, 2000)
+HIS = "198.51.100.9"        # an address of his own, where he hears what is sent to it
+NOT_HIS = "198.51.100.66"   # one where he does not
+OFFLINE, NO_PATH, SERVER_DOWN, LOST = 4, 6, 8, 1
+BINDING_MORE_BYTES = 24
+MEMORY_BYTES = 4 << 20
+MARK = f"mark-{secrets.token_hex(16)}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tell_seed():
+    print(f"BECKON_SEED={SEED} repeats this run")
+
+
+@pytest.fixture(scope="module")
+def field(world):
+    net = world.net
+    net.router_a.inbound_maps.append(("tcp", 5000, REQUESTER, 1600))
+    net.router_a.load()
+    for address in (HIS, NOT_HIS):
+        net.wan.address("lo", f"{address}/32")
+    insider = world.beckon.enrol_device(2134, ns=net.server)
+    world.device.stop()
+    world.device.configure({**SERVICES, "sink": "tcp:127.0.0.1:7001", "blob": "tcp:127.0.0.1:7002"}, keepalive=KEEPALIVE_S)
+    world.device.start()
+    made = types.SimpleNamespace(world=world, net=net, wan=net.wan, server=world.server, device=world.device, insider=insider,
+                                 all_seen=[], rng=random.Random(SEED))
+    yield made
+
+
+@contextlib.contextmanager
+def on_path(field, proto, addresses, port=None, handle=pass_on):
+    """An interceptor whose catch is kept for the search at the end."""
+    with Interceptor(field.wan, proto, addresses, port, handle) as he:
+        yield he
+    field.all_seen += he.learned()
+
+
+def row(field, device=2133):
+    found = next(d for d in field.server.devices() if d["id"] == device)
+    return found["address"] and (found["address"], found["port"])
+
+
+def ping(field):
+    return field.world.alice.run("ping", *CALLBACK, "2133", "-c", "1", check=False)
+
+
+def call(field):
+    """A whole call, with the page to show for it."""
+    done = field.world.alice.run("connect", *CALLBACK, "2133", "web", input="GET / HTTP/1.0\r\n\r\n", check=False)
+    assert done.status == 0 and done.out.endswith(PAGE), done.out + done.err
+
+
+def is_message(p, method, kind):
+    try:
+        m = stun.Message(p.payload)
+    except stun.Malformed:
+        return False
+    return (m.method, m.kind) == (method, kind)
+
+
+def children(field):
+    return field.net.device.run(["pgrep", "-P", field.device.process.pid], check=False).out.split()
+
+
+@contextlib.contextmanager
+def dials(field):
+    """What the device's side dials meanwhile, as the wide area network sees it: a list of (address, port), filled at
+    the end. Connections to the server are told from others by it."""
+    found = []
+    capture = field.net.capture(field.wan, "to-b", f"src host {ROUTER_B} and tcp[tcpflags] & (tcp-syn|tcp-ack) == tcp-syn")
+    wait_until(lambda: not children(field), 15, "no call is up")
+    yield found
+    wait_until(lambda: not children(field), 15, "no call is up")
+    capture.stop()
+    found += [(r["ip.dst"], int(r["tcp.dstport"])) for r in capture.fields(["ip.dst", "tcp.dstport"])]
+
+
+def of_one_call(dialled):
+    """To the server for 226, and perhaps once more to watch the call; to the caller once."""
+    assert dialled.count((ROUTER_A, 5000)) == 1
+    assert dialled.count((SERVER, 1300)) in (1, 2) and set(dialled) == {(SERVER, 1300), (ROUTER_A, 5000)}, dialled
+
+
+def forget(field):
+    """The server is restarted and knows no row; the agent too, so that it tries at once."""
+    field.device.stop()
+    field.server.stop()
+    field.server.start()
+    field.device.start(ready=False)
+
+
+def healed(field, left_at):
+    """Registered from home within two keepalives from then on, and callable."""
+    wait_until(lambda: row(field) == HOME, HEALED_S - (time.monotonic() - left_at), "the registration is right again")
+    call(field)
+
+
+# -- on the path, device and server, UDP ---------------------------------------------------------------
+
+def _flip_some(field, p):
+    return [p.flipped(field.rng.randrange(len(p.payload)), field.rng.randrange(8))]
+
+
+PREVENTING = {
+    "dropped": lambda field, p: [],
+    "dropped_on_the_way_back": lambda field, p: [] if p.source == SERVER_UDP else [p],
+    "modified": _flip_some,
+    "modified_on_the_way_back": lambda field, p: _flip_some(field, p) if p.source == SERVER_UDP else [p],
+}
+
+
+@pytest.mark.parametrize("how", PREVENTING)
+def test_onpath_device_server_udp_a_registration_that_is_prevented_is_right_within_two_keepalives(field, how):
+    with on_path(field, UDP, {ROUTER_B, SERVER}, 1200, lambda p: PREVENTING[how](field, p)) as he:
+        forget(field)
+        wait_until(lambda: len(he.datagrams(SERVER_UDP)) >= 3, 10, "the device tries")
+        assert row(field) is None and "revoked" not in field.device.process.output()
+        he.leave()
+        left = time.monotonic()
+    assert field.device.process.running() and field.server.process.running()
+    healed(field, left)
+
+
+def test_onpath_device_server_udp_delayed_doubled_and_reordered_datagrams_do_no_harm(field):
+    def late(p):
+        return [(field.rng.uniform(0, 0.3), p) for _ in range(3)]
+
+    with dials(field) as dialled, on_path(field, UDP, {ROUTER_B, SERVER}, 1200, late) as he:
+        forget(field)
+        wait_until(lambda: row(field) == HOME, 10, "registered all the same")
+        assert ping(field).status == 0
+        assert len(he.seen) >= 6
+    of_one_call(dialled)
+
+
+def test_onpath_device_server_udp_carried_over_his_address_and_home_again_when_he_leaves(field):
+    """What any NAT may do. The row is where he really hears; calls go on; and it is over when he is gone."""
+    def carry(p):
+        if p.destination == SERVER_UDP:
+            return [p.but(src=HIS, sport=4000)]
+        return [p.but(dst=ROUTER_B, dport=2000)] if p.destination == (HIS, 4000) else []
+
+    with on_path(field, UDP, {ROUTER_B, SERVER, HIS}, 1200, carry) as he:
+        forget(field)
+        wait_until(lambda: row(field) == (HIS, 4000), 10, "registered over his address")
+        call(field)
+        he.leave()
+        left = time.monotonic()
+    healed(field, left)
+
+
+def test_onpath_device_server_udp_no_row_moves_to_where_he_does_not_hear(field):
+    """He lets the device's datagrams leave under another's address; what comes back to that one he does not get."""
+    def misname(p):
+        return [p.but(src=NOT_HIS)] if p.destination == SERVER_UDP else [p]
+
+    before = row(field)
+    victim = field.net.capture(field.wan, "to-s", f"udp and dst host {NOT_HIS}")
+    with on_path(field, UDP, {ROUTER_B, SERVER}, 1200, misname) as he:
+        field.device.stop()
+        field.device.start(ready=False)
+        wait_until(lambda: len(he.datagrams(SERVER_UDP)) >= 3, 10, "the device tries")
+        assert row(field) == before == HOME
+        he.leave()
+        left = time.monotonic()
+    field.device.process.wait_line("registered", HEALED_S)
+    healed(field, left)
+    victim.stop()
+    got = [int(r["udp.length"]) - 8 for r in victim.fields(["udp.length"], "udp and not icmp")]
+    sent = [len(d) for d in he.datagrams(SERVER_UDP)]
+    assert got and max(got) <= min(sent) and sum(got) <= sum(sent)
+
+
+def forgeries(field, request, old):
+    """Answers to a REGISTER as somebody makes them who sees it and has not the key."""
+    asked = stun.Message(request.payload)
+    random_key = field.rng.randbytes(32)
+
+    def error(code):
+        return stun.put("ERROR-CODE", struct.pack("!HBB", 0, code // 100, code % 100))
+
+    where = stun.put("XOR-MAPPED-ADDRESS", struct.pack("!BBH", 0, 1, 4000 ^ 0x2112) + socket.inet_aton(HIS)) \
+        + stun.put("TIME", (4102444800).to_bytes(8, "big"))
+    nonce = stun.put("NONCE", b"abcdefghijklmnopqrst")
+    for key in (None, random_key):
+        for kind, body in (("error", error(403)), ("error", error(438) + nonce), ("success", where)):
+            yield stun.build("REGISTER", kind, body, asked.txid, key)
+            yield stun.build("REGISTER", kind, body, asked.txid, key, 32, False)
+    for answer in old:  # right once, under another transaction ID
+        m = stun.Message(answer)
+        yield answer[:8] + asked.txid + answer[20:]
+        keep = b"".join(stun.put(a.name, a.value) for a in m.attributes if a.name != "FINGERPRINT")
+        yield stun.build("REGISTER", m.kind, keep, asked.txid)  # its FINGERPRINT mended
+
+
+def test_onpath_device_server_udp_forged_answers_before_the_true_one_are_not_believed(field):
+    """403 (revoked), 438 (another nonce), success (another address), without integrity, under another key, with the
+    integrity of an older answer; and that the server's port is unreachable. All arrive before the true answer."""
+    old, forged, injector = [], 0, Injector(field.wan)
+
+    def first(p):
+        nonlocal forged
+        if p.source == SERVER_UDP:
+            old.append(p.payload)
+            return [(0.1, p)]
+        back = Packet(UDP, SERVER_UDP, p.source)
+        made = [back.but(payload=data) for data in forgeries(field, p, old)]
+        forged += len(made)
+        injector.unreachable(SERVER, p)
+        injector.unreachable(SERVER, p, code=1)
+        return made + [p]
+
+    with on_path(field, UDP, {ROUTER_B, SERVER}, 1200, first):
+        forget(field)
+        said = field.device.process.wait_line("registered; the server sees", 10)
+        assert f"{ROUTER_B}:2000" in said and row(field) == HOME
+        call(field)
+    injector.close()
+    assert forged >= 24
+    said = field.device.process.output()
+    assert "revoked" not in said and HIS not in said and "does not answer" not in said, said
+
+
+@pytest.fixture(scope="module")
+def woken(field):
+    """He changes every NOTIFY in many ways and keeps the true ones back; the call fails. Later he sends those, again
+    and again; then those of a call that came about."""
+    kept = []
+    facts = types.SimpleNamespace()
+
+    def spoil(p):
+        if not is_message(p, "NOTIFY", "request"):
+            return [p]
+        kept.append(p)
+        return [p.flipped(at) for at in range(len(p.payload))]
+
+    wait_until(lambda: row(field) == HOME, HEALED_S, "registered")
+    with on_path(field, UDP, {ROUTER_B, SERVER}, 1200, spoil):
+        with dials(field) as facts.by_modified:
+            facts.status = ping(field).status
+        injector = Injector(field.wan)
+        with dials(field) as facts.by_kept:
+            injector.send(kept[0])
+            wait_until(lambda: children(field), 5, "it wakes")
+        queue = flood.Queue(field.device.process.pid, 2000)
+        with dials(field) as facts.by_replayed:
+            for _ in range(300):
+                for p in kept:
+                    injector.send(p)
+                queue.drain()
+    facts.kept = kept
+    with on_path(field, UDP, {ROUTER_B, SERVER}, 1200) as he:
+        call(field)
+        facts.true = [p for p in he.seen if is_message(p, "NOTIFY", "request")]
+    with dials(field) as facts.by_old:
+        for _ in range(300):
+            for p in facts.true:
+                injector.send(p)
+            queue.drain()
+    injector.close()
+    return facts
+
+
+def test_onpath_a_modified_notify_starts_no_call_and_the_caller_hears_offline(woken):
+    assert len(woken.kept) >= 3
+    assert woken.status == OFFLINE and woken.by_modified == []
+
+
+def test_onpath_a_notify_kept_back_wakes_the_device_once_to_ask_its_server_and_no_more(woken):
+    assert len({p.payload[8:20] for p in woken.kept}) == 1
+    assert woken.by_kept == [(SERVER, 1300)]
+
+
+def test_onpath_replayed_notifies_start_no_call(woken):
+    assert woken.true and woken.by_replayed == [] and woken.by_old == []
+
+
+# -- on the path, streams ------------------------------------------------------------------------------
+
+def _reset(s, p):
+    back = Packet(p.proto, p.destination, p.source, seq=p.ack, ack=p.seq, flags=RST | ACK)
+    return [p.but(payload=b"", flags=RST | ACK), back]
+
+
+class Silence(Stream):
+    """Nothing goes through after the chosen segment, nor that."""
+
+    def __call__(self, p):
+        return [] if self.done else super().__call__(p)
+
+
+ACTS = {
+    "drop": None,
+    "reset": _reset,
+    "cut": lambda s, p: [p.but(payload=b"", flags=FIN | ACK)],
+    "modify": lambda s, p: [p.flipped(len(p.payload) // 2)],
+    "inject": lambda s, p: s.insert_after(p, b"\x17\x03\x03\x00\x20" + bytes(32)),
+    "replay": lambda s, p: s.insert_after(p, p.payload),
+}
+
+
+def attack(act, port, to_port, number):
+    def choose(p, n):
+        return (p.dport == port) == to_port and n == number
+    return Silence(choose, lambda s, p: []) if act == "drop" else Stream(choose, ACTS[act])
+
+
+# Which data segment: of the requester 1 is its hello, 2 the rest of the handshake with LOOKUP, 3 CONNECT; of the server
+# 1 its part of the handshake, 2 the answer to LOOKUP, 3 to CONNECT and the device's result.
+REQUESTER_SERVER = [(act, to, n) for act in ACTS for to, n in ((True, 1), (True, 3), (False, 1), (False, 2))
+                    if act != "drop" or n == 1 and to]
+
+
+@pytest.mark.parametrize("act,to_server,number", REQUESTER_SERVER)
+def test_onpath_requester_server_tls_any_interference_is_a_clear_error(field, act, to_server, number):
+    """Always the same status: the server cannot be reached, or is not the one. No call comes of it."""
+    with on_path(field, TCP, {ROUTER_A, SERVER}, 1201, attack(act, 1201, to_server, number)) as he:
+        done = ping(field)
+    assert he.handle.done, "it did not come to that"
+    assert done.status == SERVER_DOWN and SERVER in done.err and "round trip" not in done.out, done
+    assert len(done.err.strip().splitlines()) == 1
+
+
+def test_onpath_requester_server_tls_is_good_again_once_he_has_left(field):
+    call(field)
+
+
+# Of the device: 1 its hello, 2 the rest of the handshake, 3 its answer to 226; of the server 1 its part of the handshake, with
+# 226 behind it or in 2. A device that does not get through costs the caller the whole wait (7 s): one such case.
+DEVICE_SERVER = [("modify", True, 2), ("reset", True, 3), ("cut", True, 3), ("modify", True, 3), ("replay", True, 2), ("replay", False, 1),
+                 ("inject", True, 2), ("inject", False, 1), ("modify", False, 2), ("reset", False, 2), ("cut", False, 2)]
+
+
+@pytest.mark.parametrize("act,to_server,number", DEVICE_SERVER)
+def test_onpath_device_server_tls_any_interference_is_offline_to_the_caller(field, act, to_server, number):
+    """The device dials its server and nobody else, stays registered, and takes the next call."""
+    with dials(field) as dialled, on_path(field, TCP, {ROUTER_B, SERVER}, 1300, attack(act, 1300, to_server, number)) as he:
+        done = ping(field)
+    assert he.handle.done, "it did not come to that"
+    assert done.status == OFFLINE and "round trip" not in done.out, done
+    assert set(dialled) == {(SERVER, 1300)}
+    assert row(field) == HOME
+
+
+def test_onpath_device_server_tls_is_good_again_once_he_has_left(field):
+    call(field)
+
+
+def test_onpath_whole_client_streams_replayed_to_the_server_do_nothing(field):
+    """A recorded call, said again word by word to both ports: no call, no wake-up, no answer but of the handshake."""
+    with on_path(field, TCP, {ROUTER_A, ROUTER_B, SERVER}) as he:
+        call(field)
+    said = {port: he_said(he, port) for port in (1201, 1300)}
+    since = field.server.process.position()
+    with dials(field) as dialled:
+        for port, streams in said.items():
+            assert streams
+            for data in streams * 3:
+                with field.wan.connect(SERVER, port) as s:
+                    s.settimeout(10)
+                    with contextlib.suppress(ConnectionError):
+                        s.sendall(data)
+                        while s.recv(4096):
+                            pass
+    assert dialled == []
+    assert not [line for line in field.server.process.lines[since:] if "audit" in line]
+    call(field)
+
+
+def he_said(he, port):
+    """The streams towards that port."""
+    flows = collections.defaultdict(dict)
+    for p in he.seen:
+        if p.dport == port and p.payload:
+            flows[p.flow].setdefault(p.seq, p.payload)
+    return [b"".join(d for _, d in sorted(f.items())) for f in flows.values()]
+
+
+# Of the device (TLS client): 1 its hello, 2 the rest of the handshake; of the requester 1 its part of the handshake, 2 the first
+# of HTTP/2. Before the session stands the caller waits for another connection in vain (5 s): one such case.
+DEVICE_REQUESTER = {("modify", True, 2): NO_PATH,
+                    **{(act, to, 3): LOST for act in ("reset", "cut", "modify", "inject", "replay") for to in (True, False)}}
+
+
+@pytest.mark.parametrize("act,to_requester,number", DEVICE_REQUESTER)
+def test_onpath_device_requester_any_interference_is_a_clear_error(field, act, to_requester, number):
+    with on_path(field, TCP, {ROUTER_A, ROUTER_B}, 5000, attack(act, 5000, to_requester, number)) as he:
+        done = ping(field)
+    assert he.handle.done, "it did not come to that"
+    assert done.status == DEVICE_REQUESTER[act, to_requester, number], done
+    assert len(done.err.strip().splitlines()) == 1
+    wait_until(lambda: not children(field), 15, "the device's side ends too")
+
+
+SIZE = 3 << 20
+
+
+def counted(n):
+    """Bytes that are all different from place to place."""
+    return b"".join(struct.pack("!I", i * 2654435761 % (1 << 32)) for i in range(n // 4))
+
+
+def take(s):
+    """(what came, whether its end was said): nothing that comes after a gap, nothing changed."""
+    data = bytearray()
+    try:
+        while piece := s.recv(1 << 16):
+            data += piece
+    except OSError:
+        return bytes(data), False
+    return bytes(data), True
+
+
+@pytest.mark.parametrize("direction", ("to_the_service", "from_the_service"))
+@pytest.mark.parametrize("act", ("modify", "inject", "replay", "cut", "reset"))
+def test_onpath_end_to_end_nothing_wrong_reaches_service_or_caller(field, act, direction):
+    """In the middle of 3 MiB: what arrives is a beginning of what was sent, and its end is not taken for one."""
+    content = counted(SIZE)
+    upward = direction == "to_the_service"
+
+    def serve(s):
+        if upward:
+            return take(s)
+        with contextlib.suppress(OSError):
+            s.sendall(content)
+            s.shutdown(socket.SHUT_WR)
+            take(s)
+
+    def choose(p, n):
+        return (p.sport == 5000) == upward and n > 60 and len(p.payload) >= 1000
+
+    service = Service(serve, field.net.device, 7001)
+    try:
+        with on_path(field, TCP, {ROUTER_A, ROUTER_B}, 5000, Stream(choose, ACTS[act])) as he:
+            forward = field.world.alice.forward(2133, "8080:sink", options=CALLBACK)
+            with field.net.requester.connect("127.0.0.1", 8080, timeout=20) as s:
+                if upward:
+                    with contextlib.suppress(OSError):
+                        s.sendall(content)
+                        s.shutdown(socket.SHUT_WR)
+                        take(s)
+                    got, whole = service.result()
+                else:
+                    got, whole = take(s)
+            forward.stop()
+        assert he.handle.done, "it did not come to that"
+        assert content.startswith(got) and len(got) < SIZE, f"{len(got)} bytes, wrong ones among them"
+        assert not whole, "the cut was taken for the end"
+    finally:
+        service.close()
+
+
+# -- elsewhere, under any source address ---------------------------------------------------------------
+
+@pytest.fixture(scope="module")
+def loot(field):
+    """What he kept of his time on the path: some lives of the agent, a call, a prevented registration."""
+    with on_path(field, UDP, {ROUTER_B, SERVER}, 1200) as he:
+        for _ in range(3):
+            field.device.kill()
+            field.device.start()
+        call(field)
+        he.handle = drop  # REGISTERs that the server never saw
+        field.device.stop()
+        field.device.start(ready=False)
+        unseen = len(he.seen)
+        wait_until(lambda: len(he.seen) >= unseen + 3, 10, "it tries")
+    field.device.process.wait_line("registered", HEALED_S)
+    kinds = {(m.method, m.kind) for m in map(stun.Message, he.datagrams())}
+    assert {("REGISTER", "request"), ("REGISTER", "success"), ("REGISTER", "error"), ("NOTIFY", "request"),
+            ("NOTIFY", "success")} <= kinds
+    return types.SimpleNamespace(up=he.datagrams(SERVER_UDP), down=he.datagrams(HOME))
+
+
+def some_source(field):
+    rng = field.rng
+    return rng.choice((HOME, HOME, (ROUTER_B, rng.randint(1024, 65535)), SERVER_UDP, (ROUTER_A, 2000), (HIS, 1200),
+                       (DEVICE, 2000), ("127.0.0.1", 1200), (f"{rng.randint(1, 223)}.{rng.randrange(256)}.7.9", rng.randint(1, 65535))))
+
+
+def spoof(field, loot, seconds, running):
+    """All of it, from everywhere, to server and device; no faster than it is read. Returns how many."""
+    sender = Injector(field.wan)
+    queues = flood.Queue(field.server.process.pid, 1200), flood.Queue(field.device.process.pid, 2000)
+    end, sent = time.monotonic() + seconds, 0
+    messages = loot.up + loot.down
+    while time.monotonic() < end or running():
+        for _ in range(32):
+            at = some_source(field)
+            data = field.rng.choice(messages if field.rng.random() < 0.8 else [flood.spoil(field.rng, messages)])
+            with contextlib.suppress(OSError):
+                sender.send(Packet(UDP, at, SERVER_UDP, data))
+                sender.send(Packet(UDP, SERVER_UDP, HOME, field.rng.choice(messages)))
+            sent += 2
+        for queue in queues:
+            queue.drain()
+    sender.close()
+    return sent
+
+
+def test_offpath_replays_and_forgeries_from_any_source_neither_move_nor_end_a_registration(field, loot):
+    """For longer than a keepalive, at thousands a second. Calls come about; the device sends no more than it would."""
+    since = field.device.process.position()
+    register = field.net.capture(field.wan, "to-b", f"udp and src host {ROUTER_B} and src port 2000", snap=200)
+    seconds, began = KEEPALIVE_S + 2, time.monotonic()
+    looked = []
+    count = []
+    busy = threading.Event()
+    busy.set()
+    thread = threading.Thread(target=lambda: count.append(spoof(field, loot, seconds, busy.is_set)))
+    with dials(field) as dialled:
+        thread.start()
+        try:
+            while time.monotonic() - began < seconds:
+                looked.append(row(field))
+            assert ping(field).status == 0
+        finally:
+            busy.clear()
+            thread.join()
+    took = time.monotonic() - began
+    assert set(looked) == {HOME} and len(looked) > 5
+    of_one_call(dialled)  # nobody else woke it
+    assert not [line for line in field.device.process.lines[since:] if re.search("registered|revoked|does not answer", line)]
+    register.stop()
+    sent = register.fields(["frame.number"], "stun.type == 0x0281")
+    print(f"{count[0]} datagrams in {took:.1f} s; the device sent {len(sent)} REGISTERs")
+    assert count[0] > 2000 and len(sent) <= took / KEEPALIVE_S * 1.2 + 2
+    call(field)
