@@ -113,7 +113,7 @@ BECKON_API enum beckon_status beckon_agent_serve_call(int channel, const char *s
                                                       void *ctx);
 
 /* Makes keys, enrols with the server that the token names, and writes state and a first agent.conf.
- * Refuses a state directory that is joined already (FAILED). BAD_TOKEN, USED_TOKEN, SERVER_DOWN, PENDING. */
+ * Refuses a state directory that is joined already (FAILED). BAD_TOKEN, USED_TOKEN, SERVER_DOWN, BUSY, PENDING. */
 BECKON_API enum beckon_status beckon_agent_join(const char *state_dir, const char *token,
                                                 struct beckon_error *error);
 

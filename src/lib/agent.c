@@ -247,18 +247,26 @@ static enum beckon_status load(struct beckon_agent *a, struct beckon_error *erro
                : bk_fail(error, BECKON_FAILED, "no memory for the event loop");
 }
 
+static enum beckon_status read_config(struct beckon_agent *a, struct beckon_error *error)
+{
+    return bk_agent_config_read(a->state_dir, a->config_file[0] != '\0' ? a->config_file : NULL,
+                                &a->config, error);
+}
+
 /* Configuration, socket, state; in the order that privileges ask for. */
 static enum beckon_status begin(struct beckon_agent *a, bool confined, struct beckon_error *error)
 {
     char why[BK_SANDBOX_WHY_BYTES];
-    enum beckon_status status = bk_agent_config_read(
-        a->state_dir, a->config_file[0] != '\0' ? a->config_file : NULL, &a->config, error);
+    enum beckon_status status = read_config(a, error);
 
     if (status == BECKON_OK) {
         status = open_loop(a, error);
     }
     if (status == BECKON_OK && confined) {
         status = drop_privileges(a, error);
+        if (status == BECKON_OK) { /* calls will: that they cannot is to be known at once */
+            status = read_config(a, error);
+        }
     }
     if (status == BECKON_OK) {
         status = load(a, error);

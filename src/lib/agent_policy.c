@@ -1,14 +1,51 @@
 /* Filling core/agent/policy.h from the host, its addresses, networks and gateways as they are now, and from agent.conf. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "lib/agent_call_private.h"
+#include "lib/fail.h"
 #include "net/host.h"
+
+enum {
+    HOST_ADDRS_MAX = 1024,
+};
 
 static void own(struct bk_policy *policy, const struct bk_addr *addr)
 {
-    if (policy->n_own < BK_POLICY_ADDRS_MAX) {
-        policy->own[policy->n_own++] = *addr;
+    enum bk_addr_scope scope = bk_addr_scope(addr);
+
+    if (scope != BK_SCOPE_GLOBAL && scope != BK_SCOPE_PRIVATE) {
+        return; /* refused whoever has it; there may be many of them */
     }
+    if (policy->n_own < BK_POLICY_OWN_MAX) {
+        policy->own[policy->n_own++] = *addr;
+    } else {
+        policy->own_unknown = true;
+    }
+}
+
+static void own_net(struct bk_policy *policy, const struct bk_prefix *net)
+{
+    if (policy->n_own_nets < BK_POLICY_NETS_MAX) { /* what is left out is refused the sooner */
+        policy->own_nets[policy->n_own_nets++] = *net;
+    }
+}
+
+/* What the host's interfaces have. */
+static void host(struct bk_policy *policy)
+{
+    struct bk_host_addr *addrs = calloc(HOST_ADDRS_MAX, sizeof *addrs);
+    size_t n = 0;
+
+    if (addrs == NULL || bk_host_addresses(addrs, HOST_ADDRS_MAX, &n) != BK_OK ||
+        n == HOST_ADDRS_MAX) {
+        policy->own_unknown = true;
+    }
+    for (size_t i = 0; i < n; i++) {
+        own(policy, &addrs[i].addr);
+        own_net(policy, &addrs[i].prefix);
+    }
+    free(addrs);
 }
 
 static void list(const struct bk_prefix_list *in, struct bk_prefix out[BK_POLICY_LIST_MAX],
@@ -23,7 +60,6 @@ void bk_call_part_policy(const struct bk_call_part *p, const struct bk_addr *obs
 {
     const uint16_t ports[] = {p->config.server_udp_port, p->config.server_request_port,
                               p->config.server_agent_port};
-    struct bk_host_addr addrs[BK_POLICY_ADDRS_MAX];
     struct bk_addr gateways[4];
     size_t n;
 
@@ -37,11 +73,9 @@ void bk_call_part_policy(const struct bk_call_part *p, const struct bk_addr *obs
     for (size_t i = 0; i < n; i++) {
         own(policy, &gateways[i]);
     }
-    if (bk_host_addresses(addrs, BK_POLICY_ADDRS_MAX, &n) != BK_OK) {
-        return;
-    }
-    for (size_t i = 0; i < n; i++) {
-        own(policy, &addrs[i].addr);
-        policy->own_nets[policy->n_own_nets++] = addrs[i].prefix;
+    host(policy);
+    if (policy->own_unknown) {
+        bk_log(p->log, p->ctx, 0,
+               "this host's own addresses are not known, or too many: nothing is dialled");
     }
 }

@@ -69,10 +69,11 @@ enum beckon_status bk_agent_renewing_begin(const char *state_dir, struct bk_agen
 
 static enum bk_err promote(const char *state_dir, struct bk_agent_renewing *r)
 {
+    /* The host's clock or none: the best time known otherwise is of yesterday, and the key would go at once. */
     struct bk_box_keys keys = {.current = r->keys.next,
                                .has_previous = true,
                                .previous = r->keys.current,
-                               .replaced_s = r->unix_s};
+                               .replaced_s = bk_now_sample().unix_s};
     enum bk_err err = bk_box_keys_write(state_dir, &keys);
 
     if (err == BK_OK) {

@@ -36,7 +36,7 @@ void bk_agent_renewal_prune(struct beckon_agent *a)
         r->prune_at = BK_TIME_NEVER;
         return;
     }
-    if (bk_box_keys_prune(a->state_dir, unix_s, waited && unix_s == 0, &left) != BK_OK) {
+    if (bk_box_keys_prune(a->state_dir, unix_s, waited, &left) != BK_OK) {
         bk_log(a->log, a->ctx, 1, "%s/box.key: an old key could not be destroyed yet",
                a->state_dir);
     }
@@ -136,6 +136,7 @@ static void start(struct beckon_agent *a, bool certificate)
         ended(a, BECKON_FAILED);
         return;
     }
+    r->prune_at = BK_TIME_NEVER; /* counts from the key that this one replaces */
     r->event = event_new(a->base, r->channel, EV_READ | EV_PERSIST, on_end, a);
     if (r->event == NULL || event_add(r->event, &limit) != 0) {
         kill(r->pid, SIGKILL);

@@ -2,10 +2,7 @@
  * is armed for the next try; or all is over. */
 #include "lib/agent_watch.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 
 #include "lib/fail.h"
 #include "lib/loop.h"
@@ -22,10 +19,10 @@ enum {
     RETRY_MAX_MS = 60000,
     ANSWER_MS = 8000,
     MESSAGE_BYTES = 256,
+    SETTLED_MS = 10000, /* what is closed sooner than that is asked again ever later */
+    DOUBLINGS_MAX = 3,
     /* Routers forget connections that are silent, and then the server's word would be lost. */
-    KEEPALIVE_S = 45,
-    KEEPALIVE_AGAIN_S = 15,
-    KEEPALIVE_PROBES = 4,
+    DEAD_MS = 90000,
 };
 
 struct bk_agent_watch {
@@ -34,8 +31,10 @@ struct bk_agent_watch {
     struct event *timer;
     struct bk_resolve *question;
     struct bk_conn *conn;
-    bool granted;      /* on this connection */
-    uint32_t failures; /* since it was last granted */
+    bool granted;       /* on this connection */
+    bk_time granted_at; /* when it was */
+    uint32_t failures;  /* since it was last granted */
+    uint32_t hurried;   /* grants in a row that were closed at once */
 };
 
 static void retry_in(struct bk_agent_watch *w, uint64_t ms)
@@ -56,6 +55,23 @@ static void failed(struct bk_agent_watch *w)
     retry_in(w, ms / 2 + bk_random_below(&w->rng, ms / 2 + 1));
 }
 
+/* The server has closed what it had granted: grants have changed, perhaps. No fleet asks in the same moment. */
+static void ask_again(struct bk_agent_watch *w)
+{
+    uint64_t ms;
+
+    if (bk_now_sample().mono - w->granted_at >= SETTLED_MS * BK_MS) {
+        w->hurried = 0;
+    }
+    ms = (uint64_t)ASK_AGAIN_MS << w->hurried;
+    if (w->hurried == 0) {
+        retry_in(w, bk_random_below(&w->rng, ms + 1));
+    } else {
+        retry_in(w, ms / 2 + bk_random_below(&w->rng, ms / 2 + 1));
+    }
+    w->hurried += w->hurried < DOUBLINGS_MAX;
+}
+
 static void drop(struct bk_agent_watch *w)
 {
     bk_conn_free(w->conn);
@@ -67,18 +83,10 @@ static void on_open(void *ctx, struct bk_conn *conn, const struct bk_tls_peer *p
 {
     struct bk_agent_watch *w = ctx;
     struct bk_watch ask = {.user = bk_slice_text(w->config.user)};
-    const int values[][2] = {{TCP_KEEPIDLE, KEEPALIVE_S},
-                             {TCP_KEEPINTVL, KEEPALIVE_AGAIN_S},
-                             {TCP_KEEPCNT, KEEPALIVE_PROBES}};
-    int fd = SSL_get_fd(bk_conn_borrow_ssl(conn)), on = 1;
     uint8_t buf[MESSAGE_BYTES], txid[BK_STUN_TXID_BYTES];
     struct bk_slice message;
 
     (void)peer;
-    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof on);
-    for (size_t i = 0; i < sizeof values / sizeof values[0]; i++) {
-        setsockopt(fd, IPPROTO_TCP, values[i][0], &values[i][1], sizeof values[i][1]);
-    }
     w->rng.fill(w->rng.ctx, txid, sizeof txid);
     if (bk_watch_write(buf, sizeof buf, txid, &ask, &message) != BK_OK ||
         bk_conn_send(conn, message) != BK_OK) {
@@ -98,6 +106,7 @@ static void on_message(void *ctx, struct bk_conn *conn, struct bk_slice frame)
     if (bk_stun_read(frame, &m) == BK_OK && m.method == BK_METHOD_WATCH) {
         if (m.cls == BK_STUN_SUCCESS) {
             w->granted = true;
+            w->granted_at = bk_now_sample().mono;
             w->failures = 0;
             bk_conn_set_idle(conn, 0);
             return;
@@ -122,8 +131,8 @@ static void on_closed(void *ctx, struct bk_conn *conn, const struct bk_conn_clos
 
     (void)conn;
     drop(w);
-    if (granted) { /* grants have changed, perhaps; no fleet asks in the same moment */
-        retry_in(w, bk_random_below(&w->rng, ASK_AGAIN_MS + 1));
+    if (granted) {
+        ask_again(w);
     } else {
         bk_log(w->config.log, w->config.ctx, 1, "watching the call: %s", why->text);
         failed(w);
@@ -142,7 +151,7 @@ static void connect_to(struct bk_agent_watch *w, const struct bk_addr *addrs, si
     struct bk_conn_config config = {
         .frame = bk_stun_frame,
         .on = {.ctx = w, .open = on_open, .message = on_message, .closed = on_closed},
-        .limits = {.frame_max_bytes = BK_STUN_STREAM_MAX_BYTES},
+        .limits = {.frame_max_bytes = BK_STUN_STREAM_MAX_BYTES, .dead_ms = DEAD_MS},
     };
 
     if (bk_tls_new_client(&client, &config.tls) != BK_OK) {

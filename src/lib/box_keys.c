@@ -1,6 +1,7 @@
 /* DIR/box.key. Invariant: at every moment the file under that name is whole, and holds the current pair. */
 #include "lib/box_keys.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -122,6 +123,39 @@ static void overwrite(int fd)
     }
 }
 
+/* box.key.XXXXXXXX.tmp, as net/file.c names what it has yet to put in place. */
+static bool is_stray(const char *name)
+{
+    static const char ending[] = ".tmp";
+    size_t begin = sizeof file_box - 1, n = strlen(name);
+
+    return n > begin + sizeof ending && strncmp(name, file_box, begin) == 0 && name[begin] == '.' &&
+           strcmp(name + n - (sizeof ending - 1), ending) == 0;
+}
+
+/* Writers hold the lock: what lies there now is nobody's. */
+static void remove_strays(const char *state_dir)
+{
+    DIR *dir = opendir(state_dir);
+    struct dirent *entry;
+
+    while (dir != NULL && (entry = readdir(dir)) != NULL) {
+        if (is_stray(entry->d_name)) {
+            int fd =
+                openat(dirfd(dir), entry->d_name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+            if (fd >= 0) {
+                overwrite(fd);
+                close(fd);
+            }
+            (void)unlinkat(dirfd(dir), entry->d_name, 0);
+        }
+    }
+    if (dir != NULL) {
+        closedir(dir);
+    }
+}
+
 enum bk_err bk_box_keys_write(const char *state_dir, const struct bk_box_keys *in)
 {
     static const struct bk_box_pair none;
@@ -151,6 +185,9 @@ enum bk_err bk_box_keys_write(const char *state_dir, const struct bk_box_keys *i
         }
         close(before);
     }
+    if (err == BK_OK) {
+        remove_strays(state_dir);
+    }
     return err;
 }
 
@@ -166,7 +203,7 @@ bool bk_box_keys_outdated(const struct bk_box_keys *keys, uint64_t unix_s)
                         : at - unix_s > BK_RENEWAL_BOX_KEPT_S;
 }
 
-enum bk_err bk_box_keys_prune(const char *state_dir, uint64_t unix_s, bool for_sure, bool *left)
+enum bk_err bk_box_keys_prune(const char *state_dir, uint64_t unix_s, bool waited, bool *left)
 {
     struct bk_box_keys keys;
     struct beckon_error error;
@@ -177,7 +214,9 @@ enum bk_err bk_box_keys_prune(const char *state_dir, uint64_t unix_s, bool for_s
     if (lock < 0 || bk_box_keys_read(state_dir, &keys, &error) != BECKON_OK) {
         err = BK_E_IO;
     } else {
-        if (keys.has_previous && (for_sure || bk_box_keys_outdated(&keys, unix_s))) {
+        bool untold = unix_s == 0 || keys.replaced_s == 0;
+
+        if (keys.has_previous && ((waited && untold) || bk_box_keys_outdated(&keys, unix_s))) {
             keys.has_previous = false;
             err = bk_box_keys_write(state_dir, &keys);
         }

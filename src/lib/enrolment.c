@@ -112,6 +112,8 @@ static enum beckon_status on_refused(void *ctx, uint16_t code, struct beckon_err
         return bk_fail(
             error, BECKON_PENDING,
             "the operator has yet to sign the certificate; join again with the same token");
+    case BK_CODE_OVERLOADED:
+        return bk_fail(error, BECKON_BUSY, "the server has too much to do; try again later");
     default:
         return bk_fail(error, BECKON_FAILED,
                        "the server refused to enrol us (error %u); see its log", (unsigned)code);

@@ -11,6 +11,8 @@
 enum {
     WRONG_BYTES = 240,
     LINE_BYTES = 199, /* inih's buffer holds no more, and it takes the rest for a line of its own */
+    SECTION_BYTES =
+        49, /* as much of a section's name; it cuts the rest: two names would become one */
 };
 
 struct reading {
@@ -46,7 +48,9 @@ static int on_key(void *user, const char *section, const char *key, const char *
     if (reading->wrong[0] != '\0') {
         return 0;
     }
-    wrong = reading->take(reading->ctx, section, key, value == NULL ? "" : value);
+    wrong = strlen(section) < SECTION_BYTES
+                ? reading->take(reading->ctx, section, key, value == NULL ? "" : value)
+                : "the section's name is longer than 48 bytes";
     if (wrong == NULL) {
         return 1;
     }

@@ -34,17 +34,40 @@ static const char *words(int error)
     }
 }
 
-/* The answer to the request that was just sent: 0, or libnatpmp's error. */
-static int await(struct portmap_job *job, natpmpresp_t *answer, uint64_t wait_ms, bool stoppable)
+enum question {
+    ASK_ADDRESS,
+    ASK_MAPPING,
+    ASK_NO_MAPPING,
+};
+
+/* A slow router is asked again, and then answers twice: what comes may be late. */
+static bool fits(const struct portmap_job *job, enum question question, const natpmpresp_t *answer)
 {
-    bk_time until = bk_time_add(bk_clock_mono(), wait_ms * BK_MS);
+    if (question == ASK_ADDRESS) {
+        return answer->type == NATPMP_RESPTYPE_PUBLICADDRESS;
+    }
+    return answer->type == NATPMP_RESPTYPE_TCPPORTMAPPING &&
+           answer->pnu.newportmapping.privateport == job->local_port &&
+           (answer->pnu.newportmapping.lifetime == 0) == (question == ASK_NO_MAPPING);
+}
+
+/* The answer to the request that was just sent: 0, or libnatpmp's error. */
+static int await(struct portmap_job *job, enum question question, natpmpresp_t *answer)
+{
+    bool ending = question == ASK_NO_MAPPING;
+    bk_time until = bk_time_add(bk_clock_mono(), (ending ? UNMAP_MS : WAIT_MS) * BK_MS);
     for (;;) {
         int err = readnatpmpresponseorretry(&job->natpmp, answer);
-        if (err != NATPMP_TRYAGAIN) {
+        bool late = err == 0 && !fits(job, question, answer);
+        if (err != NATPMP_TRYAGAIN && !late) {
             return err;
         }
-        if (bk_clock_mono() >= until || (stoppable && bk_portmap_stopping(job))) {
+        if (bk_clock_mono() >= until || (!ending && bk_portmap_stopping(job))) {
             return NATPMP_TRYAGAIN;
+        }
+        if (late) {
+            job->natpmp.has_pending_request = 1; /* libnatpmp takes any answer for the one awaited */
+            continue;
         }
         struct pollfd in = {.fd = job->natpmp.s, .events = POLLIN};
         (void)poll(&in, 1, STEP_MS);
@@ -55,10 +78,7 @@ static bool ask_address(struct portmap_job *job)
 {
     natpmpresp_t answer;
     int err = sendpublicaddressrequest(&job->natpmp);
-    err = err < 0 ? err : await(job, &answer, WAIT_MS, true);
-    if (err == 0 && answer.type != NATPMP_RESPTYPE_PUBLICADDRESS) {
-        err = NATPMP_TRYAGAIN;
-    }
+    err = err < 0 ? err : await(job, ASK_ADDRESS, &answer);
     if (err != 0) {
         bk_portmap_say(job, words(err));
         return false;
@@ -91,10 +111,8 @@ static bool map(struct portmap_job *job)
     job->held = true; /* even if the answer is lost */
     int err = sendnewportmappingrequest(&job->natpmp, NATPMP_PROTOCOL_TCP, job->local_port,
                                         job->external_port, job->lease_wish_s);
-    err = err < 0 ? err : await(job, &answer, WAIT_MS, true);
-    if (err == 0 && (answer.type != NATPMP_RESPTYPE_TCPPORTMAPPING ||
-                     answer.pnu.newportmapping.privateport != job->local_port ||
-                     answer.pnu.newportmapping.mappedpublicport == 0)) {
+    err = err < 0 ? err : await(job, ASK_MAPPING, &answer);
+    if (err == 0 && answer.pnu.newportmapping.mappedpublicport == 0) {
         err = NATPMP_TRYAGAIN;
     }
     if (err != 0) {
@@ -111,7 +129,7 @@ static void unmap(struct portmap_job *job)
 {
     natpmpresp_t answer;
     if (sendnewportmappingrequest(&job->natpmp, NATPMP_PROTOCOL_TCP, job->local_port, 0, 0) > 0) {
-        (void)await(job, &answer, UNMAP_MS, false);
+        (void)await(job, ASK_NO_MAPPING, &answer);
     }
 }
 

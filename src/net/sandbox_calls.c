@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 
 #include <linux/netlink.h>
+#include <linux/sockios.h>
 
 #include "net/sandbox.h"
 
@@ -359,6 +360,7 @@ const struct bk_sandbox_rule bk_sandbox_rules[] = {
     IOCTL(TIOCGWINSZ),
     IOCTL(FIONBIO),
     IOCTL(FIONREAD),
+    IOCTL(SIOCOUTQ),
 
     FCNTL(F_GETFL),
     FCNTL(F_SETFL),

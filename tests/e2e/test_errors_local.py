@@ -257,6 +257,19 @@ def test_agent_port_taken(world, spoiled):
         failed(start(world, spoiled, "beckon-agent"), FAILED, 2000, "agent.conf")
 
 
+def test_agent_becomes_a_user_who_cannot_read_its_configuration(world, spoiled):
+    """Each call reads it anew: known at once, not at the first call."""
+    state = spoiled["beckon-agent"]
+    for folder in (state, *state.parents[:3]):
+        folder.chmod(folder.stat().st_mode | 0o011)
+    conf = state / "agent.conf"
+    conf.write_text(conf.read_text().replace("[agent]\n", "[agent]\nuser = nobody\n"))
+    world.ns.run(["chown", "-R", "nobody:", state])
+    world.ns.run(["chown", "root:", conf])
+    conf.chmod(0o600)
+    failed(start(world, spoiled, "beckon-agent"), FAILED, conf, "Permission denied")
+
+
 def test_two_servers_on_one_state_directory(world):
     world.server.start()
     try:

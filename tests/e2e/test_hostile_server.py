@@ -1,21 +1,13 @@
-"""A server that lies, against callers and devices as they are. It is beckond with somebody in the middle of it (lab/hostile_server.py):
-it reads, swaps, repeats, delays, reorders and forges what it carries, and has the CA's key for any certificate.
+"""A server that lies, against callers and devices as they are, in what it carries. It is beckond with somebody in the middle
+of it (lab/hostile_server.py): it reads, swaps, repeats, delays, reorders and forges, and has the CA's key for any certificate.
+Everybody and everything is in lab/hostile_world.py; what must hold after each test, whatever it tried, in promises() there:
+no password, service name or content in anything that the server read; no connection of the device's but to its server and
+to where the caller said; no session but those of the callers.
 
-    beckon (alice, bob, eve) ---- router-a ---- [wan] ---- router-b ---- agent 2133 (a service that sends back)
-                                                  |
-                                     hostile-server, agent 2134 (the operator's own)
+What it does with identities, and at first contact, is in test_hostile_server_trust.py."""
 
-After each test, whatever it tried: no password, service name or content in anything that the server read; no connection
-of the device's but to its server and to where the caller said; no session but those of the callers. First contact without
-the pin is the exception that docs/security.md makes, and is shown to be no more than that."""
-
-import base64
-import contextlib
-import json
 import os
-import re
 import secrets
-import subprocess
 import threading
 import time
 import types
@@ -24,239 +16,25 @@ import nacl.public
 import nacl.signing
 import pytest
 
-from lab import DEVICE, REQUESTER, ROUTER_A, SERVER, Beckon, stun, wait_until
-from lab.caller import ACCEPTED, CONTEXT, REFUSED, line
-from lab.false_device import FalseDevice, certificate, der, dial, signed_box_key
-from lab.hostile_server import Attack, Recorder, change, error, hostile, success
-from lab.peers import Service, echo
-
-FAILED, UNKNOWN, OFFLINE, REFUSED_STATUS, NO_PATH, KEY_CHANGED, REVOKED, BUSY = 1, 3, 4, 5, 6, 11, 13, 16
-PORTS = {"alice": (1600, 5000), "bob": (1601, 5001), "eve": (1602, 5002), "mallory": (1603, 5003)}
-LIMIT_S = 15
-
-
-# -- the world -----------------------------------------------------------------------------------------------------
-
-
-def watch_dials(ns):
-    """Counts what the device connects to: where the callers said, and anywhere else but its server."""
-    ports = ", ".join(str(outside) for _, outside in PORTS.values())
-    ns.nft(f"""table inet dials {{
-        counter callers {{}}
-        counter elsewhere {{}}
-        chain out {{
-            type filter hook output priority 0
-            oifname lo accept
-            meta l4proto != {{ tcp, udp }} accept
-            ip daddr {SERVER} udp dport 1200 accept
-            tcp flags & (syn | ack) != syn accept
-            ip daddr {SERVER} tcp dport 1300 accept
-            ip daddr {ROUTER_A} tcp dport {{ {ports} }} counter name callers accept
-            counter name elsewhere
-        }}
-    }}""")
+from lab import ROUTER_A, SERVER, stun, wait_until
+from lab.caller import CONTEXT, REFUSED
+from lab.false_device import FalseDevice, dial, signed_box_key
+from lab.hostile_server import Attack, Recorder, change, error, success
+from lab.hostile_world import (BUSY, FAILED, KEY_CHANGED, LIMIT_S, NO_PATH, OFFLINE, PORTS, REFUSED_STATUS, REVOKED, UNKNOWN,
+                                FailWith, Lookup, Offer, Watch217, attempt, audited, bobs_key, children, comes_about, content,
+                                fails, finish, mapped, no_dial, open_call, open_seed, own_request, pin_of, populated,
+                                promises, refused_by_device, registration_key, said, sealed, true_answer, verdict)
 
 
 @pytest.fixture(scope="module")
 def world(net, bindir):
-    net.router_a.inbound_maps += [("tcp", outside, REQUESTER, inside) for inside, outside in PORTS.values()]
-    net.router_a.load()
-    watch_dials(net.device)
-    beckon = Beckon(net, bindir)
-    server = hostile(beckon)
-    beckon.start_server()
-    w = types.SimpleNamespace(net=net, beckon=beckon, server=server, password=f"pass-{secrets.token_hex(12)}",
-                              service=f"vault-{secrets.token_hex(6)}", secrets=set(), good=0, shown=set())
-    w.secrets |= {w.password, w.service}
-    services = [Service(echo, ns, 7777) for ns in (net.device, net.server)]
-    w.device = beckon.enrol_device(2133, password=w.password, services={w.service: "tcp:127.0.0.1:7777"})
-    w.other = beckon.enrol_device(2134, ns=net.server, port=2001, services={w.service: "tcp:127.0.0.1:7777"})
-    for device in (w.device, w.other):
-        device.configure(keepalive=5)
-        device.start()
-    for name in PORTS:
-        pins = [] if name == "eve" else [w.device, w.other]
-        user = beckon.enrol_user(name, devices=[2133, 2134], pins=pins)
-        user.password = w.password
-        setattr(w, name, user)
-    # bob has a key, which the device knows.
-    (w.device.state / "authorized_users").write_text(w.bob.run("key").out)
-    (w.device.state / "authorized_users").chmod(0o600)
-    yield w
-    for service in services:
-        service.close()
-
-
-def dialled(world):
-    """{"callers": packets, "elsewhere": packets}: SYNs, those that are sent again too."""
-    listed = json.loads(world.net.device.run(["nft", "-j", "list", "counters"]).out)["nftables"]
-    return {c["counter"]["name"]: c["counter"]["packets"] for c in listed if "counter" in c}
-
-
-def children(device):
-    return device.ns.run(["pgrep", "-P", device.process.pid], check=False).out.split()
-
-
-def said(world, since, pattern):
-    return [text for text in world.device.process.output().splitlines()[since:] if re.search(pattern, text)]
+    yield from populated(net, bindir)
 
 
 @pytest.fixture(autouse=True)
-def promises(world):
-    """What holds whatever the server does. `shown` is what a test has it learn on purpose."""
-    world.server.attack = Attack()
-    world.good, world.shown = 0, set()
-    world.since = world.device.process.position()
-    before = dialled(world)
-    yield
-    world.server.attack = Attack()
-    wait_until(lambda: not children(world.device) and not children(world.other), LIMIT_S, "all calls have ended")
-    assert world.server.failed == []
-    assert world.server.process.running() and world.device.process.running()
-    read = world.server.read()
-    assert len(read) > 1000
-    assert [text for text in world.secrets - world.shown if text.encode() in read] == []
-    assert dialled(world)["elsewhere"] == before["elsewhere"], "the device connects to where no caller said"
-    served = said(world, world.since, "result=served")
-    assert len(served) == world.good, served
-
-
-def mapped(name):
-    inside, outside = PORTS[name]
-    return "--listen", f"0.0.0.0:{inside}", "--advertise", f"{ROUTER_A}:{outside}"
-
-
-def content(world):
-    marker = f"content-{secrets.token_hex(12)}"
-    world.secrets.add(marker)
-    return marker
-
-
-def attempt(world, name="alice", device=2133, options=(), password=None):
-    """A call by the usual means with something said in it; what became of it."""
-    marker = content(world)
-    if password not in (None, ""):
-        world.secrets.add(password)
-    done = getattr(world, name).run("connect", *mapped(name), *options, device, world.service, input=marker,
-                                    password="" if name == "bob" and password is None else password, check=False)
-    assert done.out in ("", marker)
-    if done.status == 0:
-        assert done.out == marker
-        world.good += device == 2133
-    return done
-
-
-def comes_about(world, attack=None, **kw):
-    if attack:
-        world.server.attack = attack
-    done = attempt(world, **kw)
-    assert done.status == 0, done.err
-    return attack
-
-
-def fails(world, attack, status, *words, **kw):
-    """One call under an attack; ends so, and says so in one line."""
-    world.server.attack = attack
-    done = attempt(world, **kw)
-    assert done.status == status and done.out == "", done
-    assert len(done.err.splitlines()) == 1
-    for word in words:
-        assert word in done.err
-    return attack
-
-
-def audited(world, pattern, device=None):
-    return (device or world.device).process.wait_line("audit call .*" + pattern, LIMIT_S,
-                                                      0 if device else world.since)
-
-
-def no_dial(world):
-    """A context: the device connects to nobody in it."""
-
-    @contextlib.contextmanager
-    def within():
-        before = dialled(world)
+def _promises(world):
+    with promises(world):
         yield
-        assert dialled(world) == before
-
-    return within()
-
-
-# -- attacks that several tests use -----------------------------------------------------------------------------------
-
-
-class Lookup(Attack):
-    """Answers LOOKUP with other attributes."""
-
-    def __init__(self, **attributes):
-        self.attributes = attributes
-
-    def down(self, link, message):
-        if message.method == "LOOKUP" and message.kind == "success":
-            self.server.to_peer(link, change(message, **self.attributes))
-        else:
-            super().down(link, message)
-
-
-class FailWith(Attack):
-    """Answers a method with an error of its own."""
-
-    def __init__(self, method, code, role="user"):
-        self.method, self.code, self.role = method, code, role
-
-    def up(self, link, message):
-        if message.method == self.method and link.role == self.role and message.kind == "request":
-            self.server.to_peer(link, error(message, self.code))
-        else:
-            super().up(link, message)
-
-
-class Offer(Recorder):
-    """Gives the device something else than the request that is there for it. What the device says to that goes to
-    nobody; the caller hears "offline" once the device has hung up."""
-
-    def __init__(self, make):
-        super().__init__()
-        self.make = make
-        self.answers = []
-
-    def down(self, link, message):
-        if link.role == "device" and message.method == "CONNECT":
-            message = stun.Message(self.make(message))
-        super().down(link, message)
-
-    def up(self, link, message):
-        if link.role == "device" and link.purpose == "plain":
-            self.answers.append(message)
-        else:
-            super().up(link, message)
-
-
-def sealed(world, device=None, call_id=None, candidate=(SERVER, 9999), **parts):
-    """A request of the server's own for the true device, its message, and the key that its result is for."""
-    device = device or world.device
-    secret = nacl.public.PrivateKey(stun.box_secret((device.state / "box.key").read_bytes()))
-    reply = nacl.public.PrivateKey.generate()
-    values = {"CALL-ID": call_id or secrets.token_bytes(16), "EQUIPMENT-ID": device.id.to_bytes(8, "big"),
-              "TIME": int(time.time()).to_bytes(8, "big"), "TAG": true_answer(world, 2133)["TAG"],
-              "SERVICE": world.service.encode(), "CANDIDATE": b"\2\1" + candidate[1].to_bytes(2, "big") + bytes(map(int, candidate[0].split("."))),
-              "CALL-KEY": secrets.token_bytes(32), "REPLY-KEY": bytes(reply.public_key)}
-    values.update({name.replace("_", "-"): value for name, value in parts.items()})
-    text = b"".join(stun.put(name, value) for name, value in values.items())
-    return values["CALL-ID"], text, nacl.public.SealedBox(secret.public_key).encrypt(text), reply
-
-
-def own_request(world, call_id, box):
-    """226 with a box of the server's own."""
-    return lambda message: change(message, CALL_ID=call_id, BOX=box)
-
-
-def verdict(world, attack, reply):
-    """What the device said to the server's own request, opened."""
-    result, = [m for m in attack.answers if m.method == "RESULT"]
-    public = nacl.public.PrivateKey(stun.box_secret((world.device.state / "box.key").read_bytes())).public_key
-    inside = {a.name: a.value for a in stun.attributes(nacl.public.Box(reply, public).decrypt(result.get("BOX")))}
-    return int.from_bytes(inside["STATUS"], "big")
 
 
 @pytest.fixture(scope="module")
@@ -265,27 +43,7 @@ def liar(world):
     return FalseDevice(world.server.state)
 
 
-class Peek(Recorder):
-    """Lets no request through."""
-
-    def up(self, link, message):
-        if message.method == "CONNECT" and link.role == "user":
-            self.server.to_peer(link, error(message, 480))
-        else:
-            super().up(link, message)
-
-
-def true_answer(world, device):
-    """What the honest server would say of a device."""
-    kept, seen = world.server.attack, Peek()
-    world.server.attack = seen
-    assert world.alice.run("ping", *mapped("alice"), device, "-c", "1", check=False).status == OFFLINE
-    world.server.attack = kept
-    found, = seen.find("down", "LOOKUP", "success")
-    return {name.replace("-", "_"): found.get(name) for name in ("EQUIPMENT-ID", "CERTIFICATE", "BOX-KEY", "TAG")}
-
-
-# -- the server as it should be ------------------------------------------------------------------------------------------
+# -- the server as it should be ------------------------------------------------------------------------------------
 
 
 def test_with_nobody_in_the_middle_calls_come_about(world):
@@ -295,7 +53,7 @@ def test_with_nobody_in_the_middle_calls_come_about(world):
     assert said(world, world.since, "by=key:bob .*result=served")
 
 
-# -- LOOKUP --------------------------------------------------------------------------------------------------------------
+# -- LOOKUP --------------------------------------------------------------------------------------------------------
 
 
 def test_lookup_with_another_devices_certificate(world):
@@ -319,19 +77,6 @@ def test_lookup_with_the_servers_own_key_certified_by_the_true_ca(world, liar, n
     assert attack.requests == []
 
 
-class Watch217(Lookup):
-    """Counts the requests that come all the same."""
-
-    def __init__(self, **attributes):
-        super().__init__(**attributes)
-        self.requests = []
-
-    def up(self, link, message):
-        if message.method == "CONNECT" and link.role == "user":
-            self.requests.append(message)
-        super().up(link, message)
-
-
 def box_keys(world, liar):
     """Box keys that a lying server might offer: name → value."""
     now, month = int(time.time()), 30 * 86400
@@ -348,19 +93,13 @@ def box_keys(world, liar):
             "half": true[:60], "none": None}
 
 
-def open_seed(device):
-    from cryptography.hazmat.primitives import serialization
-    key = serialization.load_pem_private_key((device.state / "device.key").read_bytes(), None)
-    return key.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
-
-
 @pytest.mark.parametrize("which", ["the server's own, signed by itself", "the server's own under the true signature",
                                    "the server's own, unsigned", "another device's", "the true one, said to live longer",
                                    "one of long ago", "one that is yet to come", "half", "none"])
 def test_lookup_with_another_box_key_is_not_sealed_to(world, liar, which):
     attack = Watch217(BOX_KEY=box_keys(world, liar)[which])
-    fails(world, attack, FAILED if which in ("half", "none") else KEY_CHANGED,
-          "expired box key" if which.startswith("one ") else "")
+    fails(world, attack, FAILED if which == "none" else KEY_CHANGED,
+          "expired box key" if which.startswith("one ") else "" if which == "none" else "does not verify")
     assert attack.requests == []
 
 
@@ -411,7 +150,7 @@ def test_a_false_observed_address_in_lookup_changes_nothing(world):
     comes_about(world, Lookup(OBSERVED_ADDRESS=b"\0\1" + secrets.token_bytes(6)))
 
 
-# -- errors that are none ------------------------------------------------------------------------------------------------
+# -- errors that are none ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("method", ["LOOKUP", "CONNECT"])
@@ -422,18 +161,7 @@ def test_a_false_error_is_told_as_it_is_and_discloses_nothing(world, method, cod
         fails(world, FailWith(method, code), status)
 
 
-# -- 226 -----------------------------------------------------------------------------------------------------------------
-
-
-def refused_by_device(world, make, result, name="mallory", device=2133):
-    """A call carries something else to the device: it says `result`, dials nobody, and the caller hears "offline"."""
-    where = world.device if device == 2133 else world.other
-    since = where.process.position()
-    attack = Offer(make)
-    with no_dial(world):
-        fails(world, attack, OFFLINE, name=name, device=device)
-        where.process.wait_line(f"audit call .*by=- service=- result={result}", LIMIT_S, since)
-    return attack
+# -- 226 -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -554,7 +282,7 @@ def test_a_request_with_a_byte_changed_on_its_way(world, what, at):
     refused_by_device(world, make, "bad-request", name="alice")
 
 
-# -- requests of the server's own ------------------------------------------------------------------------------------------
+# -- requests of the server's own ----------------------------------------------------------------------------------
 
 
 def listener(world):
@@ -573,9 +301,9 @@ def test_a_request_of_the_servers_own_with_a_guessed_password(world):
 
 
 def test_a_request_of_the_servers_own_without_a_password(world):
-    for parts in ({}, {"PASSWORD": b""}):
+    for parts, result in (({}, "bad-request"), ({"PASSWORD": b""}, "refused")):
         call_id, _, box, _ = sealed(world, **parts)
-        refused_by_device(world, own_request(world, call_id, box), "bad-request")
+        refused_by_device(world, own_request(world, call_id, box), result)
 
 
 def signed(world, key, pin, as_key=None, **parts):
@@ -584,16 +312,6 @@ def signed(world, key, pin, as_key=None, **parts):
     text += stun.put("SIGNATURE", key.sign(CONTEXT + pin + text).signature)
     secret = nacl.public.PrivateKey(stun.box_secret((world.device.state / "box.key").read_bytes()))
     return call_id, nacl.public.SealedBox(secret.public_key).encrypt(text), reply
-
-
-def bobs_key(world):
-    text = world.bob.run("key").out.split()[0]
-    return base64.urlsafe_b64decode(text + "=")
-
-
-def pin_of(device):
-    text = device.uri().split("#")[1]
-    return base64.urlsafe_b64decode(text + "=")
 
 
 def test_a_request_of_the_servers_own_in_the_name_of_a_callers_key(world):
@@ -643,3 +361,322 @@ def test_a_signature_from_another_request_of_the_same_caller(world):
     call_id, _, box, reply = sealed(world, CALLER_KEY=theirs["CALLER-KEY"], SIGNATURE=theirs["SIGNATURE"])
     attack = refused_by_device(world, own_request(world, call_id, box), "refused")
     assert verdict(world, attack, reply) == REFUSED
+
+
+# -- RESULT --------------------------------------------------------------------------------------------------------
+
+
+def false_results(call_id):
+    """What a server could say that a device had said, without any key of the call's."""
+    for status in range(7):
+        text = stun.put("CALL-ID", call_id) + stun.put("STATUS", status.to_bytes(2, "big")) \
+            + stun.put("TAG", secrets.token_bytes(12)) + stun.put("TIME", int(time.time()).to_bytes(8, "big"))
+        key, reply = nacl.public.PrivateKey.generate(), nacl.public.PrivateKey.generate()
+        for box in (nacl.public.Box(key, reply.public_key).encrypt(text), secrets.token_bytes(len(text) + 40), text):
+            yield stun.build("RESULT", "indication", stun.put("CALL-ID", call_id) + stun.put("BOX", box), os.urandom(12),
+                             fingerprint=False)
+
+
+class FalseResults(Recorder):
+    """Says all of them to the caller, before the device has the request and after."""
+
+    def say(self, link, call_id):
+        for result in false_results(call_id):
+            self.server.to_peer(link, result)
+
+    def up(self, link, message):
+        if link.role == "user" and message.method == "CONNECT":
+            self.call_id = message.get("CALL-ID")
+            self.say(link, self.call_id)
+        super().up(link, message)
+
+    def down(self, link, message):
+        super().down(link, message)
+        if link.role == "user" and message.method == "CONNECT":
+            self.say(link, self.call_id)
+
+
+def test_forged_results_are_dropped_and_the_call_comes_about(world):
+    comes_about(world, FalseResults())
+
+
+def test_forged_results_do_not_hide_the_true_one(world):
+    fails(world, FalseResults(), REFUSED_STATUS, "refused the password", password=f"wrong-{secrets.token_hex(8)}")
+
+
+class Replay(Recorder):
+    """Says an earlier call's result once more in each: under its own call ID, and under this one's."""
+
+    def __init__(self, result):
+        super().__init__()
+        self.result = result
+
+    def down(self, link, message):
+        super().down(link, message)
+        if link.role == "user" and message.method == "CONNECT" and message.kind == "success":
+            asked = self.find("up", "CONNECT", "request", "user")[-1].get("CALL-ID")
+            self.server.to_peer(link, self.result.raw)
+            self.server.to_peer(link, change(self.result, CALL_ID=asked))
+
+
+def test_accepted_of_an_earlier_call_is_not_believed(world):
+    seen = comes_about(world, Recorder())
+    accepted = seen.find("up", "RESULT", "indication", "device")[-1]
+    world.server.attack = Replay(accepted)
+    done = attempt(world, options=("-v",), password=f"wrong-{secrets.token_hex(8)}")
+    assert done.status == REFUSED_STATUS and "the device accepts us" not in done.err
+
+
+def test_refused_of_an_earlier_call_is_not_believed(world):
+    seen = fails(world, Recorder(), REFUSED_STATUS, password=f"wrong-{secrets.token_hex(8)}")
+    comes_about(world, Replay(seen.find("up", "RESULT", "indication", "device")[-1]))
+
+
+class SwapResults(Recorder):
+    """Gives the results of two callers to the wrong one first, under either name; then to the right ones."""
+
+    def __init__(self):
+        super().__init__()
+        self.held = []
+
+    def down(self, link, message):
+        if message.method != "RESULT":
+            super().down(link, message)
+            return
+        self.held.append((link, message))
+        if len(self.held) == 2:
+            (one, ones), (other, others) = self.held
+            for link, right, wrong in ((one, ones, others), (other, others, ones)):
+                self.server.to_peer(link, wrong.raw)
+                self.server.to_peer(link, change(wrong, CALL_ID=right.get("CALL-ID")))
+                self.server.to_peer(link, change(right, BOX=wrong.get("BOX")))
+                self.server.to_peer(link, right.raw)
+
+
+def test_the_results_of_two_calls_exchanged(world):
+    alice, eve = at_one_time(world, SwapResults(), ("alice", None), ("mallory", f"wrong-{secrets.token_hex(8)}"))
+    assert (alice.status, eve.status) == (0, REFUSED_STATUS), (alice, eve)
+
+
+class Silence(Recorder):
+    """Does not tell callers what they are told by this method."""
+
+    def __init__(self, method):
+        super().__init__()
+        self.method = method
+
+    def down(self, link, message):
+        if link.role != "user" or message.method != self.method:
+            super().down(link, message)
+
+
+@pytest.mark.parametrize("method", ["CONNECT", "RESULT"])
+def test_an_answer_kept_from_the_caller_does_not_keep_the_device_from_him(world, method):
+    comes_about(world, Silence(method))
+
+
+def test_a_refusal_kept_from_the_caller_is_no_answer_to_him(world):
+    fails(world, Silence("RESULT"), NO_PATH, password=f"wrong-{secrets.token_hex(8)}")
+    comes_about(world, Attack())
+
+
+class ResultFirst(Recorder):
+    """The result comes before the word that the device has the request."""
+
+    def __init__(self):
+        super().__init__()
+        self.held = None
+
+    def down(self, link, message):
+        if link.role == "user" and message.method == "CONNECT":
+            self.held = message
+            return
+        super().down(link, message)
+        if link.role == "user" and message.method == "RESULT":
+            super().down(link, self.held)
+
+
+def test_answers_in_another_order(world):
+    comes_about(world, ResultFirst())
+    fails(world, ResultFirst(), REFUSED_STATUS, password=f"wrong-{secrets.token_hex(8)}")
+
+
+# -- the server at the caller's callback port ----------------------------------------------------------------------
+
+
+def impostors(world, liar):
+    """Whose certificate and key the server has: its false 2133, its own device, itself, and a user."""
+    return [liar.files(world.beckon.workdir / "liar"), (world.other.state / "device.crt", world.other.state / "device.key"),
+            (world.server.state / "server.crt", world.server.state / "server.key"),
+            (world.mallory.state / "user.crt", world.mallory.state / "user.key")]
+
+
+class Dialler(Recorder):
+    """Calls the caller back itself as soon as it has the call ID, before anybody else can."""
+
+    def __init__(self, world, liar):
+        super().__init__()
+        self.world, self.liar, self.sessions = world, liar, None
+
+    def up(self, link, message):
+        if link.role == "user" and message.method == "CONNECT":
+            self.call_id = message.get("CALL-ID")
+            self.sessions = self.dial()
+        super().up(link, message)
+
+    def dial(self):
+        return [dial(self.world.net.server, ROUTER_A, PORTS["alice"][1], files, self.call_id)
+                for files in impostors(self.world, self.liar)]
+
+
+def test_the_server_calls_back_before_the_device(world, liar):
+    attack = comes_about(world, Dialler(world, liar))
+    assert attack.sessions == [None] * 4
+
+
+def test_the_server_calls_back_after_the_device(world, liar):
+    attack = world.server.attack = Dialler(world, liar)
+    with open_call(world) as call:
+        call.through()
+        assert attack.dial() == [None] * 4
+        call.through()
+        finish(world, call)
+
+
+# -- NOTIFY --------------------------------------------------------------------------------------------------------
+
+
+class Hold(Recorder):
+    """Keeps the device's connections open and says nothing on them."""
+
+    def ends(self, link):
+        pass
+
+
+def current_tag(world):
+    """As the device's newest REGISTER has it, and where it came from."""
+    def newest():
+        for local, peer, raw in reversed(list(world.server.heard)):
+            message = stun.Message(raw)
+            if message.method == "REGISTER" and message.equipment_id == 2133:
+                return local, peer, message.get("TAG")
+        return None
+
+    return wait_until(newest, LIMIT_S, "the device registers")
+
+
+def test_a_storm_of_notifies_opens_a_bounded_number_of_calls(world):
+    local, peer, tag = current_tag(world)
+    world.server.attack = attack = Hold()
+    body = stun.put("CALL-WAITING", b"") + stun.put("TAG", tag)
+    most = 0
+    for _ in range(15):
+        for _ in range(20):
+            world.server.datagram_to_peer(local, peer, stun.build("NOTIFY", "request", body, os.urandom(12),
+                                                                  registration_key(world.device)))
+        most = max(most, len(children(world.device)))
+    wait_until(lambda: len(children(world.device)) == 32, LIMIT_S, "as many as there may be")
+    assert most <= 32
+    for link in list(world.server.links.values()):
+        if link.role == "device" and link.purpose == "plain" and link.open:
+            world.server.hang_up(link)
+    world.server.attack = Attack()
+    wait_until(lambda: not children(world.device), LIMIT_S, "all have ended")
+    assert attack.find("up", "CONNECT", "success") == []
+    comes_about(world)
+
+
+# -- WATCH ---------------------------------------------------------------------------------------------------------
+
+
+class Watch(Recorder):
+    """Says something of its own to WATCH, or nothing (None)."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.make, self.asked = make, []
+
+    def up(self, link, message):
+        if message.method != "WATCH":
+            super().up(link, message)
+            return
+        answer = self.make(message)
+        if answer:
+            self.server.to_peer(link, answer)
+        self.asked.append(link)
+
+
+@pytest.mark.parametrize("code", [403, 404, 410])
+def test_a_false_no_to_watch_ends_the_call_and_nothing_else(world, code):
+    attack = world.server.attack = Watch(lambda m: error(m, code))
+    pid = world.device.process.pid
+    with open_call(world) as call:
+        assert call.process.wait(LIMIT_S) != 0
+    audited(world, "user=alice .*result=revoked")
+    assert len(attack.asked) == 1
+    assert world.device.process.pid == pid
+    comes_about(world, Attack())
+
+
+@pytest.mark.parametrize("make", [lambda m: None, lambda m: error(m, 503), lambda m: error(m, 400),
+                                  lambda m: success(m)[:8] + bytes(12), lambda m: change(m, USER_NAME=b"x" * 63)],
+                         ids=["nothing", "busy", "bad request", "another transaction", "its own question"])
+def test_a_call_outlives_whatever_else_is_said_to_watch(world, make):
+    attack = world.server.attack = Watch(make)
+    with open_call(world) as call:
+        call.through()
+        wait_until(lambda: attack.asked, LIMIT_S, "the device asks")
+        call.through()
+        world.server.hang_up(attack.asked[0])
+        wait_until(lambda: not attack.asked[0].open, LIMIT_S, "the connection is closed")
+        call.through()
+        finish(world, call)
+
+
+# -- what is no message --------------------------------------------------------------------------------------------
+
+
+class Garbage(Recorder):
+    """Answers a method to callers, or the device's connection, with anything."""
+
+    def __init__(self, role, method, make):
+        super().__init__()
+        self.role, self.method, self.make = role, method, make
+
+    def down(self, link, message):
+        if link.role == self.role and message.method == self.method:
+            for raw in self.make(message):
+                self.server.to_peer(link, raw)
+        else:
+            super().down(link, message)
+
+
+GARBAGE = {
+    "noise": lambda m: [secrets.token_bytes(300)],
+    "a header that never ends": lambda m: [m.raw[:2] + b"\xff\xfc" + m.raw[4:]],
+    "nothing inside": lambda m: [stun.build(m.method_number, m.kind, b"", m.txid, fingerprint=False)],
+    "what must be understood and cannot": lambda m: [
+        stun.build(m.method_number, m.kind, m.raw[20:] + stun.put(0x4999, b"?"), m.txid, fingerprint=False)],
+    "half": lambda m: [stun.build(m.method_number, m.kind, m.raw[20:20 + (len(m.raw) - 20) // 8 * 4], m.txid, fingerprint=False)],
+}
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+def test_garbage_to_a_caller_ends_his_call_and_discloses_nothing(world, what):
+    with no_dial(world):
+        world.server.attack = attack = Garbage("user", "LOOKUP", GARBAGE[what])
+        done = attempt(world)
+        assert done.status != 0 and done.out == "" and len(done.err.splitlines()) == 1
+        assert attack.find("up", "CONNECT", "request", "user") == []
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+def test_garbage_to_a_device_ends_that_connection_and_nothing_else(world, what):
+    with no_dial(world):
+        world.server.attack = attack = Garbage("device", "CONNECT", GARBAGE[what])
+        pid = world.device.process.pid
+        done = attempt(world)
+        assert done.status in (OFFLINE, NO_PATH) and done.out == ""
+        assert attack.find("up", "RESULT", "indication", "device") == []
+    assert world.device.process.pid == pid
+    comes_about(world, Attack())

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pwd
 import signal
 import sqlite3
 import ssl
@@ -10,8 +11,9 @@ import types
 import pytest
 
 from lab import Beckon, REQUESTER, ROUTER_A, SERVER
-from lab.beckon import Device, User
+from lab.beckon import Device, Server, User
 from lab.caller import reissue
+from lab.process import Timeout
 
 PENDING, BAD_TOKEN = 18, 9
 MAPPED = ("--listen", "0.0.0.0:1600", "--advertise", f"{ROUTER_A}:5000")
@@ -104,3 +106,34 @@ def test_a_token_that_expires_meanwhile_ends_the_wait(office):
     waits(process)
     assert process.wait(15) == BAD_TOKEN, process.output()
     assert len(process.output().splitlines()) == 2
+
+
+def test_it_waits_through_a_restart_of_the_server(office):
+    """Who signs is a person and takes hours."""
+    user = office.beckon._party(User, "user-erin", office.net.requester)
+    process = joining(user, "beckon", office.server.token(user="erin"))
+    waits(process)
+    office.server.stop()
+    try:
+        with pytest.raises(Timeout):
+            process.wait(8)  # longer than from one try to the next
+    finally:
+        office.server.start()
+    assert "erin" in sign(office)
+    assert process.wait(15) == 0, process.output()
+    assert len(process.output().splitlines()) == 1
+
+
+def test_a_server_that_may_not_write_its_requests_does_not_start(office):
+    """Else everybody who joins would hear that it has too much to do."""
+    other = Server(office.beckon, "server-other", office.net.requester)
+    other.run("init", "--host", REQUESTER, "--external-ca", office.ca)
+    user = pwd.getpwnam("nobody")
+    for path in (other.state, *other.state.iterdir()):
+        if path.name != "requests":
+            os.chown(path, user.pw_uid, user.pw_gid)
+    office.beckon.workdir.chmod(0o711)
+    with (other.state / "beckond.conf").open("a") as conf:
+        conf.write("user = nobody\n")
+    done = other.run("run", check=False)
+    assert done.status == 1 and "chown -R" in done.err and len(done.err.splitlines()) == 1

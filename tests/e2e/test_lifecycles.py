@@ -268,7 +268,8 @@ def test_a_call_outlives_a_server_restart_and_a_grant(world, bobs):
         world.server.grant("alice", 2133)  # the devices with calls of hers ask again
         watches(world, 2)
         # A watch says nothing for as long as its call lasts; TCP asks whether its device is still there.
-        assert all("keepalive" in s for s in world.net.server.sockets("state established sport = :1300", ("-o",)))
+        wait_until(lambda: [s for s in world.net.server.sockets("state established sport = :1300", ("-o",))
+                            if "keepalive" in s][1:], 5, "TCP asks on both")
         assert call.up()
         since = world.server.process.position()
     world.server.process.wait_line(r"audit call-end device=2133 user=alice from=\S+ result=ended ms=\d+$",

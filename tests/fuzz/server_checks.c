@@ -139,7 +139,7 @@ static void check_message(struct world *w, const struct bk_server_action *a)
     struct bk_result result;
     require(s != NULL && !s->closing && !s->gone_quiet);
     require(bk_stun_read(a->message.bytes, &m) == BK_OK);
-    if (m.method == BK_METHOD_RESULT) {
+    if (m.method == BK_METHOD_RESULT && m.cls == BK_STUN_INDICATION) {
         require(s->peer.role == BK_ROLE_USER && bk_result_read(&m, &result) == BK_OK);
         require((s->called & 1u << result.call_id[0]) != 0);
     } else if (m.method == BK_METHOD_CONNECT && m.cls == BK_STUN_REQUEST) {

@@ -163,7 +163,8 @@ void __wrap_bk_serve_feed(struct bk_serve *s, const struct bk_server_event *even
         tell_message("message", event->message.stream, event->message.bytes);
         return;
     }
-    if (event->type == BK_SERVER_STREAM_CLOSED) { /* the core hears of it after what was said before */
+    if (event->type ==
+        BK_SERVER_STREAM_CLOSED) { /* the core hears of it after what was said before */
         tell_stream("closed", event->closed.stream);
         return;
     }

@@ -103,6 +103,8 @@ static bool carry_out(struct load *l, struct device *d)
         case BK_REGISTRATION_REVOKED:
             set_up(l, d, false);
             break;
+        case BK_REGISTRATION_RENEW:
+            break; /* no epoch ends while a load lasts */
         case BK_REGISTRATION_CALL:
             l->n_notified += d->notified ? 0 : 1;
             d->notified = true;

@@ -64,7 +64,8 @@ struct caller *caller_at(struct world *w, const struct bk_addr *addr)
 struct caller *caller_of(struct world *w, const uint8_t call_id[BK_CALL_ID_BYTES])
 {
     for (struct caller *c = w->callers; c != NULL; c = c->next) {
-        if (memcmp(c->call_id, call_id, BK_CALL_ID_BYTES) == 0) {
+        if (memcmp(c->call_id, call_id, BK_CALL_ID_BYTES) == 0 ||
+            memcmp(c->former_call_id, call_id, BK_CALL_ID_BYTES) == 0) {
             return c;
         }
     }
@@ -179,6 +180,7 @@ static void one_action(struct caller *c, const struct bk_requester_action *a)
     case BK_REQUESTER_EXPECT:
         c->expecting = true;
         CHECK(w, c->repeats_id || memcmp(c->call_id, a->call_id, sizeof c->call_id) != 0);
+        memcpy(c->former_call_id, c->call_id, sizeof c->former_call_id);
         memcpy(c->call_id, a->call_id, sizeof c->call_id);
         memcpy(c->expected, a->pin, sizeof c->expected);
         break;

@@ -9,6 +9,8 @@
 
 void (*sim_tap)(struct world *w, const struct bk_addr *from, const struct bk_addr *to,
                 struct bk_slice bytes);
+bool (*sim_path)(struct world *w, const struct bk_addr *from, const struct bk_addr *to,
+                 struct bk_slice bytes);
 
 struct router *router_add(struct world *w, struct bk_addr public_ip, bool keeps_ports)
 {
@@ -138,6 +140,9 @@ static void launch(struct world *w, const struct bk_addr *from, const struct bk_
 void net_inject(struct world *w, const struct bk_addr *from, const struct bk_addr *to,
                 struct bk_slice bytes)
 {
+    if (sim_path != NULL && sim_path(w, from, to, bytes)) {
+        return;
+    }
     w->stats.datagrams++;
     if (sim_tap != NULL) {
         sim_tap(w, from, to, bytes);

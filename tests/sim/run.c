@@ -49,6 +49,8 @@ static bool run_one(const struct scenario *s, uint64_t seed)
     struct world *w = world_new(seed);
     current = w;
     sim_tap = NULL;
+    sim_path = NULL;
+    sim_hostile = NULL;
     s->run(w);
     bool good = w->failures == 0;
     if (!good) {

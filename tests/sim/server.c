@@ -7,6 +7,9 @@
 #include "wire/binding.h"
 #include "wire/register.h"
 
+bool (*sim_hostile)(struct world *w, enum sim_moment moment, uint64_t stream,
+                    struct bk_slice bytes);
+
 static struct bk_server_out out;
 
 static void carry_out(struct world *w);
@@ -133,6 +136,30 @@ static void closed_by_core(struct world *w, struct event *e)
     }
 }
 
+static bool taken(struct world *w, enum sim_moment moment, uint64_t stream, struct bk_slice bytes)
+{
+    return sim_hostile != NULL && sim_hostile(w, moment, stream, bytes);
+}
+
+void server_says(struct world *w, uint64_t number, struct bk_slice bytes)
+{
+    const struct stream *s = stream_at(w, number);
+    if (s != NULL && s->server_open) {
+        tell_client(w, number, 1, bytes);
+    }
+}
+
+void server_hangs_up(struct world *w, uint64_t number)
+{
+    const struct stream *s = stream_at(w, number);
+    if (s != NULL && s->server_open) {
+        close_server_side(w, number);
+        struct event *e = world_after(w, 0, closed_by_core, NULL, BK_SLICE_EMPTY);
+        e->arg = number;
+        e->to.port = (uint16_t)w->server_life;
+    }
+}
+
 static void carry_out(struct world *w)
 {
     for (size_t i = 0; i < out.n; i++) {
@@ -149,16 +176,13 @@ static void carry_out(struct world *w)
             net_inject(w, &w->server_addr, &a->datagram.to, a->datagram.bytes);
             break;
         case BK_SERVER_SEND_MESSAGE:
-            if (s != NULL && s->server_open) {
-                tell_client(w, a->message.stream, 1, a->message.bytes);
+            if (!taken(w, SIM_DOWN, a->message.stream, a->message.bytes)) {
+                server_says(w, a->message.stream, a->message.bytes);
             }
             break;
         case BK_SERVER_CLOSE_STREAM:
-            if (s != NULL && s->server_open) {
-                close_server_side(w, a->close.stream);
-                e = world_after(w, 0, closed_by_core, NULL, BK_SLICE_EMPTY);
-                e->arg = a->close.stream;
-                e->to.port = (uint16_t)w->server_life;
+            if (!taken(w, SIM_CLOSES, a->close.stream, BK_SLICE_EMPTY)) {
+                server_hangs_up(w, a->close.stream);
             }
             break;
         case BK_SERVER_FIND_DEVICE:
@@ -324,6 +348,7 @@ static void opened(struct world *w, struct event *e)
         memcpy(event.open.peer.name, "alice", 6);
     }
     tell_client(w, e->arg, 0, BK_SLICE_EMPTY);
+    (void)taken(w, SIM_OPENED, e->arg, BK_SLICE_EMPTY);
     input(w, &event);
 }
 
@@ -354,14 +379,21 @@ uint64_t stream_open_for(struct world *w, struct device *d, enum bk_server_purpo
     return stream_new(w, (struct stream){.purpose = purpose, .device = d, .call = call});
 }
 
+void server_hears(struct world *w, uint64_t number, struct bk_slice bytes)
+{
+    const struct stream *s = stream_at(w, number);
+    if (w->server != NULL && s != NULL && s->server_open) {
+        struct bk_server_event event = {.type = BK_SERVER_STREAM_MESSAGE};
+        event.message.stream = number;
+        event.message.bytes = bytes;
+        input(w, &event);
+    }
+}
+
 static void message_arrives(struct world *w, struct event *e)
 {
-    struct stream *s = stream_at(w, e->arg);
-    if (w->server != NULL && s->server_open) {
-        struct bk_server_event event = {.type = BK_SERVER_STREAM_MESSAGE};
-        event.message.stream = e->arg;
-        event.message.bytes = bk_slice(e->bytes, e->n);
-        input(w, &event);
+    if (!taken(w, SIM_UP, e->arg, bk_slice(e->bytes, e->n))) {
+        server_hears(w, e->arg, bk_slice(e->bytes, e->n));
     }
 }
 

@@ -147,6 +147,7 @@ struct caller {
     uint8_t key_seed[BK_SIGN_SEED_BYTES];
     bool repeats_id; /* its generator fails it: the call ID is `call_id` every time */
     uint8_t call_id[BK_CALL_ID_BYTES]; /* of the newest 217 */
+    uint8_t former_call_id[BK_CALL_ID_BYTES];
     uint8_t call_key[BK_KEY_BYTES];
     uint8_t last_box[BK_BOX_MAX_BYTES]; /* as it left in 217, for replays */
     size_t last_box_n;
@@ -254,8 +255,24 @@ uint64_t stream_open_for(struct world *w, struct device *d, enum bk_server_purpo
 void stream_send(struct world *w, uint64_t number, struct bk_slice bytes);
 void stream_close(struct world *w, uint64_t number);
 bool server_has(struct world *w, const struct device *d);
+/* Whoever sits in the server: sees what its connections bring and what the core says and closes, and takes it (true),
+ * or lets it pass. What he says and has the core hear instead is below. NULL: nobody. */
+enum sim_moment {
+    SIM_UP,     /* a message came */
+    SIM_DOWN,   /* the core sends one */
+    SIM_OPENED, /* a connection stands; the core hears of it next, whatever he says */
+    SIM_CLOSES, /* the core closes one */
+};
+extern bool (*sim_hostile)(struct world *w, enum sim_moment moment, uint64_t stream,
+                           struct bk_slice bytes);
+void server_says(struct world *w, uint64_t number, struct bk_slice bytes);
+void server_hears(struct world *w, uint64_t number, struct bk_slice bytes);
+void server_hangs_up(struct world *w, uint64_t number);
 extern void (*sim_tap)(struct world *w, const struct bk_addr *from, const struct bk_addr *to,
                        struct bk_slice bytes); /* sees every datagram that leaves; may be NULL */
+/* Whoever sits on the path: takes a datagram (true), or lets it pass. NULL: nobody. */
+extern bool (*sim_path)(struct world *w, const struct bk_addr *from, const struct bk_addr *to,
+                        struct bk_slice bytes);
 
 /* device.c */
 struct device *device_add(struct world *w, struct router *router, uint64_t id);

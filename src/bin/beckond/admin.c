@@ -60,6 +60,16 @@ static void refuse(struct client *c, const char *line)
     c->ending = true;
 }
 
+/* Whether a change has been taken over. */
+static void confirm(struct client *c, bool done)
+{
+    if (done) {
+        end(c);
+    } else {
+        refuse(c, "error: not taken over");
+    }
+}
+
 /* Writes some more rows; the write callback comes again when they are gone. */
 static void walk(struct client *c)
 {
@@ -108,8 +118,7 @@ static void serve_line(struct client *c, struct bk_slice line)
         walk(c);
     } else if (request(line, BK_ADMIN_DEVICE_CHANGED, &word) &&
                bk_equipment_id_parse(word, &id) == BK_OK) {
-        config->device_changed(config->ctx, id);
-        end(c);
+        confirm(c, config->device_changed(config->ctx, id));
     } else if (request(line, BK_ADMIN_USER_CHANGED, &word) && bk_name_valid(word)) {
         config->user_changed(config->ctx, word);
         end(c);
@@ -117,11 +126,7 @@ static void serve_line(struct client *c, struct bk_slice line)
         config->grants_changed(config->ctx, word);
         end(c);
     } else if (bk_slice_equal(line, bk_slice_text(BK_ADMIN_MASTERS_CHANGED))) {
-        if (config->masters_changed(config->ctx)) {
-            end(c);
-        } else {
-            refuse(c, "error: the keys could not be taken over");
-        }
+        confirm(c, config->masters_changed(config->ctx));
     } else {
         refuse(c, "error: not understood");
     }

@@ -35,10 +35,11 @@ struct bk_admin_config {
     int dir_fd;
     const struct bk_server *core;
     void *ctx;
-    void (*device_changed)(void *ctx, uint64_t equipment_id);
+    bool (*device_changed)(void *ctx,
+                           uint64_t equipment_id); /* false: it could not be taken over */
     void (*user_changed)(void *ctx, struct bk_slice user);
     void (*grants_changed)(void *ctx, struct bk_slice user);
-    bool (*masters_changed)(void *ctx); /* false: they could not be taken over */
+    bool (*masters_changed)(void *ctx); /* false as above */
 };
 
 /* Binds the socket, in place of one that a killed server left: the caller makes sure that it is the only

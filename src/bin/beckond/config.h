@@ -25,7 +25,7 @@ struct bk_config {
     uint64_t max_devices;
     bool answer_binding;
     uint32_t binding_per_second;
-    uint32_t requests_per_second; /* of one user; 0: no limit */
+    uint32_t requests_per_second; /* of one peer; 0: no limit */
     char user
         [BK_CONFIG_USER_BYTES]; /* whom to become once the sockets are open; empty: nobody else */
 };

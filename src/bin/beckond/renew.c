@@ -63,12 +63,24 @@ static enum bk_err certificate(struct bk_store *store, const struct bk_authority
         err = bk_authority_obtain(authority, request, peer, unix_s, out->certificate,
                                   sizeof out->certificate, &out->certificate_bytes, &out->note);
     }
+    out->fresh = err == BK_OK;
     if (err == BK_E_STATE) {
         out->certificate_bytes = 0;
         out->pending = true;
         err = BK_OK;
     }
     return err;
+}
+
+/* Whether somebody is still the holder, the store says within its transaction; where there is nothing to write, what
+ * it said before is as good. */
+static enum bk_err keep(struct bk_store *store, const struct bk_identity *peer,
+                        struct bk_slice box_key, const struct bk_renew_decision *out)
+{
+    struct bk_slice fresh =
+        out->fresh ? bk_slice(out->certificate, out->certificate_bytes) : BK_SLICE_EMPTY;
+
+    return fresh.n == 0 && box_key.n == 0 ? BK_OK : bk_store_renew(store, peer, fresh, box_key);
 }
 
 static uint16_t code_of(enum bk_err err)
@@ -98,12 +110,12 @@ void bk_renew_decide(struct bk_store *store, const struct bk_authority *authorit
         out->code = bk_enrol_code(err);
         return;
     }
-    err = bk_store_renew(store, peer, bk_slice(out->certificate, out->certificate_bytes), box_key);
+    err = keep(store, peer, box_key, out);
     out->code = code_of(err);
     if (err == BK_OK) {
         out->generation = peer->role == BK_ROLE_DEVICE ? holder.generation : 0;
         out->box_key = box_key.n > 0;
-        if (out->certificate_bytes > 0) {
+        if (out->fresh) { /* else what lies there is somebody else's: a successor's */
             bk_authority_issued(authority, peer);
         }
     }

@@ -11,6 +11,7 @@ struct bk_renew_decision {
     uint32_t generation;      /* 0 for a user */
     bool pending;             /* a certificate was asked for and has yet to be signed elsewhere */
     bool box_key;             /* a new one has been stored */
+    bool fresh;               /* the certificate is a new one; else the one in use, once more */
     size_t certificate_bytes; /* 0: none was asked for, or pending */
     uint8_t certificate[BK_STORE_CERTIFICATE_MAX_BYTES];
     struct bk_authority_note note;

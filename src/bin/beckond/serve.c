@@ -12,6 +12,7 @@
 
 #include "bin/beckond/cmd.h"
 #include "bin/beckond/hmac_openssl.h"
+#include "bin/beckond/requests.h"
 #include "bin/beckond/serve_private.h"
 #include "bin/beckond/state.h"
 #include "bin/common/ready.h"
@@ -174,17 +175,24 @@ static void load_exception(void *ctx, uint64_t equipment_id, uint32_t lowest, bo
     bk_server_input(s->core, &now, &event, &s->out);
 }
 
-static enum beckon_status load_store(struct bk_serve *s)
+static enum beckon_status check_store(struct bk_serve *s)
 {
     if (bk_store_check(s->store) != BK_OK) {
         bk_say("%s in %s is damaged (%s); restore it from a backup", BK_STATE_STORE, s->dir,
                bk_store_why(s->store));
         return BECKON_BAD_CONFIG;
     }
+    return BECKON_OK;
+}
+
+/* What the core keeps of what commands change. Only once they can tell of a change: one from before the admin
+ * socket was there is in what is read here. */
+static enum beckon_status load_changes(struct bk_serve *s)
+{
     if (bk_store_exceptions(s->store, load_exception, s) != BK_OK) {
         return bk_cmd_store_failed(s->store);
     }
-    return BECKON_OK;
+    return bk_serve_read_masters(s) ? BECKON_OK : BECKON_FAILED;
 }
 
 static enum beckon_status load_authority(struct bk_serve *s)
@@ -281,7 +289,8 @@ static enum beckon_status drop_privileges(struct bk_serve *s)
     }
     if (!may_use(s->dir, NULL, R_OK | W_OK | X_OK) ||
         !may_use(s->dir, BK_STATE_STORE, R_OK | W_OK) ||
-        !may_use(s->dir, BK_STATE_MASTER_KEYS, R_OK)) {
+        !may_use(s->dir, BK_STATE_MASTER_KEYS, R_OK) ||
+        (bk_requests_used(s->dir) && !may_use(s->dir, BK_STATE_REQUESTS, R_OK | W_OK | X_OK))) {
         bk_say("%s: %s; it must be within reach of the user that beckond runs as, and belong to it "
                "(chown -R)",
                s->dir, strerror(errno));
@@ -301,31 +310,15 @@ static void enter_sandbox(void)
 
 static enum beckon_status set_up(struct bk_serve *s)
 {
-    enum beckon_status status = lock_directory(s);
+    static enum beckon_status (*const steps[])(struct bk_serve * s) = {
+        lock_directory, make_room,    load_authority,        make_core,
+        check_store,    make_events,  bk_serve_open_sockets, drop_privileges,
+        open_admin,     load_changes,
+    };
+    enum beckon_status status = BECKON_OK;
 
-    if (status == BECKON_OK) {
-        status = make_room(s);
-    }
-    if (status == BECKON_OK) {
-        status = load_authority(s);
-    }
-    if (status == BECKON_OK) {
-        status = make_core(s);
-    }
-    if (status == BECKON_OK) {
-        status = load_store(s);
-    }
-    if (status == BECKON_OK) {
-        status = make_events(s);
-    }
-    if (status == BECKON_OK) {
-        status = bk_serve_open_sockets(s);
-    }
-    if (status == BECKON_OK) {
-        status = drop_privileges(s);
-    }
-    if (status == BECKON_OK) {
-        status = open_admin(s);
+    for (size_t i = 0; status == BECKON_OK && i < sizeof steps / sizeof steps[0]; i++) {
+        status = steps[i](s);
     }
     if (status == BECKON_OK) {
         enter_sandbox();

@@ -134,7 +134,7 @@ void bk_serve_tick(struct bk_serve *s)
 
 /* ---- changes of the state by other processes ---- */
 
-void bk_serve_device_changed(void *serve, uint64_t equipment_id)
+bool bk_serve_device_changed(void *serve, uint64_t equipment_id)
 {
     struct bk_serve *s = serve;
     struct bk_store_device device;
@@ -148,7 +148,9 @@ void bk_serve_device_changed(void *serve, uint64_t equipment_id)
                device.revoked ? "revoked" : "as the store has it");
     } else if (err != BK_E_NOTFOUND) {
         bk_serve_store_trouble(s);
+        return false;
     }
+    return true;
 }
 
 /* Closing the streams of a user is harmless where nothing has changed, so the store need not be asked. */

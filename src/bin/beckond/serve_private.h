@@ -124,7 +124,7 @@ void bk_serve_feed(struct bk_serve *s, const struct bk_server_event *event);
 /* The core's time has come; also to be called once at the start. */
 void bk_serve_tick(struct bk_serve *s);
 /* What the store now says of a device or user goes to the core. */
-void bk_serve_device_changed(void *serve, uint64_t equipment_id);
+bool bk_serve_device_changed(void *serve, uint64_t equipment_id);
 void bk_serve_user_changed(void *serve, struct bk_slice user);
 void bk_serve_grants_changed(void *serve, struct bk_slice user);
 bool bk_serve_masters_changed(void *serve);

@@ -28,6 +28,12 @@ static void hold_signals(sigset_t *set)
     sigprocmask(SIG_BLOCK, set, NULL);
 }
 
+/* Whether to go on waiting: who signs is a person, and the server may be restarted meanwhile. */
+static bool may_come(enum beckon_status status)
+{
+    return status == BECKON_PENDING || status == BECKON_SERVER_DOWN || status == BECKON_BUSY;
+}
+
 int bk_join(const char *program, bk_join_function join, const char *state_dir, const char *token)
 {
     const struct timespec pause = {.tv_sec = PAUSE_S};
@@ -42,7 +48,7 @@ int bk_join(const char *program, bk_join_function join, const char *state_dir, c
                 "To go on after an interruption, join with the same token\n",
                 program);
     }
-    while (status == BECKON_PENDING) {
+    for (bool waits = status == BECKON_PENDING; waits; waits = may_come(status)) {
         if (sigtimedwait(&signals, NULL, &pause) > 0) {
             return BECKON_PENDING;
         }

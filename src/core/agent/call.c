@@ -2,8 +2,9 @@
  *
  * Dials nothing before the box is open, for us, admitted, its password or key right, and the limits on
  * dialling asked. Invariants: the opened text is wiped with the call, the password in it as soon as it was
- * checked; after END nothing is done; an answer counts once, and only while it is waited for; a caller learns
- * the same after the same time whatever became of its candidates. */
+ * checked, the box keys as soon as nothing can be sent to the server; after END nothing is done; an answer
+ * counts once, and only while it is waited for; a caller learns the same after the same time whatever became
+ * of its candidates. */
 #include "core/agent/call.h"
 
 #include <assert.h>
@@ -62,8 +63,16 @@ static void add_send(struct bk_call_out *out, struct bk_slice bytes)
     out->used += bytes.n;
 }
 
+/* No result can be sent any more; a session may outlive the box keys in their file by far. */
+static void forget_boxes(struct bk_call *c)
+{
+    bk_wipe(c->config.box, sizeof c->config.box);
+    c->config.n_boxes = 0;
+}
+
 static void close_server(struct bk_call *c, struct bk_call_out *out)
 {
+    forget_boxes(c);
     if (c->server_open) {
         c->server_open = false;
         add(out, BK_CALL_CLOSE_SERVER);
@@ -346,6 +355,7 @@ static void caller(struct bk_call *c, const struct bk_now *now, const struct bk_
 static void server_closed(struct bk_call *c, struct bk_call_out *out)
 {
     c->server_open = false;
+    forget_boxes(c);
     /* Until ACCEPTED is said the caller knows of nothing to wait for; afterwards we go on dialling. */
     if (c->state == STATE_WAITING || c->state == STATE_ADMITTING || c->state == STATE_CHECKING) {
         end(c, BK_CALL_END_NO_SERVER, out);

@@ -87,6 +87,9 @@ enum bk_policy_verdict bk_policy_check(const struct bk_policy *policy, const str
     if (target->port == 0 || (target->port < PRIVILEGED_PORTS_END && target->port != HTTPS_PORT)) {
         return BK_POLICY_PORT;
     }
+    if (policy->own_unknown) {
+        return BK_POLICY_OWN;
+    }
     struct bk_addr inner;
     if (bk_addr_inner_v4(target, &inner)) {
         enum bk_policy_verdict verdict = check_spelling(policy, &inner);

@@ -9,16 +9,18 @@
 #include "base/addr.h"
 
 enum {
-    BK_POLICY_ADDRS_MAX = 32,
+    BK_POLICY_NETS_MAX = 32,
+    BK_POLICY_OWN_MAX = 64,
     BK_POLICY_PORTS_MAX = 8,
     BK_POLICY_LIST_MAX = 16,
 };
 
 struct bk_policy {
-    struct bk_prefix own_nets[BK_POLICY_ADDRS_MAX]; /* prefixes of its interfaces */
+    struct bk_prefix own_nets[BK_POLICY_NETS_MAX]; /* prefixes of its interfaces */
     size_t n_own_nets;
-    struct bk_addr own[BK_POLICY_ADDRS_MAX]; /* its addresses, gateways and observed address */
+    struct bk_addr own[BK_POLICY_OWN_MAX]; /* its addresses, gateways and observed address */
     size_t n_own;
+    bool own_unknown;      /* there may be more of these: nothing is dialled */
     struct bk_addr server; /* only the address counts */
     uint16_t server_ports[BK_POLICY_PORTS_MAX];
     size_t n_server_ports;

@@ -23,6 +23,8 @@ enum {
     NOTIFY_TAG_INTERVALS = 4, /* a NOTIFY may go to a registration so many intervals old */
     RESOLVE_WAIT_S = 5,       /* a resolver that says nothing for so long is asked again */
     DATAGRAM_BYTES = 256,     /* all that we send is smaller */
+    SLOW_CLOCK_S = 10,        /* the server's clock may fall behind ours by so much, */
+    SLOW_CLOCK_PART = 1000,   /* and by such a part of the time since its first answer */
 };
 
 static uint64_t interval(const struct bk_registration *r)
@@ -165,6 +167,25 @@ static void unresolved(struct bk_registration *r, bk_time now)
     }
 }
 
+/* Never older than what was believed before, nor much slower than our own time runs: a server cannot stop the
+ * clock of a device that has no other. */
+static void take_time(struct bk_registration *r, bk_time now, uint64_t unix_s)
+{
+    if (r->first_unix_s == 0) {
+        if (unix_s < r->config.newest_unix_s) {
+            return;
+        }
+        r->first_unix_s = unix_s;
+        r->first_time_at = now;
+    }
+    uint64_t passed_s = (now - r->first_time_at) / BK_SECOND;
+    uint64_t behind_s = passed_s / SLOW_CLOCK_PART + SLOW_CLOCK_S;
+    if (unix_s >= r->server_unix_s && unix_s - r->first_unix_s + behind_s >= passed_s) {
+        r->server_unix_s = unix_s;
+        r->server_time_at = now;
+    }
+}
+
 static void registered(struct bk_registration *r, const struct bk_now *now,
                        const struct bk_register_answer *answer, struct bk_registration_out *out)
 {
@@ -178,10 +199,7 @@ static void registered(struct bk_registration *r, const struct bk_now *now,
     r->attempt = 0;
     r->have_nonce = false;
     r->due = bk_time_add(now->mono, keepalive_delay(r));
-    if (answer->unix_s >= r->server_unix_s && answer->unix_s >= r->config.newest_unix_s) {
-        r->server_unix_s = answer->unix_s;
-        r->server_time_at = now->mono;
-    }
+    take_time(r, now->mono, answer->unix_s);
     if (news) {
         add(out, BK_REGISTRATION_REGISTERED)->addr = answer->mapped;
     }

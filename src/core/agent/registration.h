@@ -93,6 +93,8 @@ struct bk_registration {
     bk_time due;            /* next send or resolve */
     uint64_t server_unix_s; /* newest authenticated time */
     bk_time server_time_at;
+    uint64_t first_unix_s; /* the first authenticated time of this run */
+    bk_time first_time_at;
     struct {
         uint32_t counter;
         bk_time at;

@@ -5,15 +5,17 @@
 #include "core/server/state.h"
 #include "seal/seal.h"
 
-enum bk_err bk_server_on_enrol(struct bk_server *s, uint32_t stream, const struct bk_stun *m,
-                               struct bk_server_out *out)
+enum bk_err bk_server_on_enrol(struct bk_server *s, const struct bk_now *now, uint32_t stream,
+                               const struct bk_stun *m, struct bk_server_out *out)
 {
     struct bk_enrol in;
     enum bk_err err = bk_enrol_read(m, &in);
     if (err != BK_OK) {
         return err;
     }
-    uint32_t query = bk_server_query_start(s, BK_QUERY_ENROL, stream, m->txid);
+    uint32_t query = bk_server_may_ask(s, now->mono, stream)
+                         ? bk_server_query_start(s, BK_QUERY_ENROL, stream, m->txid)
+                         : 0;
     if (query == 0) {
         bk_server_send_error(s, stream, BK_METHOD_ENROL, m->txid, BK_CODE_OVERLOADED, out);
         return BK_OK;

@@ -13,7 +13,8 @@ static enum bk_err on_plain(struct bk_server *s, const struct bk_now *now, uint3
     const struct bk_identity *peer = &s->streams[stream].peer;
     switch (peer->role) {
     case BK_ROLE_NONE:
-        return is_request(m, BK_METHOD_ENROL) ? bk_server_on_enrol(s, stream, m, out) : BK_E_STATE;
+        return is_request(m, BK_METHOD_ENROL) ? bk_server_on_enrol(s, now, stream, m, out)
+                                              : BK_E_STATE;
     case BK_ROLE_USER:
         if (is_request(m, BK_METHOD_LOOKUP)) {
             return bk_server_on_lookup(s, now, stream, m, out);

@@ -44,7 +44,7 @@ struct bk_server_config {
     bool answer_binding;
     uint32_t binding_per_s; /* per rate key (bk_addr_rate_key) */
     uint32_t
-        requests_per_s; /* LOOKUPs, 217s and RENEWs of one peer, with a burst of ten times that; 0: no limit */
+        requests_per_s; /* LOOKUPs, 217s and RENEWs of one peer, ENROLs of one rate key, with a burst of ten times that; 0: no limit */
     struct bk_server_ports ports; /* told to devices that join */
 };
 

@@ -218,8 +218,9 @@ void bk_server_on_device(struct bk_server *s, const struct bk_now *now,
 /* For that user. */
 void bk_server_ask_device(struct bk_server *s, uint32_t query, struct bk_slice user,
                           struct bk_slice name, struct bk_server_out *out);
-BK_NODISCARD enum bk_err bk_server_on_enrol(struct bk_server *s, uint32_t stream,
-                                            const struct bk_stun *m, struct bk_server_out *out);
+BK_NODISCARD enum bk_err bk_server_on_enrol(struct bk_server *s, const struct bk_now *now,
+                                            uint32_t stream, const struct bk_stun *m,
+                                            struct bk_server_out *out);
 void bk_server_on_enrolled(struct bk_server *s, const struct bk_now *now,
                            const struct bk_server_event *event, struct bk_server_out *out);
 BK_NODISCARD enum bk_err bk_server_on_renew(struct bk_server *s, const struct bk_now *now,

@@ -63,15 +63,15 @@ class ManyCandidates(Request):
 
 
 class Mallory:
-    """A user with a grant and a key that the device knows."""
+    """A user with a grant and a key that the device knows (for one of its accesses, or as its owner)."""
 
-    def __init__(self, user, device, place, folder, name="mallory"):
+    def __init__(self, user, device, place, folder, name="mallory", access=""):
         self.device = device
         self.place = place
         self.user = types.SimpleNamespace(ns=place, state=user.state)
         self.key = nacl.signing.SigningKey.generate()
         with open(device.state / "authorized_users", "a", encoding="ascii") as f:
-            f.write(line(self.key, name) + "\n")
+            f.write(f"{line(self.key, name)} {access}".rstrip() + "\n")
         self._make_certificate(folder / f"{name}-call.pem")
 
     def _make_certificate(self, path):

@@ -7,11 +7,11 @@ import ssl
 import struct
 import time
 
-from .false_device import (ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
+from .false_device import (ACK, DATA, END_HEADERS, GOAWAY, HEADERS, PING, PREFACE, RST_STREAM, SETTINGS,
                            WINDOW_UPDATE, frame)
 
 PRIORITY, PUSH_PROMISE, CONTINUATION = 2, 5, 9
-HEADER_TABLE_SIZE, MAX_CONCURRENT, INITIAL_WINDOW, MAX_FRAME, MAX_LIST = 1, 3, 4, 5, 6
+INITIAL_WINDOW = 4
 PIECE = 64 * 1024
 
 
@@ -301,7 +301,8 @@ def header_bomb(session, stream=None):
 
 def huge_frames(session, stream=0):
     """Frames as long as a frame can be, of a kind that is to be read whole."""
-    return _many(lambda i: struct.pack("!I", 0xFFFFFF)[1:] + struct.pack("!BBI", HEADERS, END_HEADERS, 0x3FFFFFFF) + bytes(PIECE), 1)
+    head = b"\xff\xff\xff" + struct.pack("!BBI", HEADERS, END_HEADERS, 0x3FFFFFFF)
+    return _many(lambda i: head + bytes(PIECE), 1)
 
 
 def goaways(session, stream=0):

@@ -84,6 +84,7 @@ class HostileServer(Server):
         super().__init__(lab, label, ns)
         self.links = {}
         self.seen = []
+        self.heard = collections.deque(maxlen=200)  # datagrams: (local, peer, bytes)
         self.failed = []
         self._said = threading.Lock()
         self._moment = threading.RLock()
@@ -175,6 +176,7 @@ class HostileServer(Server):
         if what in ("message", "datagram"):
             self.seen.append(raw)
         if what == "datagram":
+            self.heard.append((event["local"], event["peer"], raw))
             attack.datagram_up(event["local"], event["peer"], raw)
         elif what == "send-datagram":
             attack.datagram_down(event["local"], event["peer"], raw)
@@ -207,7 +209,6 @@ class Recorder(Attack):
 
     def __init__(self):
         self.messages = []
-        self.datagrams = collections.deque(maxlen=1000)
 
     def up(self, link, message):
         self.messages.append((link, "up", message))
@@ -216,10 +217,6 @@ class Recorder(Attack):
     def down(self, link, message):
         self.messages.append((link, "down", message))
         super().down(link, message)
-
-    def datagram_down(self, local, peer, raw):
-        self.datagrams.append((local, peer, raw))
-        super().datagram_down(local, peer, raw)
 
     def find(self, way, method, kind, role=None):
         return [m for link, w, m in list(self.messages) if w == way and m.method == method and m.kind == kind and

@@ -25,11 +25,6 @@ def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def is_sanitized(pid):
-    """Address space beyond all measure: AddressSanitizer's shadow."""
-    return status_kb(pid, "VmSize") > 1 << 32 >> 10 << 10
-
-
 class Peak:
     """The highest memory of a process, watched until it ends (its last word goes with it)."""
 

@@ -249,33 +249,41 @@ class Interceptor:
 
 
 class Stream:
-    """One attack on TCP streams: what `act` makes of the first segment with data that `choose` chooses, in each
-    connection or in the first alone. Bytes may be put in: whatever follows is renumbered for both ends."""
+    """One attack on TCP streams that begin while he is there: what `act(stream, packet)` makes of the first segment
+    with data that `choose(packet, its number in its direction)` chooses. Bytes may be put in: whatever follows is
+    renumbered for both ends."""
 
-    def __init__(self, choose, act, once=True):
-        self.choose, self.act, self.once = choose, act, once
-        self.done = []     # flows
+    def __init__(self, choose, act):
+        self.choose, self.act = choose, act
+        self.done = False
         self._inserts = {}  # flow: (sequence number, bytes put in before it)
+        self._begun = set()
         self._data = collections.Counter()
-        self._next = {}
+        self._next, self._last = {}, {}
 
     def __call__(self, p):
         if p.flags & SYN:
+            self._begun |= {p.flow, p.destination + p.source}
             return [p]
-        new = p.payload and (p.seq - self._next.get(p.flow, p.seq)) % SERIAL < SERIAL // 2
+        # What is left over of earlier connections is not meant.
+        new = p.flow in self._begun and p.payload and (p.seq - self._next.get(p.flow, p.seq)) % SERIAL < SERIAL // 2
         if new:
             self._next[p.flow] = (p.seq + len(p.payload)) % SERIAL
             self._data[p.flow] += 1
-            if p.flow not in self.done and not (self.once and self.done) and self.choose(p, self._data[p.flow]):
-                self.done.append(p.flow)
+            if not self.done and self.choose(p, self._data[p.flow]):
+                self.done = True
                 return self.act(self, p)
+            self._last[p.flow] = p
         return self.carry(p)
 
-    def insert_after(self, p, data):
-        """p, and `data` behind it."""
-        end = (p.seq + len(p.payload)) % SERIAL
-        self._inserts[p.flow] = end, len(data)
-        return [p, p.but(seq=end, payload=data)]
+    def insert_before(self, p, data):
+        """`data`, and p behind it."""
+        self._inserts[p.flow] = p.seq, len(data)
+        return [p.but(payload=data), *self.carry(p)]
+
+    def before(self, p):
+        """The segment that came before p, or p itself if it is the first."""
+        return self._last.get(p.flow, p)
 
     def carry(self, p):
         end, n = self._inserts.get(p.flow, (0, 0))

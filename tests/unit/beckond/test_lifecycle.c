@@ -477,6 +477,29 @@ static void test_external_renewal(void **state)
     assert_int_equal(f->d.generation, 2);
 }
 
+/* Nor is it taken away: not by the holder whose own certificate is given again. */
+static void test_external_successor(void **state)
+{
+    struct fixture *f = *state;
+    static struct party thief, successor;
+
+    make_party(&thief, BK_ROLE_DEVICE);
+    make_party(&successor, BK_ROLE_DEVICE);
+    invite(f, "one", BK_ROLE_DEVICE);
+    assert_int_equal(enrol(f, "one", &thief), BK_CODE_PENDING);
+    sign(f, 0);
+    assert_int_equal(enrol(f, "one", &thief), 0);
+    invite(f, "two", BK_ROLE_DEVICE);
+    assert_int_equal(enrol(f, "two", &successor), BK_CODE_PENDING);
+    assert_int_equal(renew(f, &thief, true, true), 0);
+    assert_true(lies_there(f, "device-2133.req"));
+    sign(f, 0);
+    assert_int_equal(renew(f, &thief, true, true), 0);
+    assert_true(lies_there(f, "device-2133.crt"));
+    assert_int_equal(enrol(f, "two", &successor), 0);
+    assert_int_equal(f->d.generation, 2);
+}
+
 /* What does not answer the request is not taken, whatever its name. */
 static void test_external_foreign_answers(void **state)
 {
@@ -709,6 +732,7 @@ int main(void)
         EXTERNAL(test_external_rivals),
         EXTERNAL(test_external_token_expires),
         EXTERNAL(test_external_renewal),
+        EXTERNAL(test_external_successor),
         EXTERNAL(test_external_foreign_answers),
         EXTERNAL(test_sign_alone),
         cmocka_unit_test(test_request_names),

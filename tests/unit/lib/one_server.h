@@ -6,6 +6,7 @@
 
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -79,6 +80,7 @@ static inline void one_server_start(struct one_server *s)
     assert_true(s->pid >= 0);
     if (s->pid == 0) {
         close(fds[0]);
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails does not stop it */
         one_server_serve(s, fds[1]);
     }
     close(fds[1]);

@@ -107,6 +107,34 @@ static void test_overwritten(void **state)
     close(before);
 }
 
+/* What a crash left of an earlier write holds keys as well, and goes with the next write. */
+static void test_strays(void **state)
+{
+    static const char *const others[] = {"box.key.tmp", "device.key.0badcafe.tmp", "box.key.old"};
+    struct place *p = *state;
+    struct bk_box_keys keys = {.current = pair_of(7)};
+    char path[160], bytes[256], none[256] = {0};
+    int before;
+
+    memset(bytes, 9, sizeof bytes);
+    place_write(p, "box.key.0badcafe.tmp", bytes, 202);
+    for (size_t i = 0; i < COUNT(others); i++) {
+        place_write(p, others[i], bytes, 202);
+    }
+    place_path(p, "box.key.0badcafe.tmp", path);
+    before = open(path, O_RDONLY);
+    assert_true(before >= 0);
+    assert_int_equal(bk_box_keys_write(p->dir, &keys), BK_OK);
+    assert_int_equal(access(path, F_OK), -1);
+    assert_int_equal(read(before, bytes, sizeof bytes), 202);
+    assert_memory_equal(bytes, none, 202);
+    close(before);
+    for (size_t i = 0; i < COUNT(others); i++) {
+        place_path(p, others[i], path);
+        assert_int_equal(access(path, F_OK), 0);
+    }
+}
+
 static void put_previous(const struct place *p, uint64_t replaced_s)
 {
     struct bk_box_keys keys = {.current = pair_of(1),
@@ -123,7 +151,7 @@ static void test_prune(void **state)
 {
     static const struct {
         uint64_t replaced_s, unix_s;
-        bool for_sure, left;
+        bool waited, left;
     } cases[] = {
         {NOW_S, NOW_S, false, true},
         {NOW_S, NOW_S + 599, false, true},
@@ -132,6 +160,7 @@ static void test_prune(void **state)
         {NOW_S, NOW_S - 601, false, false}, /* the clock was set back: nobody knows how long */
         {NOW_S, 0, false, true},
         {NOW_S, 0, true, false},
+        {NOW_S, NOW_S + 599, true, true}, /* the clocks can tell */
         {0, NOW_S, false, true},
         {0, NOW_S, true, false},
     };
@@ -144,8 +173,7 @@ static void test_prune(void **state)
     assert_int_equal(bk_box_keys_prune(p->dir, NOW_S, true, &left), BK_E_IO); /* no file */
     for (size_t i = 0; i < COUNT(cases); i++) {
         put_previous(p, cases[i].replaced_s);
-        assert_int_equal(bk_box_keys_prune(p->dir, cases[i].unix_s, cases[i].for_sure, &left),
-                         BK_OK);
+        assert_int_equal(bk_box_keys_prune(p->dir, cases[i].unix_s, cases[i].waited, &left), BK_OK);
         assert_int_equal(left, cases[i].left);
         assert_int_equal(bk_box_keys_read(p->dir, &out, &error), BECKON_OK);
         assert_int_equal(out.has_previous, cases[i].left);
@@ -165,10 +193,8 @@ static void test_prune(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_PLACE(test_round_trips),
-        WITH_PLACE(test_other_files),
-        WITH_PLACE(test_overwritten),
-        WITH_PLACE(test_prune),
+        WITH_PLACE(test_round_trips), WITH_PLACE(test_other_files), WITH_PLACE(test_overwritten),
+        WITH_PLACE(test_strays),      WITH_PLACE(test_prune),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

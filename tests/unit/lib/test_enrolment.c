@@ -23,7 +23,8 @@ enum mode {
     REFUSE_UNKNOWN,
     REFUSE_USED,
     REFUSE_PENDING, /* for now */
-    SAY_NOTHING,    /* and close */
+    REFUSE_OVERLOADED,
+    SAY_NOTHING, /* and close */
 };
 
 static struct server {
@@ -81,8 +82,9 @@ static void on_message(void *ctx, struct bk_conn *conn, struct bk_slice frame)
     struct bk_stun m;
     struct bk_enrol ask;
     struct bk_slice out = BK_SLICE_EMPTY;
-    static const uint16_t codes[] = {BK_CODE_FORBIDDEN, BK_CODE_TOKEN_USED, BK_CODE_PENDING};
-    bool refused = s.mode >= REFUSE_UNKNOWN && s.mode <= REFUSE_PENDING;
+    static const uint16_t codes[] = {BK_CODE_FORBIDDEN, BK_CODE_TOKEN_USED, BK_CODE_PENDING,
+                                     BK_CODE_OVERLOADED};
+    bool refused = s.mode >= REFUSE_UNKNOWN && s.mode <= REFUSE_OVERLOADED;
 
     (void)ctx;
     assert_int_equal(bk_stun_read(frame, &m), BK_OK);
@@ -198,6 +200,7 @@ static void test_refused(void **state)
         {REFUSE_UNKNOWN, BECKON_BAD_TOKEN, "does not know this token"},
         {REFUSE_USED, BECKON_USED_TOKEN, "used already"},
         {REFUSE_PENDING, BECKON_PENDING, "yet to sign"},
+        {REFUSE_OVERLOADED, BECKON_BUSY, "too much to do"},
         {SAY_NOTHING, BECKON_SERVER_DOWN, "server 127.0.0.1 port "},
         {ANSWER_OTHER_KEY, BECKON_FAILED, "does not fit our request"},
         {ANSWER_OTHER_DEVICE, BECKON_FAILED, "does not fit our request"},

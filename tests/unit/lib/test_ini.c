@@ -72,6 +72,27 @@ static void test_long_lines(void **state)
     assert_error(&error, BECKON_BAD_CONFIG, "/ini:2: the line is longer than 198 bytes");
 }
 
+/* inih cuts a section's name, so that two long ones would become one. */
+static void test_long_sections(void **state)
+{
+    struct seen seen = {.refuse = NULL};
+    struct beckon_error error;
+    char text[80] = "[";
+
+    memset(text + 1, 's', 48);
+    memcpy(text + 49, "]\nk=1\n", 7);
+    assert_int_equal(read_text(*state, text, &seen, &error), BECKON_OK);
+    assert_int_equal(strlen(seen.text), 48 + strlen("/k=1|"));
+    for (size_t n = 49; n < 64; n++) {
+        memset(text + 1, 's', n);
+        memcpy(text + 1 + n, "]\nk=1\n", 7);
+        assert_int_equal(read_text(*state, text, &seen, &error), BECKON_BAD_CONFIG);
+        assert_error(&error, BECKON_BAD_CONFIG, "/ini:2:");
+        assert_error(&error, BECKON_BAD_CONFIG, "longer than 48 bytes");
+        assert_string_equal(seen.text, "");
+    }
+}
+
 static void test_unreadable(void **state)
 {
     struct place *p = *state;
@@ -88,10 +109,8 @@ static void test_unreadable(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_PLACE(test_taken),
-        WITH_PLACE(test_first_error),
-        WITH_PLACE(test_long_lines),
-        WITH_PLACE(test_unreadable),
+        WITH_PLACE(test_taken),         WITH_PLACE(test_first_error), WITH_PLACE(test_long_lines),
+        WITH_PLACE(test_long_sections), WITH_PLACE(test_unreadable),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

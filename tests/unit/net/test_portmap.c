@@ -35,6 +35,7 @@ static struct router {
     atomic_uint ip; /* the outer address, host order */
     atomic_bool silent;
     atomic_bool refuses;
+    atomic_bool twice;       /* answers NAT-PMP as routers do that were asked again */
     atomic_uint grants_port; /* 0: the one asked for */
     atomic_uint version;     /* of WANIPConnection */
     atomic_uint conflicts;   /* so many UPnP requests end in 718 */
@@ -88,7 +89,9 @@ static void on_datagram(evutil_socket_t fd, short what, void *arg)
             note_map(port, lease);
         }
     }
-    sendto(fd, out, out_n, 0, (struct sockaddr *)&from, from_n);
+    for (int i = 0; i < (router.twice ? 2 : 1); i++) {
+        sendto(fd, out, out_n, 0, (struct sockaddr *)&from, from_n);
+    }
 }
 
 static void on_description(struct evhttp_request *req, void *arg)
@@ -327,6 +330,17 @@ static void natpmp_maps_and_takes_back(void **state)
     assert_int_equal(router.unmaps, 1);
 }
 
+static void natpmp_answers_that_come_late_are_not_taken_for_others(void **state)
+{
+    (void)state;
+    router.twice = true;
+    start(NATPMP, 0);
+    await_calls(1);
+    assert_external(5000);
+    free_map();
+    assert_int_equal(router.held, 0);
+}
+
 static void natpmp_may_grant_another_port(void **state)
 {
     (void)state;
@@ -535,6 +549,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(natpmp_maps_and_takes_back),
+        T(natpmp_answers_that_come_late_are_not_taken_for_others),
         T(natpmp_may_grant_another_port),
         T(natpmp_refusal_says_why),
         T(a_private_outer_address_is_no_success),

@@ -33,6 +33,7 @@
 
 #include <linux/filter.h>
 #include <linux/netlink.h>
+#include <linux/sockios.h>
 
 #include "net/sandbox.h"
 
@@ -480,6 +481,7 @@ static void use_sockets(void)
     freeifaddrs(all);
     MUST(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0);
     MUST(fcntl(pair[0], F_SETFL, O_NONBLOCK) == 0);
+    MUST(ioctl(pair[0], SIOCOUTQ, &one) == 0);
     MUST(shutdown(pair[0], SHUT_WR) == 0);
 }
 

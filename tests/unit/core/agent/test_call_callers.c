@@ -250,6 +250,63 @@ static void the_box_before_opens_too(void **state)
     assert_ended(b, BK_CALL_END_BAD_REQUEST);
 }
 
+/* The memory of the call core, as long as it lives. */
+static struct {
+    uint8_t *p;
+    size_t n;
+} core_memory;
+
+static void *core_get(void *ctx, size_t n)
+{
+    (void)ctx;
+    core_memory.n = n;
+    core_memory.p = bk_alloc_libc().get(NULL, n);
+    return core_memory.p;
+}
+
+static void core_put(void *ctx, void *p)
+{
+    (void)ctx;
+    bk_alloc_libc().put(NULL, p);
+}
+
+static bool core_holds(const uint8_t *secret, size_t n)
+{
+    for (size_t i = 0; i + n <= core_memory.n; i++) {
+        if (memcmp(core_memory.p + i, secret, n) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A session may last for weeks, and box keys are destroyed weekly. */
+static void box_keys_are_kept_no_longer_than_results_may_be_sent(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    for (int how = 0; how < 3; how++) {
+        begin(b);
+        start_with(b, (struct bk_alloc){.get = core_get, .put = core_put});
+        deliver(b);
+        admission(b, BK_ADMITTED);
+        caller(b, how != 0);
+        if (how != 0) {
+            assert_true(core_holds(b->config.box[0].secret_key, BK_KEY_BYTES));
+            dials(b, ALL);
+        }
+        if (how == 1) {
+            dial_event(b, BK_CALL_SESSION_UP, 0);
+            dial_event(b, BK_CALL_SESSION_PICKED, 0);
+        } else if (how == 2) {
+            input(b, (struct bk_call_event){.type = BK_CALL_SERVER_CLOSED});
+        }
+        for (size_t i = 0; i < b->config.n_boxes; i++) {
+            assert_false(core_holds(b->config.box[i].secret_key, BK_KEY_BYTES));
+        }
+    }
+}
+
 static int tear_down(void **state)
 {
     (void)state;
@@ -273,6 +330,7 @@ int main(void)
         cmocka_unit_test_teardown(only_what_was_asked_for_and_permitted_is_dialled, tear_down),
         cmocka_unit_test_teardown(an_answer_about_dials_comes_late, tear_down),
         cmocka_unit_test_teardown(the_box_before_opens_too, tear_down),
+        cmocka_unit_test_teardown(box_keys_are_kept_no_longer_than_results_may_be_sent, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

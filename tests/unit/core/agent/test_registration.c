@@ -492,6 +492,35 @@ static void no_time_before_the_stored_one_is_believed(void **state)
     assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 1700000001);
 }
 
+/* Nor make it stand still, for as long as it likes, by saying the same again and again. */
+static void the_servers_time_does_not_stand_still(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b, 18);
+    b.now.unix_s = 0;
+    input(&b, BK_REGISTRATION_START);
+    input(&b, BK_REGISTRATION_RESOLVED);
+    succeed(&b, b.r.txid); /* says 1700000000 */
+    bk_time began = b.now.mono;
+    uint64_t passed_s = 0;
+    for (int i = 0; i < 400; i++) {
+        tick(&b);
+        passed_s = (b.now.mono - began) / BK_SECOND;
+        receive(&b, answer(&b, b.r.txid, 0, NULL, fake_mapped(),
+                           1700000000 + (i % 2 == 0 ? 0 : passed_s / 2)));
+        assert_int_equal(b.r.state, BK_REGISTRATION_UP);
+    }
+    assert_true(passed_s > 8000);
+    uint64_t time_s = bk_registration_unix_s(&b.r, &b.now);
+    assert_true(time_s <= 1700000000 + passed_s && time_s + 60 >= 1700000000 + passed_s);
+    /* One whose clock is a little slower than ours is followed, seconds lost on the way included. */
+    tick(&b);
+    passed_s = (b.now.mono - began) / BK_SECOND;
+    receive(&b, answer(&b, b.r.txid, 0, NULL, fake_mapped(), 1700000000 + passed_s - 5));
+    assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 1700000000 + passed_s - 5);
+}
+
 static void a_used_up_counter_draws_a_new_random_part(void **state)
 {
     (void)state;
@@ -698,6 +727,7 @@ int main(void)
         cmocka_unit_test(a_changed_mapping_or_network_is_told_and_tried),
         cmocka_unit_test(without_a_clock_the_servers_time_is_carried_on),
         cmocka_unit_test(no_time_before_the_stored_one_is_believed),
+        cmocka_unit_test(the_servers_time_does_not_stand_still),
         cmocka_unit_test(a_used_up_counter_draws_a_new_random_part),
         cmocka_unit_test(a_changed_network_asks_for_the_servers_address_again),
         cmocka_unit_test(an_answer_that_means_nothing_to_us_is_as_good_as_none),

@@ -133,6 +133,47 @@ static void renewals_count_too(void **state)
     lab_free(l);
 }
 
+static void open_joining(struct lab *l, uint64_t stream, struct bk_addr from)
+{
+    struct bk_server_event e = {.type = BK_SERVER_STREAM_OPEN};
+    e.open.stream = stream;
+    e.open.from = from;
+    lab_input(l, &e);
+}
+
+/* Who joins has no name yet: a token that waits for its certificate is good for many an ENROL that is stored. */
+static void joins_count_by_where_they_come_from(void **state)
+{
+    (void)state;
+    struct lab *l = lab_limited();
+    uint8_t buf[256];
+    uint8_t txid[BK_STUN_TXID_BYTES] = {1};
+    struct bk_enrol in = {.token = bk_slice_text("0123456789abcdef"), .csr = bk_slice_text("csr")};
+    struct bk_slice b;
+    assert_int_equal(bk_enrol_write(buf, sizeof(buf), txid, &in, &b), BK_OK);
+    open_joining(l, 10, bk_addr_v4(198, 51, 100, 1, 7000));
+    open_joining(l, 11, bk_addr_v4(198, 51, 100, 1, 7001));
+    open_joining(l, 12, bk_addr_v4(198, 51, 100, 2, 7000));
+    for (size_t i = 0; i < 2 * BURST; i++) {
+        uint64_t stream = 10 + i % 2;
+        lab_message(l, stream, b);
+        const struct bk_server_action *a = lab_action(l, BK_SERVER_ENROL);
+        assert_int_equal(a != NULL, i < BURST);
+        if (a) {
+            struct bk_server_event e = {.type = BK_SERVER_ENROLLED};
+            e.enrolled.query = a->enrol.query;
+            e.enrolled.code = BK_CODE_PENDING;
+            lab_input(l, &e);
+            assert_int_equal(lab_code(l, stream), BK_CODE_PENDING);
+        } else {
+            assert_int_equal(lab_code(l, stream), BK_CODE_OVERLOADED);
+        }
+    }
+    lab_message(l, 12, b);
+    assert_non_null(lab_action(l, BK_SERVER_ENROL));
+    lab_free(l);
+}
+
 /* Refused before anything is asked: neither the answer nor its time tells of any device. */
 static void a_refusal_says_nothing_about_the_device(void **state)
 {
@@ -197,6 +238,7 @@ int main(void)
         cmocka_unit_test(a_burst_and_then_the_rate_over_all_streams_of_a_user),
         cmocka_unit_test(the_limit_is_set_while_it_runs_and_may_be_none),
         cmocka_unit_test(renewals_count_too),
+        cmocka_unit_test(joins_count_by_where_they_come_from),
         cmocka_unit_test(a_refusal_says_nothing_about_the_device),
         cmocka_unit_test(missing_and_ungranted_are_the_same),
     };
