@@ -98,8 +98,10 @@ BECKON_API void beckon_agent_stop(struct beckon_agent *agent);
 BECKON_API void beckon_agent_free(struct beckon_agent *agent);
 
 /* Sets a password that callers may give (1 to 128 bytes), kept as Argon2id: the device's own, or, with the name of an
- * [access NAME] section, that of those callers. `access` NULL: the device's own ("owner"). */
-BECKON_API enum beckon_status beckon_agent_set_password(const char *state_dir, const char *access,
+ * [access NAME] section, that of those callers. `access` NULL: the device's own ("owner"). `config_file`, where that
+ * section is, NULL: state_dir/agent.conf. */
+BECKON_API enum beckon_status beckon_agent_set_password(const char *state_dir,
+                                                        const char *config_file, const char *access,
                                                         const char *password, size_t length,
                                                         struct beckon_error *error);
 

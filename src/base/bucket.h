@@ -12,5 +12,7 @@ struct bk_bucket {
 
 /* Takes one token if there is one. rate > 0, burst > 0. */
 bool bk_bucket_take(struct bk_bucket *b, bk_time now, uint32_t rate, uint32_t burst);
+/* Takes `n` tokens, 1 to `burst`, or none. */
+bool bk_bucket_take_n(struct bk_bucket *b, bk_time now, uint32_t rate, uint32_t burst, uint32_t n);
 
 #endif

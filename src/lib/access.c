@@ -24,7 +24,7 @@ enum bk_err bk_access_by_password(const char *state_dir, const struct bk_agent_c
                                   uint64_t unix_s, struct bk_slice password, beckon_log log,
                                   void *ctx, struct bk_caller *out)
 {
-    bool any = false;
+    bool any = false, untold = false;
 
     for (size_t i = 0; i < config->n_accesses; i++) {
         const struct bk_access *access = &config->accesses[i];
@@ -41,12 +41,19 @@ enum bk_err bk_access_by_password(const char *state_dir, const struct bk_agent_c
             *out = caller;
             return BK_OK;
         }
-        if (err != BK_E_AUTH && err != BK_E_NOTFOUND) {
+        if (err == BK_E_NOMEM) {
+            untold = true;
+            bk_log(log, ctx, 0, "no memory to check the password of access %s (8 MiB are needed)",
+                   access->name);
+        } else if (err != BK_E_AUTH && err != BK_E_NOTFOUND) {
             bk_log(log, ctx, 0,
                    "the password of access %s cannot be used: %s; set it with "
                    "\"beckon-agent passwd\"",
                    access->name, bk_err_text(err));
         }
+    }
+    if (untold) {
+        return BK_E_NOMEM;
     }
     if (!any) { /* callers are told as little as of a wrong one */
         bk_log(log, ctx, 0, "%s has no password; set one with \"beckon-agent passwd\"", state_dir);

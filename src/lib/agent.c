@@ -39,6 +39,18 @@ static void tell(struct beckon_agent *a, enum bk_registration_event_type type,
     carry_out(a, &out);
 }
 
+/* The one in use first, so that it is among them whatever else there is no room for. */
+static void keep_servers(struct beckon_agent *a, const struct bk_addr *addrs, size_t n)
+{
+    a->servers[0] = a->server;
+    a->n_servers = 1;
+    for (size_t i = 0; i < n && a->n_servers < BK_CHANNEL_SERVERS_MAX; i++) {
+        if (!bk_addr_equal(&addrs[i], &a->server)) {
+            a->servers[a->n_servers++] = addrs[i];
+        }
+    }
+}
+
 static void on_resolved(void *ctx, enum bk_err err, const struct bk_addr *addrs, size_t n,
                         const char *text)
 {
@@ -55,6 +67,7 @@ static void on_resolved(void *ctx, enum bk_err err, const struct bk_addr *addrs,
     }
     a->unanswered = true;
     a->server = addrs[a->turn % n];
+    keep_servers(a, addrs, n);
     tell(a, BK_REGISTRATION_RESOLVED, &a->server, BK_SLICE_EMPTY);
 }
 
@@ -73,7 +86,7 @@ static void store_time(struct beckon_agent *a)
 {
     uint64_t unix_s = bk_registration_server_unix_s(&a->registration);
 
-    if (unix_s < a->stored_unix_s + STORE_TIME_EVERY_S) {
+    if (unix_s < a->stored_unix_s || unix_s - a->stored_unix_s < STORE_TIME_EVERY_S) {
         return;
     }
     a->stored_unix_s = unix_s;

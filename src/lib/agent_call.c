@@ -120,6 +120,7 @@ static void end(struct bk_call_part *p, enum bk_call_end reason)
     p->ended = true;
     p->reason = reason;
     learn_user(p);
+    bk_serve_tell_left_out(&p->serve);
     bk_log(p->log, p->ctx, 0, "audit call user=%s by=%s service=%s result=%s", or_dash(p->user),
            or_dash(p->serve.access.label), or_dash(p->service), end_text(reason, p->cut));
     bk_call_part_unguard(p);
@@ -238,30 +239,46 @@ static void take_boxes(struct bk_call_part *p, struct bk_call_config *config)
     }
 }
 
-static void begin(struct bk_call_part *p, const struct bk_channel_message *hello)
+/* The core of this call, from what the idle part and the files say; the box keys go with it. */
+static enum bk_err new_core(struct bk_call_part *p, const struct bk_addr *observed)
 {
-    struct bk_call_config config = {.rng = bk_random_system(),
-                                    .equipment_id = p->config.equipment_id};
-    struct bk_call_event start = {.type = BK_CALL_START};
+    struct bk_call_config *config = calloc(1, sizeof *config);
     struct bk_alloc alloc = bk_alloc_libc();
     enum bk_err err;
 
-    p->server = hello->server;
+    if (config == NULL) {
+        return BK_E_NOMEM;
+    }
+    config->rng = bk_random_system();
+    config->equipment_id = p->config.equipment_id;
+    err = own_pin(p, config->device_pin);
+    take_boxes(p, config);
+    for (size_t i = 0; i < p->config.n_services; i++) {
+        config->services[config->n_services++] = bk_slice_text(p->config.services[i].name);
+    }
+    bk_call_part_policy(p, observed, &config->policy);
+    if (err == BK_OK) {
+        err = bk_call_new(&alloc, config, &p->core);
+    }
+    bk_wipe(config, sizeof *config);
+    free(config);
+    bk_wipe(&p->box, sizeof p->box);
+    return err;
+}
+
+static void begin(struct bk_call_part *p, const struct bk_channel_message *hello)
+{
+    struct bk_call_event start = {.type = BK_CALL_START};
+    enum bk_err err;
+
+    p->server = hello->servers[0];
+    p->n_servers = hello->n_servers;
+    memcpy(p->servers, hello->servers, sizeof p->servers);
     p->told_unix_s = hello->unix_s;
     p->told_at = bk_now_sample().mono;
-    if (own_pin(p, config.device_pin) != BK_OK) {
-        event_base_loopbreak(p->base);
-        return;
-    }
-    take_boxes(p, &config);
-    for (size_t i = 0; i < p->config.n_services; i++) {
-        config.services[config.n_services++] = bk_slice_text(p->config.services[i].name);
-    }
-    bk_call_part_policy(p, &hello->observed, &config.policy);
-    err = bk_call_new(&alloc, &config, &p->core);
-    bk_wipe(config.box, sizeof config.box);
-    bk_wipe(&p->box, sizeof p->box);
+    err = new_core(p, &hello->observed);
     if (err != BK_OK) {
+        bk_log(p->log, p->ctx, 0, "a call cannot be taken: %s", bk_err_text(err));
         event_base_loopbreak(p->base);
         return;
     }

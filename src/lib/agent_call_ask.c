@@ -32,10 +32,15 @@ void bk_call_part_check_caller(struct bk_call_part *p, const struct bk_call_acti
                           : bk_access_by_password(p->state_dir, &p->config, unix_s, action->bytes,
                                                   p->log, p->ctx, caller);
     struct bk_channel_message proof = {.type = BK_CHANNEL_PROOF, .right = err == BK_OK};
-    struct bk_call_event event = {
-        .type = BK_CALL_CALLER, .right = err == BK_OK, .services = caller->services};
+    struct bk_call_event event = {.type = BK_CALL_CALLER,
+                                  .right = err == BK_OK,
+                                  .untold = err == BK_E_NOMEM,
+                                  .services = caller->services};
 
-    say(p, &proof);
+    if (!event
+             .untold) { /* else the call ends without a proof: the idle part takes it for abandoned */
+        say(p, &proof);
+    }
     bk_call_part_tell(p, &event);
 }
 

@@ -45,7 +45,9 @@ struct bk_call_part {
     struct bk_resolver *resolver;
     struct event *timer, *channel_event;
     int channel;
-    struct bk_addr server;
+    struct bk_addr server;                          /* the one in use, */
+    struct bk_addr servers[BK_CHANNEL_SERVERS_MAX]; /* and all that its name is known to have */
+    size_t n_servers;
     uint64_t told_unix_s; /* the idle part's idea of the time when it last told; 0: none */
     bk_time told_at;
     struct bk_call *core;

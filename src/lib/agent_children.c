@@ -131,11 +131,12 @@ static void on_channel(evutil_socket_t fd, short what, void *ctx)
 static bool child_begin(struct beckon_agent *a, struct bk_agent_child *child)
 {
     struct bk_channel_message hello = {
-        .type = BK_CHANNEL_HELLO, .server = a->server, .observed = a->observed};
+        .type = BK_CHANNEL_HELLO, .n_servers = a->n_servers, .observed = a->observed};
     struct bk_now now = bk_now_sample();
     char state[] = "--state", config[] = "--config";
     char *argv[] = {a->call_program, state, a->state_dir, NULL, NULL, NULL};
 
+    memcpy(hello.servers, a->servers, sizeof hello.servers);
     hello.unix_s = bk_registration_unix_s(&a->registration, &now);
     if (a->config_file[0] != '\0') {
         argv[3] = config;

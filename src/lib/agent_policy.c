@@ -6,6 +6,10 @@
 #include "lib/fail.h"
 #include "net/host.h"
 
+_Static_assert(sizeof((struct bk_policy *)NULL)->servers ==
+                   sizeof((struct bk_call_part *)NULL)->servers,
+               "all that HELLO can carry");
+
 enum {
     HOST_ADDRS_MAX = 1024,
 };
@@ -63,8 +67,9 @@ void bk_call_part_policy(const struct bk_call_part *p, const struct bk_addr *obs
     struct bk_addr gateways[4];
     size_t n;
 
-    *policy =
-        (struct bk_policy){.server = p->server, .n_server_ports = sizeof ports / sizeof ports[0]};
+    *policy = (struct bk_policy){.n_servers = p->n_servers,
+                                 .n_server_ports = sizeof ports / sizeof ports[0]};
+    memcpy(policy->servers, p->servers, sizeof p->servers);
     memcpy(policy->server_ports, ports, sizeof ports);
     list(&p->config.allow, policy->allow, &policy->n_allow);
     list(&p->config.deny, policy->deny, &policy->n_deny);

@@ -58,6 +58,8 @@ struct beckon_agent {
     struct bk_dials dials;
     struct bk_agent_renewal renewal;
     struct bk_addr server, observed;
+    struct bk_addr servers[BK_CHANNEL_SERVERS_MAX]; /* what its name has: `server` first */
+    size_t n_servers;
     size_t turn;     /* which of the server's addresses is in use */
     bool unanswered; /* no registration stood since that one was taken */
     bool was_registered;

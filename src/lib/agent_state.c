@@ -7,6 +7,7 @@
 #include "base/number.h"
 #include "base/reader.h"
 #include "base/writer.h"
+#include "core/agent/registration.h"
 #include "lib/fail.h"
 #include "lib/files.h"
 
@@ -122,7 +123,8 @@ uint64_t bk_stored_time_read(const char *state_dir)
     size_t n;
 
     return bk_file_read(state_dir, file_clock, text, sizeof text, &n) == BK_OK &&
-                   bk_number_parse(bk_slice(text, n), UINT64_MAX, &unix_s) == BK_OK
+                   bk_number_parse(bk_slice(text, n), BK_TIME_BELIEVED_BELOW_S - 1, &unix_s) ==
+                       BK_OK
                ? unix_s
                : 0;
 }

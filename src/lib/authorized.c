@@ -115,6 +115,10 @@ static bool next_line(struct reading *r, char text[LINE_BYTES], struct bk_slice 
         }
         tell_wrong(r, "longer than 512 bytes");
     }
+    if (getc(r->file) != EOF) {
+        bk_log(r->log, r->ctx, 0, "%s: lines beyond %d are not read; remove some", r->path,
+               LINES_MAX);
+    }
     return false;
 }
 

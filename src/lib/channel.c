@@ -41,9 +41,12 @@ enum bk_err bk_channel_send(int fd, const struct bk_channel_message *in)
     bk_write_u8(&w, (uint8_t)in->type);
     switch (in->type) {
     case BK_CHANNEL_HELLO:
-        write_addr(&w, &in->server);
+        assert(in->n_servers >= 1 && in->n_servers <= BK_CHANNEL_SERVERS_MAX);
         write_addr(&w, &in->observed);
         bk_write_u64(&w, in->unix_s);
+        for (size_t i = 0; i < in->n_servers; i++) {
+            write_addr(&w, &in->servers[i]);
+        }
         break;
     case BK_CHANNEL_ADMIT:
         bk_write_bytes(&w, BK_SLICE_OF(in->facts.call_id));
@@ -89,9 +92,11 @@ static enum bk_err decode(struct bk_slice bytes, struct bk_channel_message *out)
     switch (type) {
     case BK_CHANNEL_HELLO:
         out->type = BK_CHANNEL_HELLO;
-        read_addr(&r, &out->server);
         read_addr(&r, &out->observed);
         out->unix_s = bk_read_u64(&r);
+        do {
+            read_addr(&r, &out->servers[out->n_servers++]);
+        } while (r.left.n > 0 && out->n_servers < BK_CHANNEL_SERVERS_MAX);
         break;
     case BK_CHANNEL_ADMIT:
         out->type = BK_CHANNEL_ADMIT;

@@ -1,7 +1,7 @@
 /* What the idle part and a call's process say to each other over their socket pair (SOCK_SEQPACKET,
  * one message a packet).
  *
- *   idle → call   HELLO    server's address, observed address, time     once, first
+ *   idle → call   HELLO    server's addresses, observed address, time   once, first
  *   call → idle   ADMIT    call ID, time, tag, the caller's key        at most once
  *   idle → call   VERDICT  verdict, current tag, the agent's clock
  *   call → idle   PROOF    the password or key is right, or wrong      at most once, if admitted
@@ -17,6 +17,7 @@
 
 enum {
     BK_CHANNEL_DIALS_MAX = 8,
+    BK_CHANNEL_SERVERS_MAX = 4,
     BK_CHANNEL_MAX_BYTES = 160,
 };
 
@@ -31,14 +32,15 @@ enum bk_channel_type {
 
 struct bk_channel_message {
     enum bk_channel_type type;
-    struct bk_addr server;             /* HELLO */
-    struct bk_addr observed;           /* HELLO */
-    struct bk_admission_facts facts;   /* ADMIT */
-    enum bk_admission_verdict verdict; /* VERDICT */
-    struct bk_tag tag;                 /* VERDICT */
-    uint64_t unix_s;                   /* HELLO, VERDICT; 0 if no clock is trusted */
-    bool right;                        /* PROOF */
-    size_t n_dials;                    /* DIALS: 1 to BK_CHANNEL_DIALS_MAX */
+    size_t n_servers;                               /* HELLO: 1 to BK_CHANNEL_SERVERS_MAX, */
+    struct bk_addr servers[BK_CHANNEL_SERVERS_MAX]; /* the one in use first */
+    struct bk_addr observed;                        /* HELLO */
+    struct bk_admission_facts facts;                /* ADMIT */
+    enum bk_admission_verdict verdict;              /* VERDICT */
+    struct bk_tag tag;                              /* VERDICT */
+    uint64_t unix_s;                                /* HELLO, VERDICT; 0 if no clock is trusted */
+    bool right;                                     /* PROOF */
+    size_t n_dials;                                 /* DIALS: 1 to BK_CHANNEL_DIALS_MAX */
     struct bk_addr dials[BK_CHANNEL_DIALS_MAX];
     uint32_t permitted; /* PERMIT: bit i for dials[i] */
 };

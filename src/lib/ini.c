@@ -21,22 +21,27 @@ struct reading {
     char wrong[WRONG_BYTES]; /* what is wrong with the first bad key; empty: nothing yet */
     FILE *file;
     int lines;
-    bool cut; /* line number `lines` was too long */
+    bool cut;      /* line number `lines` was too long */
+    bool indented; /* or began with blanks */
 };
 
 /* fgets for inih, which ends at a line that does not fit. */
 static char *next_line(char *out, int cap, void *user)
 {
     struct reading *reading = user;
-    size_t n;
+    size_t n, blanks;
 
-    if (reading->cut || fgets(out, cap, reading->file) == NULL) {
+    if (reading->cut || reading->indented || fgets(out, cap, reading->file) == NULL) {
         return NULL;
     }
     reading->lines++;
     n = strlen(out);
     reading->cut = n + 1 == (size_t)cap && out[n - 1] != '\n';
-    return reading->cut ? NULL : out;
+    /* inih would take an indented line for more of the value above. */
+    blanks = strspn(out, " \t\v\f\r\n");
+    reading->indented =
+        blanks > 0 && out[blanks] != '\0' && out[blanks] != '#' && out[blanks] != ';';
+    return reading->cut || reading->indented ? NULL : out;
 }
 
 /* inih calls this per key and keeps the number of the first line for which it returns 0. */
@@ -80,6 +85,11 @@ enum beckon_status bk_ini_read(const char *path, bk_ini_key take, void *ctx,
         return bk_fail(error, BECKON_BAD_CONFIG,
                        "%s:%d: the line is longer than %d bytes; shorten it", path, reading.lines,
                        LINE_BYTES - 1);
+    }
+    if (line == 0 && reading.indented) {
+        return bk_fail(error, BECKON_BAD_CONFIG,
+                       "%s:%d: the line is indented; begin it in the first column", path,
+                       reading.lines);
     }
     if (line == 0) {
         return BECKON_OK;

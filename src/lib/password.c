@@ -24,9 +24,9 @@ static void file_of(const char *access, char out[FILE_NAME_BYTES])
     (void)snprintf(out, FILE_NAME_BYTES, "password%s%s", owner ? "" : ".", owner ? "" : access);
 }
 
-/* The access must be one of DIR/agent.conf: a password that opens nothing would go unnoticed. */
-static enum beckon_status access_check(const char *state_dir, const char *access,
-                                       struct beckon_error *error)
+/* The access must be one of the configuration: a password that opens nothing would go unnoticed. */
+static enum beckon_status access_check(const char *state_dir, const char *config_file,
+                                       const char *access, struct beckon_error *error)
 {
     struct bk_agent_config *config = malloc(sizeof *config);
     enum beckon_status status;
@@ -34,19 +34,19 @@ static enum beckon_status access_check(const char *state_dir, const char *access
     if (config == NULL) {
         return bk_fail(error, BECKON_FAILED, "no memory");
     }
-    status = bk_agent_config_read(state_dir, NULL, config, error);
+    status = bk_agent_config_read(state_dir, config_file, config, error);
     if (status == BECKON_OK && bk_access_find(config, bk_slice_text(access)) == NULL) {
-        status =
-            bk_fail(error, BECKON_USAGE, "%s/agent.conf has no [access %s]; add that section first",
-                    state_dir, access);
+        status = bk_fail(error, BECKON_USAGE, "%s%s has no [access %s]; add that section first",
+                         config_file != NULL ? config_file : state_dir,
+                         config_file != NULL ? "" : "/agent.conf", access);
     }
     free(config);
     return status;
 }
 
-enum beckon_status beckon_agent_set_password(const char *state_dir, const char *access,
-                                             const char *password, size_t length,
-                                             struct beckon_error *error)
+enum beckon_status beckon_agent_set_password(const char *state_dir, const char *config_file,
+                                             const char *access, const char *password,
+                                             size_t length, struct beckon_error *error)
 {
     char hash[BK_PASSWORD_HASH_BYTES];
     char file[FILE_NAME_BYTES];
@@ -54,14 +54,14 @@ enum beckon_status beckon_agent_set_password(const char *state_dir, const char *
     if (length == 0 || length > BK_PASSWORD_MAX_BYTES) {
         return bk_fail(error, BECKON_USAGE, "a password has 1 to %d bytes", BK_PASSWORD_MAX_BYTES);
     }
-    if (!bk_file_exists(state_dir, "agent.conf")) {
+    if (config_file == NULL && !bk_file_exists(state_dir, "agent.conf")) {
         return bk_fail(error, BECKON_NOT_JOINED,
                        "%s/agent.conf is not there; run \"beckon-agent join\" first", state_dir);
     }
     if (access == NULL) {
         access = BK_ACCESS_OWNER;
     } else {
-        enum beckon_status status = access_check(state_dir, access, error);
+        enum beckon_status status = access_check(state_dir, config_file, access, error);
 
         if (status != BECKON_OK) {
             return status;

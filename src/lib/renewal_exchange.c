@@ -66,7 +66,6 @@ static enum beckon_status on_success(void *ctx, const struct bk_stun *m, struct 
     if (device) {
         x->out->generation = answer.generation;
         x->out->epoch = answer.epoch;
-        x->out->ports = answer.ports;
         memcpy(x->out->registration_key, answer.registration_key.p, BK_KEY_BYTES);
     }
     return BECKON_OK;

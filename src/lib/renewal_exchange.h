@@ -26,7 +26,6 @@ struct bk_renewed {
     uint32_t generation;
     uint16_t epoch;
     uint8_t registration_key[BK_KEY_BYTES];
-    struct bk_server_ports ports;
 };
 
 /* REVOKED, SERVER_DOWN, BUSY, INTERRUPTED, BAD_CONFIG (our certificate names nobody), FAILED. */

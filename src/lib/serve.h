@@ -7,10 +7,20 @@
 #include "beckon/beckon.h"
 #include "lib/access.h"
 #include "lib/agent_config.h"
+#include "lib/log_limit.h"
 #include "lib/target.h"
 #include "net/h2.h"
 
 struct bk_serve_joining;
+
+/* What is said of streams. Callers can open as many as they like: each kind of line has a limit for the call. */
+enum bk_serve_line {
+    BK_SERVE_NOT_OPEN, /* a service that the caller may not use */
+    BK_SERVE_NO_ANSWER,
+    BK_SERVE_USED,
+    BK_SERVE_ENDED,
+    BK_SERVE_LINES,
+};
 
 /* Zero what is not listed by the owner. */
 struct bk_serve {
@@ -24,6 +34,7 @@ struct bk_serve {
     struct bk_caller access;            /* what the caller may use, and until when */
     char caller[BK_NAME_MAX_BYTES + 1]; /* for the log */
     struct bk_serve_joining *joining;   /* streams whose service has not answered yet */
+    struct bk_log_limit limits[BK_SERVE_LINES];
 };
 
 /* For bk_h2_callbacks.request and .finished; both want the bk_serve of the session. */
@@ -32,5 +43,7 @@ void bk_serve_finished(struct bk_serve *serve, struct bk_h2_stream *stream,
                        const struct bk_h2_outcome *outcome);
 /* Before the session is freed with streams on it: forgets those that wait for their service. */
 void bk_serve_cancel(struct bk_serve *serve);
+/* When the call is over: how many lines its limits kept out of the log since they were last counted there. */
+void bk_serve_tell_left_out(struct bk_serve *serve);
 
 #endif

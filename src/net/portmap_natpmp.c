@@ -66,7 +66,8 @@ static int await(struct portmap_job *job, enum question question, natpmpresp_t *
             return NATPMP_TRYAGAIN;
         }
         if (late) {
-            job->natpmp.has_pending_request = 1; /* libnatpmp takes any answer for the one awaited */
+            job->natpmp.has_pending_request =
+                1; /* libnatpmp takes any answer for the one awaited */
             continue;
         }
         struct pollfd in = {.fd = job->natpmp.s, .events = POLLIN};

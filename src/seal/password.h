@@ -13,7 +13,7 @@ enum {
 /* BK_E_NOMEM. */
 BK_NODISCARD enum bk_err bk_password_hash(struct bk_slice password,
                                           char out[BK_PASSWORD_HASH_BYTES]);
-/* BK_E_AUTH if it is another password. */
+/* BK_E_AUTH if it is another password; BK_E_NOMEM: it cannot be told now. */
 BK_NODISCARD enum bk_err bk_password_check(struct bk_slice password, const char *hash);
 
 #endif

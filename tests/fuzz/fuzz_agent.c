@@ -638,7 +638,7 @@ static void init(struct world *w)
         .n_boxes = BK_CALL_BOXES_MAX,
         .services = {bk_slice_text("ssh"), bk_slice_text("web")},
         .n_services = 2,
-        .policy = {.own = {address(2)}, .n_own = 1, .server = address(0)},
+        .policy = {.own = {address(2)}, .n_own = 1, .servers = {address(0)}, .n_servers = 1},
     };
     for (size_t i = 0; i < BK_CALL_BOXES_MAX; i++) {
         bk_box_pair_make(&w->config.rng, &w->call_config.box[i]);

@@ -23,10 +23,19 @@ static bool same_dials(const struct bk_channel_message *a, const struct bk_chann
     return a->n_dials == b->n_dials && a->n_dials <= BK_CHANNEL_DIALS_MAX;
 }
 
+static bool same_servers(const struct bk_channel_message *a, const struct bk_channel_message *b)
+{
+    for (size_t i = 0; i < a->n_servers && i < b->n_servers; i++) {
+        if (!bk_addr_equal(&a->servers[i], &b->servers[i])) {
+            return false;
+        }
+    }
+    return a->n_servers == b->n_servers && a->n_servers <= BK_CHANNEL_SERVERS_MAX;
+}
+
 static bool same(const struct bk_channel_message *a, const struct bk_channel_message *b)
 {
-    return a->type == b->type && bk_addr_equal(&a->server, &b->server) &&
-           bk_addr_equal(&a->observed, &b->observed) &&
+    return a->type == b->type && same_servers(a, b) && bk_addr_equal(&a->observed, &b->observed) &&
            memcmp(a->facts.call_id, b->facts.call_id, sizeof a->facts.call_id) == 0 &&
            a->facts.unix_s == b->facts.unix_s && a->facts.has_tag == b->facts.has_tag &&
            same_tag(&a->facts.tag, &b->facts.tag) && a->verdict == b->verdict &&

@@ -115,7 +115,7 @@ static void start_call(struct device *d)
     config.box[0] = d->box;
     memcpy(config.device_pin, d->pin, sizeof config.device_pin);
     config.services[0] = bk_slice_text("ssh");
-    config.policy.server = d->world->server_addr;
+    config.policy.servers[config.policy.n_servers++] = d->world->server_addr;
     c->world = d->world;
     c->device = d;
     c->alarm.set = BK_TIME_NEVER;

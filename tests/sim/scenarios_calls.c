@@ -143,7 +143,8 @@ static void unknown_and_ungranted_look_alike(struct world *w)
 {
     struct device *d = one_device(w);
     struct device *hidden = device_add(w, d->router, 7);
-    struct device nobody = *hidden;
+    static struct device nobody;
+    nobody = *hidden;
     nobody.id = 99;
     nobody.has_identity = false;
     hidden->granted = false;

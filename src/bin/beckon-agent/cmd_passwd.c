@@ -31,14 +31,15 @@ static int ask(char out[PASSWORD_BYTES])
 
 int cmd_passwd(int argc, char **argv)
 {
-    const char *state, *access = NULL;
-    const struct bk_option extra[] = {{.name = "--access", .values = &access, .max = 1}};
+    const char *state, *access = NULL, *config = NULL;
+    const struct bk_option extra[] = {{.name = "--access", .values = &access, .max = 1},
+                                      {.name = "--config", .values = &config, .max = 1}};
     char password[PASSWORD_BYTES];
     struct beckon_error error;
     enum beckon_status status;
     int n, n_rest;
 
-    if (!agent_options_read(argc, argv, &state, extra, 1, &n_rest)) {
+    if (!agent_options_read(argc, argv, &state, extra, 2, &n_rest)) {
         return BECKON_USAGE;
     }
     if (n_rest != 0) {
@@ -46,7 +47,7 @@ int cmd_passwd(int argc, char **argv)
     }
     n = ask(password);
     status = n < 0 ? BECKON_FAILED
-                   : beckon_agent_set_password(state, access, password, (size_t)n, &error);
+                   : beckon_agent_set_password(state, config, access, password, (size_t)n, &error);
     explicit_bzero(password, sizeof password);
     if (n == NO_PASSWORD) {
         return bk_usage("beckon-agent", "no password of 1 to 128 bytes came from standard input");

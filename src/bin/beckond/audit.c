@@ -36,6 +36,7 @@ void bk_audit_format(const struct bk_server_action *action, char out[BK_AUDIT_LI
     char user[4 * BK_NAME_MAX_BYTES + 8];
     char from[BK_ADDR_TEXT_BYTES];
     char device[21];
+    char left_out[40] = "";
     bool was_up;
 
     assert(action->type == BK_SERVER_AUDIT);
@@ -43,9 +44,14 @@ void bk_audit_format(const struct bk_server_action *action, char out[BK_AUDIT_LI
     bk_addr_format(&action->audit.from, from);
     bk_number_format(action->audit.equipment_id, device);
     was_up = action->audit.how == BK_AUDIT_CALL_ENDED || action->audit.how == BK_AUDIT_CALL_REVOKED;
-    (void)snprintf(out, BK_AUDIT_LINE_BYTES, "audit %s device=%s user=%s from=%s result=%s ms=%llu",
+    if (action->audit.left_out > 0) {
+        (void)snprintf(left_out, sizeof left_out, " left-out=%lu",
+                       (unsigned long)action->audit.left_out);
+    }
+    (void)snprintf(out, BK_AUDIT_LINE_BYTES,
+                   "audit %s device=%s user=%s from=%s result=%s ms=%llu%s",
                    was_up ? "call-end" : "call", device, user, from, result(action->audit.how),
-                   (unsigned long long)action->audit.took_ms);
+                   (unsigned long long)action->audit.took_ms, left_out);
 }
 
 static const char *renewal(uint16_t code)
@@ -75,8 +81,9 @@ void bk_audit_format_renew(const struct bk_identity *peer, const struct bk_renew
     (void)snprintf(out, BK_AUDIT_LINE_BYTES,
                    "audit renew %s=%s result=%s certificate=%s box-key=%s",
                    peer->role == BK_ROLE_DEVICE ? "device" : "user", who, renewal(d->code),
-                   d->certificate_bytes > 0 ? "new"
-                   : d->pending             ? "pending"
-                                            : "-",
+                   d->pending                  ? "pending"
+                   : d->certificate_bytes == 0 ? "-"
+                   : d->fresh                  ? "new"
+                                               : "same",
                    d->box_key ? "new" : "-");
 }

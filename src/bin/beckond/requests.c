@@ -1,6 +1,8 @@
 /* The files in DIR/requests: names, PEM, and what makes a certificate the answer to a request. Signs nothing. */
 #include "bin/beckond/requests.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdio.h>
@@ -69,12 +71,9 @@ enum bk_err bk_requests_holder(struct bk_slice name, struct bk_identity *out)
     return bk_slice_equal(name, bk_slice_text(again)) ? BK_OK : BK_E_MALFORMED;
 }
 
-enum bk_err bk_requests_path(const char *dir, const char *name, const char *ending,
-                             char out[BK_STATE_PATH_BYTES])
+void bk_requests_file(const char *name, const char *ending, char out[BK_REQUESTS_FILE_BYTES])
 {
-    int n = snprintf(out, BK_STATE_PATH_BYTES, "%s/" BK_STATE_REQUESTS "/%s%s", dir, name, ending);
-
-    return n < 0 || n >= BK_STATE_PATH_BYTES ? BK_E_NOSPACE : BK_OK;
+    (void)snprintf(out, BK_REQUESTS_FILE_BYTES, "%s%s", name, ending);
 }
 
 bool bk_requests_used(const char *dir)
@@ -82,8 +81,23 @@ bool bk_requests_used(const char *dir)
     char path[BK_STATE_PATH_BYTES];
     struct stat st;
 
-    return bk_state_path(dir, BK_STATE_REQUESTS, path) == BK_OK && stat(path, &st) == 0 &&
+    return bk_state_path(dir, BK_STATE_REQUESTS, path) == BK_OK && lstat(path, &st) == 0 &&
            S_ISDIR(st.st_mode);
+}
+
+enum bk_err bk_requests_open(const char *dir, int *folder)
+{
+    char path[BK_STATE_PATH_BYTES];
+    enum bk_err err = bk_state_path(dir, BK_STATE_REQUESTS, path);
+
+    *folder = -1;
+    if (err == BK_OK) {
+        *folder = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (*folder < 0) {
+            err = errno == ENOENT ? BK_E_NOTFOUND : BK_E_IO;
+        }
+    }
+    return err;
 }
 
 /* ---- PEM ---- */
@@ -115,12 +129,13 @@ static enum bk_err from_pem(struct bk_slice text, const char *label,
     return err;
 }
 
-enum bk_err bk_requests_load(const char *path, const char *label,
+enum bk_err bk_requests_load(int folder, const char *file, const char *label,
                              uint8_t der[BK_X509_DER_MAX_BYTES], size_t *n)
 {
     uint8_t *text = malloc(PEM_MAX_BYTES);
     size_t got = 0;
-    enum bk_err err = text == NULL ? BK_E_NOMEM : bk_file_load(path, text, PEM_MAX_BYTES, &got);
+    enum bk_err err =
+        text == NULL ? BK_E_NOMEM : bk_file_load_at(folder, file, text, PEM_MAX_BYTES, &got);
 
     if (err == BK_OK) {
         err = from_pem(bk_slice(text, got), label, der, n);
@@ -131,7 +146,7 @@ enum bk_err bk_requests_load(const char *path, const char *label,
     return err;
 }
 
-enum bk_err bk_requests_save(const char *path, const char *label, struct bk_slice der)
+enum bk_err bk_requests_save(int folder, const char *file, const char *label, struct bk_slice der)
 {
     BIO *bio = BIO_new(BIO_s_mem());
     char *text = NULL;
@@ -143,7 +158,7 @@ enum bk_err bk_requests_save(const char *path, const char *label, struct bk_slic
     }
     if (PEM_write_bio(bio, label, "", der.p, (long)der.n) > 0) {
         n = BIO_get_mem_data(bio, &text);
-        err = bk_file_save(path, bk_slice(text, (size_t)n), 0600, true);
+        err = bk_file_save_at(folder, file, bk_slice(text, (size_t)n), 0600);
     }
     BIO_free(bio);
     return err;
@@ -158,13 +173,13 @@ enum lies {
     SAME,     /* then nothing is written, however often one asks */
 };
 
-static enum lies what_lies(const char *path, struct bk_slice request)
+static enum lies what_lies(int folder, const char *file, struct bk_slice request)
 {
     uint8_t der[BK_X509_DER_MAX_BYTES];
     uint8_t there[BK_X509_KEY_BYTES], wanted[BK_X509_KEY_BYTES];
     size_t n = 0;
 
-    if (bk_requests_load(path, BK_REQUESTS_PEM_REQUEST, der, &n) != BK_OK) {
+    if (bk_requests_load(folder, file, BK_REQUESTS_PEM_REQUEST, der, &n) != BK_OK) {
         return OTHER;
     }
     if (bk_slice_equal(bk_slice(der, n), request)) {
@@ -177,53 +192,60 @@ static enum lies what_lies(const char *path, struct bk_slice request)
                : OTHER;
 }
 
-static void remove_file(const char *dir, const char *name, const char *ending)
+static void remove_file(int folder, const char *name, const char *ending)
 {
-    char path[BK_STATE_PATH_BYTES];
+    char file[BK_REQUESTS_FILE_BYTES];
 
-    if (bk_requests_path(dir, name, ending, path) == BK_OK) {
-        (void)unlink(path);
-    }
+    bk_requests_file(name, ending, file);
+    (void)unlinkat(folder, file, 0);
 }
 
-enum bk_err bk_requests_put(const char *dir, const struct bk_identity *holder,
-                            struct bk_slice request, bool *fresh)
+static enum bk_err put(int folder, const struct bk_identity *holder, struct bk_slice request,
+                       bool *fresh)
 {
-    char name[BK_REQUESTS_NAME_BYTES], path[BK_STATE_PATH_BYTES];
+    char name[BK_REQUESTS_NAME_BYTES], file[BK_REQUESTS_FILE_BYTES];
     enum lies lies;
-    enum bk_err err;
 
-    *fresh = false;
     bk_requests_name(holder, name);
-    err = bk_requests_path(dir, name, ".req", path);
-    if (err != BK_OK) {
-        return err;
-    }
-    lies = what_lies(path, request);
+    bk_requests_file(name, ".req", file);
+    lies = what_lies(folder, file, request);
     if (lies == SAME) {
         return BK_OK;
     }
     *fresh = lies == OTHER;
     if (*fresh) {
-        remove_file(dir, name, ".crt");
+        remove_file(folder, name, ".crt");
     }
-    return bk_requests_save(path, BK_REQUESTS_PEM_REQUEST, request);
+    return bk_requests_save(folder, file, BK_REQUESTS_PEM_REQUEST, request);
 }
 
-enum bk_err bk_requests_take(const char *dir, const struct bk_identity *holder,
-                             const uint8_t key[BK_KEY_BYTES], X509 *ca, uint64_t unix_s,
-                             uint8_t der[BK_X509_DER_MAX_BYTES], size_t *n)
+enum bk_err bk_requests_put(const char *dir, const struct bk_identity *holder,
+                            struct bk_slice request, bool *fresh)
 {
-    char name[BK_REQUESTS_NAME_BYTES], path[BK_STATE_PATH_BYTES], uri[BK_SUBJECT_TEXT_BYTES];
+    int folder;
+    enum bk_err err = bk_requests_open(dir, &folder);
+
+    *fresh = false;
+    if (err != BK_OK) {
+        return err == BK_E_NOTFOUND ? BK_E_IO : err;
+    }
+    err = put(folder, holder, request, fresh);
+    (void)close(folder);
+    return err;
+}
+
+enum bk_err bk_requests_take_at(int folder, const struct bk_identity *holder,
+                                const uint8_t key[BK_KEY_BYTES], X509 *ca, uint64_t unix_s,
+                                uint8_t der[BK_X509_DER_MAX_BYTES], size_t *n)
+{
+    char name[BK_REQUESTS_NAME_BYTES], file[BK_REQUESTS_FILE_BYTES], uri[BK_SUBJECT_TEXT_BYTES];
     struct bk_x509_facts facts;
     enum bk_err err;
 
     bk_requests_name(holder, name);
+    bk_requests_file(name, ".crt", file);
     bk_subject_write(holder, uri);
-    err = bk_requests_path(dir, name, ".crt", path);
-    if (err == BK_OK) {
-        err = bk_requests_load(path, BK_REQUESTS_PEM_CERTIFICATE, der, n);
-    }
+    err = bk_requests_load(folder, file, BK_REQUESTS_PEM_CERTIFICATE, der, n);
     if (err == BK_OK) {
         err = bk_x509_read(bk_slice(der, *n), ca, unix_s, &facts);
     }
@@ -234,11 +256,29 @@ enum bk_err bk_requests_take(const char *dir, const struct bk_identity *holder,
     return err;
 }
 
+enum bk_err bk_requests_take(const char *dir, const struct bk_identity *holder,
+                             const uint8_t key[BK_KEY_BYTES], X509 *ca, uint64_t unix_s,
+                             uint8_t der[BK_X509_DER_MAX_BYTES], size_t *n)
+{
+    int folder;
+    enum bk_err err = bk_requests_open(dir, &folder);
+
+    if (err == BK_OK) {
+        err = bk_requests_take_at(folder, holder, key, ca, unix_s, der, n);
+        (void)close(folder);
+    }
+    return err;
+}
+
 void bk_requests_done(const char *dir, const struct bk_identity *holder)
 {
     char name[BK_REQUESTS_NAME_BYTES];
+    int folder;
 
-    bk_requests_name(holder, name);
-    remove_file(dir, name, ".crt");
-    remove_file(dir, name, ".req");
+    if (bk_requests_open(dir, &folder) == BK_OK) {
+        bk_requests_name(holder, name);
+        remove_file(folder, name, ".crt");
+        remove_file(folder, name, ".req");
+        (void)close(folder);
+    }
 }

@@ -343,7 +343,9 @@ static void caller(struct bk_call *c, const struct bk_now *now, const struct bk_
         return;
     }
     wipe_password(c);
-    if (!event->right) {
+    if (event->untold) {
+        refuse(c, BK_CALL_BUSY, BK_CALL_END_BUSY, out);
+    } else if (!event->right) {
         refuse(c, BK_CALL_REFUSED, BK_CALL_END_REFUSED, out);
     } else if (!has_service(c, event->services)) {
         refuse(c, BK_CALL_NO_SERVICE, BK_CALL_END_NO_SERVICE, out);

@@ -56,6 +56,7 @@ struct bk_call_event {
     struct bk_tag tag;                 /* ADMISSION: the current one */
     uint64_t unix_s;                   /* ADMISSION: the agent's clock, or 0 */
     bool right;        /* CALLER: the password, or the key, is one of this device's */
+    bool untold;       /* CALLER: that cannot be found out now, for want of memory */
     uint64_t services; /* CALLER: those this caller may use, bit i for config.services[i] */
     uint32_t
         dials; /* DIALS: candidates that the limits on dialling let pass, bit i for candidate i */

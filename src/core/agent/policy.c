@@ -35,6 +35,16 @@ static bool has_port(const struct bk_policy *policy, uint16_t port)
     return false;
 }
 
+static bool is_server(const struct bk_policy *policy, const struct bk_addr *target)
+{
+    for (size_t i = 0; i < policy->n_servers; i++) {
+        if (bk_addr_same_ip(&policy->servers[i], target)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* IPv4 by IPv4 prefixes, IPv6 by IPv6 ones: ::/0 means no IPv4 address, though all are written inside it. */
 static bool listed(const struct bk_prefix *list, size_t n, const struct bk_addr *target)
 {
@@ -65,7 +75,7 @@ static enum bk_policy_verdict check_spelling(const struct bk_policy *policy,
             return BK_POLICY_OWN;
         }
     }
-    if (bk_addr_same_ip(&policy->server, target) && has_port(policy, target->port)) {
+    if (is_server(policy, target) && has_port(policy, target->port)) {
         return BK_POLICY_SERVER;
     }
     if (policy->n_allow > 0) {

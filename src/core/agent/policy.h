@@ -11,6 +11,7 @@
 enum {
     BK_POLICY_NETS_MAX = 32,
     BK_POLICY_OWN_MAX = 64,
+    BK_POLICY_SERVERS_MAX = 4,
     BK_POLICY_PORTS_MAX = 8,
     BK_POLICY_LIST_MAX = 16,
 };
@@ -20,8 +21,9 @@ struct bk_policy {
     size_t n_own_nets;
     struct bk_addr own[BK_POLICY_OWN_MAX]; /* its addresses, gateways and observed address */
     size_t n_own;
-    bool own_unknown;      /* there may be more of these: nothing is dialled */
-    struct bk_addr server; /* only the address counts */
+    bool own_unknown; /* there may be more of these: nothing is dialled */
+    struct bk_addr servers[BK_POLICY_SERVERS_MAX]; /* the server's; only the addresses count */
+    size_t n_servers;
     uint16_t server_ports[BK_POLICY_PORTS_MAX];
     size_t n_server_ports;
     /* Where there are any, nothing outside them; an address with an IPv4 address inside needs both in them. */

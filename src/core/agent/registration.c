@@ -167,10 +167,13 @@ static void unresolved(struct bk_registration *r, bk_time now)
     }
 }
 
-/* Never older than what was believed before, nor much slower than our own time runs: a server cannot stop the
+/* Never of the next century, nor older than what was believed before, nor much slower than our own time runs: a server cannot stop the
  * clock of a device that has no other. */
 static void take_time(struct bk_registration *r, bk_time now, uint64_t unix_s)
 {
+    if (unix_s >= BK_TIME_BELIEVED_BELOW_S) {
+        return;
+    }
     if (r->first_unix_s == 0) {
         if (unix_s < r->config.newest_unix_s) {
             return;

@@ -16,8 +16,11 @@
 enum {
     BK_AGENT_OUT_ACTIONS = 8,
     BK_AGENT_KEEPALIVE_S = 25,
-    BK_AGENT_SEEN_MAX = 64, /* NOTIFY transactions remembered */
+    BK_AGENT_SEEN_MAX = 256, /* NOTIFY transactions remembered */
 };
+
+/* 2100-01-01: no time from here on is believed, or one lie could hold a device without a clock there for good. */
+#define BK_TIME_BELIEVED_BELOW_S UINT64_C(4102444800)
 
 struct bk_registration_config {
     struct bk_random rng;

@@ -15,8 +15,9 @@ void bk_server_set_timer(struct bk_server *s, struct bk_server_call *c, bk_time 
     bk_heap_set(&s->timers, &c->timer, at);
 }
 
-static void audit(struct bk_server *s, uint32_t requester, uint64_t equipment_id,
-                  enum bk_server_audit how, uint64_t took_ms, struct bk_server_out *out)
+static struct bk_server_action *audit(struct bk_server *s, uint32_t requester,
+                                      uint64_t equipment_id, enum bk_server_audit how,
+                                      uint64_t took_ms, struct bk_server_out *out)
 {
     const struct bk_server_stream *t = &s->streams[requester];
     struct bk_server_action *a = bk_out_add(out, BK_SERVER_AUDIT);
@@ -25,6 +26,17 @@ static void audit(struct bk_server *s, uint32_t requester, uint64_t equipment_id
     a->audit.equipment_id = equipment_id;
     a->audit.from = t->from;
     a->audit.took_ms = took_ms;
+    return a;
+}
+
+/* A call that never was. Its caller could write such lines as fast as he can ask. */
+static void audit_refused(struct bk_server *s, bk_time now, uint32_t requester,
+                          uint64_t equipment_id, struct bk_server_out *out)
+{
+    uint32_t left_out = 0;
+    if (bk_server_may_write(s, now, requester, &left_out)) {
+        audit(s, requester, equipment_id, BK_AUDIT_OVERLOADED, 0, out)->audit.left_out = left_out;
+    }
 }
 
 /* Once per call; what comes later is not written. */
@@ -33,7 +45,8 @@ static void audit_call(struct bk_server *s, bk_time now, struct bk_server_call *
 {
     if (!c->audited) {
         c->audited = true;
-        audit(s, c->requester, c->equipment_id, how, bk_time_left(c->began, now) / BK_MS, out);
+        (void)audit(s, c->requester, c->equipment_id, how, bk_time_left(c->began, now) / BK_MS,
+                    out);
     }
 }
 
@@ -153,21 +166,16 @@ enum bk_err bk_server_on_connect(struct bk_server *s, const struct bk_now *now, 
         return err;
     }
     uint64_t hash = bk_hash_bytes(s->seed, BK_SLICE_OF(in.call_id));
-    uint32_t old = (uint32_t)bk_map_get(&s->call_ids, hash);
-    if (old != 0) {
-        const struct bk_server_call *c = &s->calls[old];
-        if (c->requester != stream || c->state != BK_SERVER_CALL_DELIVERED) {
-            bk_server_send_error(s, stream, BK_METHOD_CONNECT, m->txid, BK_CODE_BAD_REQUEST, out);
-            return BK_OK;
-        }
-        /* The device said "stale" and the requester tries once more with the device's tag. */
-        bk_server_call_end(s, now->mono, old, 0, BK_AUDIT_DELIVERED, out);
+    if (bk_map_get(&s->call_ids, hash) != 0) { /* whoever asks anew, draws anew */
+        bk_server_send_error(s, stream, BK_METHOD_CONNECT, m->txid, BK_CODE_BAD_REQUEST, out);
+        return BK_OK;
     }
-    uint32_t call =
-        bk_server_may_ask(s, now->mono, stream) ? begin(s, now->mono, stream, m, &in, hash) : 0;
+    uint32_t call = bk_server_may_ask(s, now->mono, stream, BK_SERVER_COST_PLAIN)
+                        ? begin(s, now->mono, stream, m, &in, hash)
+                        : 0;
     if (call == 0) {
         bk_server_send_error(s, stream, BK_METHOD_CONNECT, m->txid, BK_CODE_OVERLOADED, out);
-        audit(s, stream, in.equipment_id, BK_AUDIT_OVERLOADED, 0, out);
+        audit_refused(s, now->mono, stream, in.equipment_id, out);
         return BK_OK;
     }
     bk_server_ask_device(s, s->calls[call].query, bk_slice_text(s->streams[stream].peer.name),

@@ -23,7 +23,7 @@ enum bk_err bk_server_on_lookup(struct bk_server *s, const struct bk_now *now, u
     if (err != BK_OK) {
         return err;
     }
-    uint32_t query = bk_server_may_ask(s, now->mono, stream)
+    uint32_t query = bk_server_may_ask(s, now->mono, stream, BK_SERVER_COST_PLAIN)
                          ? bk_server_query_start(s, BK_QUERY_LOOKUP, stream, m->txid)
                          : 0;
     if (query == 0) {

@@ -41,7 +41,8 @@ static enum bk_err dispatch(struct bk_server *s, const struct bk_now *now, uint3
         return is_request(m, BK_METHOD_RENEW) ? bk_server_on_renew(s, now, stream, m, out)
                                               : BK_E_STATE;
     case BK_STREAM_WATCH:
-        return is_request(m, BK_METHOD_WATCH) ? bk_server_on_watch(s, stream, m, out) : BK_E_STATE;
+        return is_request(m, BK_METHOD_WATCH) ? bk_server_on_watch(s, now, stream, m, out)
+                                              : BK_E_STATE;
     case BK_STREAM_PLAIN:
         return on_plain(s, now, stream, m, out);
     default:

@@ -35,7 +35,7 @@ enum bk_err bk_server_on_renew(struct bk_server *s, const struct bk_now *now, ui
     uint16_t code = standing(s, peer, UINT32_MAX);
     uint32_t query = 0;
     if (code == 0) {
-        query = bk_server_may_ask(s, now->mono, stream)
+        query = bk_server_may_ask(s, now->mono, stream, BK_SERVER_COST_RENEW)
                     ? bk_server_query_start(s, BK_QUERY_RENEW, stream, m->txid)
                     : 0;
         code = query == 0 ? BK_CODE_OVERLOADED : 0;

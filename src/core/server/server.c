@@ -38,12 +38,12 @@ static bool make_tables(struct bk_server *s)
         return false;
     }
     s->binding = take(s, BK_SERVER_BINDING_BUCKETS, sizeof *s->binding);
-    s->requests = take(s, BK_SERVER_REQUEST_BUCKETS, sizeof *s->requests);
+    s->askers = take(s, BK_SERVER_ASKERS, sizeof *s->askers);
     s->streams = take(s, (size_t)streams + 1, sizeof *s->streams);
     s->queries = take(s, (size_t)queries + 1, sizeof *s->queries);
     s->calls = take(s, (size_t)calls + 1, sizeof *s->calls);
     s->timer_nodes = take(s, calls, sizeof(struct bk_timer *));
-    if (!s->binding || !s->requests || !s->streams || !s->queries || !s->calls || !s->timer_nodes) {
+    if (!s->binding || !s->askers || !s->streams || !s->queries || !s->calls || !s->timer_nodes) {
         return false;
     }
     bk_heap_init(&s->timers, s->timer_nodes, calls);
@@ -91,7 +91,7 @@ void bk_server_free(struct bk_server *s)
     bk_pool_fini(&s->query_pool, &a);
     bk_pool_fini(&s->call_pool, &a);
     a.put(a.ctx, s->binding);
-    a.put(a.ctx, s->requests);
+    a.put(a.ctx, s->askers);
     a.put(a.ctx, s->streams);
     a.put(a.ctx, s->queries);
     a.put(a.ctx, s->calls);

@@ -44,7 +44,7 @@ struct bk_server_config {
     bool answer_binding;
     uint32_t binding_per_s; /* per rate key (bk_addr_rate_key) */
     uint32_t
-        requests_per_s; /* LOOKUPs, 217s and RENEWs of one peer, ENROLs of one rate key, with a burst of ten times that; 0: no limit */
+        requests_per_s; /* LOOKUPs, 217s and RENEWs (each as ten) of one peer, ENROLs of one rate key, with a burst of ten times that; 0: no limit */
     struct bk_server_ports ports; /* told to devices that join */
 };
 
@@ -183,6 +183,7 @@ struct bk_server_action {
             uint64_t equipment_id;
             struct bk_addr from; /* the caller's connection; CALL_...: the device's */
             uint64_t took_ms;
+            uint32_t left_out; /* refusals before this one, of that caller or device, not written */
         } audit;
     };
 };

@@ -18,7 +18,7 @@
 
 enum {
     BK_SERVER_BINDING_BUCKETS = 4096,
-    BK_SERVER_REQUEST_BUCKETS = 4096,
+    BK_SERVER_ASKERS = 4096,
     BK_SERVER_PER_STREAM_MAX = 16, /* queries, and calls, outstanding */
     BK_SERVER_WATCHES_MAX = 64,    /* of one device: more calls at one time it has not */
     BK_SERVER_EPOCH_SLOTS = 4,     /* an epoch's two lowest bits, all that a row has room for */
@@ -106,6 +106,13 @@ struct bk_server_call {
     uint8_t box[BK_BOX_MAX_BYTES];
 };
 
+/* Who asks, or several by chance (requests.c). */
+struct bk_server_asker {
+    struct bk_bucket requests;
+    struct bk_bucket refusals; /* that are written in the audit */
+    uint32_t left_out;         /* since the last one that was */
+};
+
 struct bk_server {
     struct bk_server_config config;
     bk_time started;
@@ -115,7 +122,7 @@ struct bk_server {
     struct bk_table table;
     struct bk_exceptions exceptions;
     struct bk_bucket *binding;
-    struct bk_bucket *requests;
+    struct bk_server_asker *askers;
     /* Rows of a slot that were seen before are of an epoch that had it before. */
     uint32_t slot_since_s[BK_SERVER_EPOCH_SLOTS];
 
@@ -205,8 +212,12 @@ uint32_t bk_server_query_start(struct bk_server *s, enum bk_server_query_kind ki
 /* Ends it: copies it out and frees its place. False if there is no such query. */
 bool bk_server_query_end(struct bk_server *s, uint64_t number, struct bk_server_query *out);
 
-/* requests.c: false when that peer has asked too often of late */
-bool bk_server_may_ask(struct bk_server *s, bk_time now, uint32_t stream);
+/* requests.c: false when that peer has asked too often of late. `cost` is in plain requests. */
+enum { BK_SERVER_COST_PLAIN = 1, BK_SERVER_COST_RENEW = 10 };
+bool bk_server_may_ask(struct bk_server *s, bk_time now, uint32_t stream, uint32_t cost);
+/* Whether a refusal that costs that peer next to nothing is to be written in the audit, and how many were not
+ * since the last that was. */
+bool bk_server_may_write(struct bk_server *s, bk_time now, uint32_t stream, uint32_t *left_out);
 
 /* lookup.c, enrol.c, renew.c, watch.c, calls.c: requests of a stream that may make them, and the answers of the shell.
  * The former return what bk_..._read said. */
@@ -228,8 +239,9 @@ BK_NODISCARD enum bk_err bk_server_on_renew(struct bk_server *s, const struct bk
                                             struct bk_server_out *out);
 void bk_server_on_renewed(struct bk_server *s, const struct bk_server_event *event,
                           struct bk_server_out *out);
-BK_NODISCARD enum bk_err bk_server_on_watch(struct bk_server *s, uint32_t stream,
-                                            const struct bk_stun *m, struct bk_server_out *out);
+BK_NODISCARD enum bk_err bk_server_on_watch(struct bk_server *s, const struct bk_now *now,
+                                            uint32_t stream, const struct bk_stun *m,
+                                            struct bk_server_out *out);
 /* The store's word on it: 0, or why not. */
 void bk_server_watch_found(struct bk_server *s, const struct bk_now *now, uint32_t stream,
                            const struct bk_server_query *q, uint16_t code,

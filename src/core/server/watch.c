@@ -14,8 +14,9 @@ static void refuse(struct bk_server *s, uint32_t stream, const uint8_t txid[BK_S
     bk_server_close(s, stream);
 }
 
-static void audit(const struct bk_server *s, uint32_t stream, enum bk_server_audit how,
-                  uint64_t took_ms, struct bk_server_out *out)
+static struct bk_server_action *audit(const struct bk_server *s, uint32_t stream,
+                                      enum bk_server_audit how, uint64_t took_ms,
+                                      struct bk_server_out *out)
 {
     const struct bk_server_stream *t = &s->streams[stream];
     struct bk_server_action *a = bk_out_add(out, BK_SERVER_AUDIT);
@@ -24,6 +25,17 @@ static void audit(const struct bk_server *s, uint32_t stream, enum bk_server_aud
     a->audit.equipment_id = t->peer.equipment_id;
     a->audit.from = t->from;
     a->audit.took_ms = took_ms;
+    return a;
+}
+
+/* Whether there ever was such a call only its device knows: it could write such lines as fast as it can ask. */
+static void audit_revoked(struct bk_server *s, bk_time now, uint32_t stream,
+                          struct bk_server_out *out)
+{
+    uint32_t left_out = 0;
+    if (bk_server_may_write(s, now, stream, &left_out)) {
+        audit(s, stream, BK_AUDIT_CALL_REVOKED, 0, out)->audit.left_out = left_out;
+    }
 }
 
 /* A device's own limit on calls keeps it far from this one; a stolen device has none. */
@@ -37,8 +49,8 @@ static bool watches_too_much(const struct bk_server *s, uint64_t equipment_id)
     return n >= BK_SERVER_WATCHES_MAX;
 }
 
-enum bk_err bk_server_on_watch(struct bk_server *s, uint32_t stream, const struct bk_stun *m,
-                               struct bk_server_out *out)
+enum bk_err bk_server_on_watch(struct bk_server *s, const struct bk_now *now, uint32_t stream,
+                               const struct bk_stun *m, struct bk_server_out *out)
 {
     struct bk_server_stream *t = &s->streams[stream];
     struct bk_watch in;
@@ -54,7 +66,7 @@ enum bk_err bk_server_on_watch(struct bk_server *s, uint32_t stream, const struc
     }
     enum bk_standing standing = bk_exceptions_check_device(&s->exceptions, t->peer.equipment_id);
     if (standing == BK_STANDING_REVOKED) {
-        audit(s, stream, BK_AUDIT_CALL_REVOKED, 0, out);
+        audit_revoked(s, now->mono, stream, out);
         refuse(s, stream, m->txid, BK_CODE_FORBIDDEN, out);
         return BK_OK;
     }
@@ -88,7 +100,7 @@ void bk_server_watch_found(struct bk_server *s, const struct bk_now *now, uint32
         return;
     }
     if (code != BK_CODE_OVERLOADED) {
-        audit(s, stream, BK_AUDIT_CALL_REVOKED, 0, out);
+        audit_revoked(s, now->mono, stream, out);
     }
     refuse(s, stream, q->txid, code, out);
 }
@@ -99,7 +111,7 @@ void bk_server_watch_ended(const struct bk_server *s, bk_time now, uint32_t stre
     const struct bk_server_stream *t = &s->streams[stream];
     /* Where the server closes it the call is not over yet: its device asks again. */
     if (t->watch == BK_WATCH_UP && !t->closing) {
-        audit(s, stream, BK_AUDIT_CALL_ENDED, bk_time_left(t->watch_since, now) / BK_MS, out);
+        (void)audit(s, stream, BK_AUDIT_CALL_ENDED, bk_time_left(t->watch_since, now) / BK_MS, out);
     }
 }
 

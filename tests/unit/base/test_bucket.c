@@ -40,6 +40,21 @@ static void refusals_cost_nothing(void **state)
     assert_true(bk_bucket_take(&b, BK_SECOND, 1, 1));
 }
 
+static void several_at_once_or_none(void **state)
+{
+    (void)state;
+    struct bk_bucket b = {0};
+    assert_true(bk_bucket_take_n(&b, 0, 10, 5, 3));
+    assert_false(bk_bucket_take_n(&b, 0, 10, 5, 3));
+    assert_true(bk_bucket_take_n(&b, 0, 10, 5, 2));
+    assert_false(bk_bucket_take(&b, 0, 10, 5));
+    assert_false(bk_bucket_take_n(&b, 500 * BK_MS - 1, 10, 5, 5));
+    assert_true(bk_bucket_take_n(&b, 500 * BK_MS, 10, 5, 5));
+    struct bk_bucket all = {0};
+    assert_true(bk_bucket_take_n(&all, 5, 1, UINT32_MAX, UINT32_MAX));
+    assert_false(bk_bucket_take(&all, 5, 1, UINT32_MAX));
+}
+
 static void extremes(void **state)
 {
     (void)state;
@@ -65,9 +80,8 @@ static void long_run_rate(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(burst_then_rate),
-        cmocka_unit_test(refusals_cost_nothing),
-        cmocka_unit_test(extremes),
+        cmocka_unit_test(burst_then_rate),         cmocka_unit_test(refusals_cost_nothing),
+        cmocka_unit_test(several_at_once_or_none), cmocka_unit_test(extremes),
         cmocka_unit_test(long_run_rate),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -219,6 +219,21 @@ static void put_file(const struct fixture *f, const char *name, const char *text
     assert_int_equal(fclose(file), 0);
 }
 
+static void put_pem(const struct fixture *f, const char *file, const char *label,
+                    struct bk_slice der)
+{
+    int folder;
+
+    assert_int_equal(bk_requests_open(f->dir, &folder), BK_OK);
+    assert_int_equal(bk_requests_save(folder, file, label, der), BK_OK);
+    assert_int_equal(close(folder), 0);
+}
+
+static void put_answer(const struct fixture *f, struct bk_slice der)
+{
+    put_pem(f, "device-2133.crt", BK_REQUESTS_PEM_CERTIFICATE, der);
+}
+
 static struct bk_x509_facts facts_of(const struct fixture *f, const uint8_t *der, size_t n,
                                      uint64_t at_s)
 {
@@ -509,7 +524,7 @@ static void test_external_foreign_answers(void **state)
     const char *which;
     uint8_t der[BK_X509_DER_MAX_BYTES];
     size_t n = 0;
-    char path[BK_STATE_PATH_BYTES], elsewhere[160];
+    char elsewhere[160];
     struct bk_identity wrong;
 
     make_party(&a, BK_ROLE_DEVICE);
@@ -520,12 +535,11 @@ static void test_external_foreign_answers(void **state)
     assert_int_equal(enrol(f, "one", &a), BK_CODE_PENDING);
     assert_true(f->d.note.unusable);
     assert_int_equal(bk_authority_load_ca(f->ca_dir, now_s, &other, &which), BK_OK);
-    assert_int_equal(bk_requests_path(f->dir, "device-2133", ".crt", path), BK_OK);
     /* Another key, another holder, expired. */
     assert_int_equal(bk_authority_issue(&other, bk_slice(b.request, b.request_n), &a.who, now_s,
                                         der, sizeof der, &n),
                      BK_OK);
-    assert_int_equal(bk_requests_save(path, BK_REQUESTS_PEM_CERTIFICATE, bk_slice(der, n)), BK_OK);
+    put_answer(f, bk_slice(der, n));
     assert_int_equal(enrol(f, "one", &a), BK_CODE_PENDING);
     assert_true(f->d.note.unusable);
     wrong = a.who;
@@ -533,12 +547,12 @@ static void test_external_foreign_answers(void **state)
     assert_int_equal(bk_authority_issue(&other, bk_slice(a.request, a.request_n), &wrong, now_s,
                                         der, sizeof der, &n),
                      BK_OK);
-    assert_int_equal(bk_requests_save(path, BK_REQUESTS_PEM_CERTIFICATE, bk_slice(der, n)), BK_OK);
+    put_answer(f, bk_slice(der, n));
     assert_int_equal(enrol(f, "one", &a), BK_CODE_PENDING);
     assert_int_equal(bk_authority_issue(&other, bk_slice(a.request, a.request_n), &a.who,
                                         now_s - UINT64_C(500) * DAY, der, sizeof der, &n),
                      BK_OK);
-    assert_int_equal(bk_requests_save(path, BK_REQUESTS_PEM_CERTIFICATE, bk_slice(der, n)), BK_OK);
+    put_answer(f, bk_slice(der, n));
     assert_int_equal(enrol(f, "one", &a), BK_CODE_PENDING);
     bk_authority_fini(&other);
     /* Another CA. */
@@ -550,7 +564,7 @@ static void test_external_foreign_answers(void **state)
                                         der, sizeof der, &n),
                      BK_OK);
     bk_authority_fini(&other);
-    assert_int_equal(bk_requests_save(path, BK_REQUESTS_PEM_CERTIFICATE, bk_slice(der, n)), BK_OK);
+    put_answer(f, bk_slice(der, n));
     assert_int_equal(enrol(f, "one", &a), BK_CODE_PENDING);
     assert_int_equal(RUN(&bk_cmd_sign, "sign", "--state", f->dir, "--ca", elsewhere), 1);
     empty(elsewhere);
@@ -580,11 +594,9 @@ static void test_sign_alone(void **state)
     assert_int_equal(rmdir(carried), 0);
     static const char *const names[] = {"server", "device-02133"};
     for (size_t i = 0; i < 2; i++) { /* requests as good as any, but for whom? */
-        char path[BK_STATE_PATH_BYTES];
-        assert_int_equal(bk_requests_path(f->dir, names[i], ".req", path), BK_OK);
-        assert_int_equal(
-            bk_requests_save(path, BK_REQUESTS_PEM_REQUEST, bk_slice(a.request, a.request_n)),
-            BK_OK);
+        char file[BK_REQUESTS_FILE_BYTES];
+        bk_requests_file(names[i], ".req", file);
+        put_pem(f, file, BK_REQUESTS_PEM_REQUEST, bk_slice(a.request, a.request_n));
     }
     put_file(f, "device-7.req",
              "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n"

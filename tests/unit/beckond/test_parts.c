@@ -71,6 +71,11 @@ static void test_audit(void **state)
     bk_audit_format(&action, line);
     assert_string_equal(
         line, "audit call-end device=2133 user=alice from=4.17.168.2:7000 result=revoked ms=12");
+    action.audit.how = BK_AUDIT_OVERLOADED;
+    action.audit.left_out = 7;
+    bk_audit_format(&action, line);
+    assert_string_equal(line, "audit call device=2133 user=alice from=4.17.168.2:7000 "
+                              "result=overloaded ms=12 left-out=7");
 }
 
 static void test_audit_renew(void **state)
@@ -85,6 +90,9 @@ static void test_audit_renew(void **state)
     assert_string_equal(line,
                         "audit renew device=2133 result=done certificate=pending box-key=new");
     d = (struct bk_renew_decision){.certificate_bytes = 1};
+    bk_audit_format_renew(&user, &d, line);
+    assert_string_equal(line, "audit renew user=alice result=done certificate=same box-key=-");
+    d.fresh = true;
     bk_audit_format_renew(&user, &d, line);
     assert_string_equal(line, "audit renew user=alice result=done certificate=new box-key=-");
     d = (struct bk_renew_decision){.code = BK_CODE_FORBIDDEN};

@@ -81,7 +81,8 @@ static void assert_one_line(const char *text, const char *begin)
 
 static void test_help(void **state)
 {
-    static const char *const commands[] = {"join", "key", "pin", "connect", "forward", "ssh", "ping"};
+    static const char *const commands[] = {"join",    "key", "pin", "connect",
+                                           "forward", "ssh", "ping"};
     static struct result r;
     char line[64];
 

@@ -10,11 +10,11 @@
 /* Says HELLO back with, as its port, how many descriptors it finds open above the channel. */
 static int report(void)
 {
-    struct bk_channel_message message = {.type = BK_CHANNEL_HELLO};
+    struct bk_channel_message message = {.type = BK_CHANNEL_HELLO, .n_servers = 1};
     sigset_t blocked;
 
     for (int fd = BK_CHANNEL_FD + 1; fd < 256; fd++) {
-        message.server.port = (uint16_t)(message.server.port + (fcntl(fd, F_GETFD) >= 0));
+        message.servers[0].port = (uint16_t)(message.servers[0].port + (fcntl(fd, F_GETFD) >= 0));
     }
     sigprocmask(SIG_SETMASK, NULL, &blocked);
     message.observed.port = (uint16_t)(sigismember(&blocked, SIGTERM) ? 1 : 0);

@@ -1,6 +1,8 @@
 /* Who a caller is: by password, by key, until when, and what he may use. */
 #include "lib/place.h"
 
+#include <sys/resource.h>
+
 #include "lib/access.h"
 #include "seal/seal.h"
 
@@ -41,8 +43,9 @@ static void passwords(const struct place *p)
 {
     struct beckon_error error;
 
-    assert_int_equal(beckon_agent_set_password(p->dir, NULL, "house", 5, &error), BECKON_OK);
-    assert_int_equal(beckon_agent_set_password(p->dir, "lodger", "room", 4, &error), BECKON_OK);
+    assert_int_equal(beckon_agent_set_password(p->dir, NULL, NULL, "house", 5, &error), BECKON_OK);
+    assert_int_equal(beckon_agent_set_password(p->dir, NULL, "lodger", "room", 4, &error),
+                     BECKON_OK);
 }
 
 static enum bk_err by(const struct place *p, uint64_t unix_s, const char *password,
@@ -73,6 +76,27 @@ static void test_password(void **state)
     assert_string_equal(got.label, "");
     assert_true(got.services == 0);
     assert_int_equal(lines, 0); /* a guess is nothing to tell */
+}
+
+/* For want of memory nobody is told whether he guessed right. */
+static void test_no_memory(void **state)
+{
+    struct place *p = *state;
+    struct bk_caller got;
+    struct rlimit before, none;
+    enum bk_err err;
+
+    passwords(p);
+    assert_int_equal(by(p, NOON_S - 1, "room", &got), BK_OK);
+    assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+    none = before;
+    none.rlim_cur = 1024 * 1024; /* less than there is already */
+    assert_int_equal(setrlimit(RLIMIT_AS, &none), 0);
+    err = by(p, NOON_S - 1, "room", &got);
+    assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+    assert_int_equal(err, BK_E_NOMEM);
+    assert_int_equal(lines, 2); /* one for each password that was not tried */
+    assert_string_equal(got.label, "");
 }
 
 /* What has expired, or may have, opens nothing; the others go on. */
@@ -132,6 +156,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_password, setup, place_remove),
+        cmocka_unit_test_setup_teardown(test_no_memory, setup, place_remove),
         cmocka_unit_test_setup_teardown(test_expiry, setup, place_remove),
         cmocka_unit_test_setup_teardown(test_key, setup, place_remove),
     };

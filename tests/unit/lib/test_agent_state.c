@@ -60,6 +60,12 @@ static void test_clock(void **state)
     assert_true(bk_stored_time_read(p->dir) == 0);
     assert_int_equal(bk_stored_time_write(p->dir, 1800000000), BK_OK);
     assert_true(bk_stored_time_read(p->dir) == 1800000000);
+    place_write_text(p, "clock", "4102444799"); /* the last second of 2099 */
+    assert_true(bk_stored_time_read(p->dir) == 4102444799);
+    place_write_text(p, "clock", "4102444800"); /* of no use, and no way back from it */
+    assert_true(bk_stored_time_read(p->dir) == 0);
+    place_write_text(p, "clock", "18446744073709551615");
+    assert_true(bk_stored_time_read(p->dir) == 0);
     place_write_text(p, "clock", "soon");
     assert_true(bk_stored_time_read(p->dir) == 0);
 }

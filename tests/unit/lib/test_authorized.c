@@ -154,6 +154,35 @@ static void test_hundreds(void **state)
     assert_int_equal(find(p, keys[1], &got), BK_E_NOTFOUND);
 }
 
+/* What is not read is said once, and only where there is such a line and it was looked for. */
+static void test_too_many(void **state)
+{
+    struct place *p = *state;
+    struct bk_authorized got;
+    char path[160];
+    FILE *f;
+
+    place_path(p, "authorized_users", path);
+    for (unsigned n = 4095; n <= 4097; n++) {
+        f = fopen(path, "w");
+        assert_non_null(f);
+        assert_int_equal(fchmod(fileno(f), 0600), 0);
+        assert_true(fprintf(f, "%s first\n", texts[1]) > 0);
+        for (unsigned i = 1; i < n; i++) {
+            assert_true(fputs("#\n", f) >= 0);
+        }
+        assert_true(fprintf(f, "%s last\n", texts[0]) > 0);
+        assert_int_equal(fclose(f), 0);
+        assert_int_equal(find(p, keys[0], &got), n < 4096 ? BK_OK : BK_E_NOTFOUND);
+        assert_int_equal(lines, n < 4096 ? 0 : 1);
+        assert_true(n < 4096 || strstr(last, "lines beyond 4096 are not read") != NULL);
+        assert_int_equal(find(p, keys[1], &got), BK_OK);
+        assert_int_equal(lines, 0);
+        assert_int_equal(find(p, keys[2], &got), BK_E_NOTFOUND);
+        assert_int_equal(lines, n < 4096 ? 0 : 1);
+    }
+}
+
 static void test_mode(void **state)
 {
     static const mode_t open_to_others[] = {0620, 0602, 0666};
@@ -184,7 +213,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_PLACE(test_found),    WITH_PLACE(test_wrong_lines), WITH_PLACE(test_no_smuggling),
-        WITH_PLACE(test_hundreds), WITH_PLACE(test_mode),
+        WITH_PLACE(test_hundreds), WITH_PLACE(test_too_many),    WITH_PLACE(test_mode),
     };
 
     if (bk_seal_init() != BK_OK) {

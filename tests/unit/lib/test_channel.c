@@ -37,11 +37,19 @@ static void test_round_trips(void **state)
 
     (void)state;
     in = (struct bk_channel_message){.type = BK_CHANNEL_HELLO,
-                                     .server = bk_addr_v4(130, 74, 23, 6, 1200),
-                                     .observed = {{0x20, 1, 0xd, 0xb8, [15] = 1}, 65535}};
-    out = carried(&in);
-    assert_true(bk_addr_equal(&out.server, &in.server));
-    assert_true(bk_addr_equal(&out.observed, &in.observed));
+                                     .observed = {{0x20, 1, 0xd, 0xb8, [15] = 1}, 65535},
+                                     .unix_s = UINT64_MAX - 3};
+    for (size_t n = 1; n <= BK_CHANNEL_SERVERS_MAX; n++) {
+        in.n_servers = n;
+        in.servers[n - 1] = bk_addr_v4(130, 74, 23, (uint8_t)n, (uint16_t)(1200 + n));
+        out = carried(&in);
+        assert_int_equal(out.n_servers, n);
+        for (size_t i = 0; i < n; i++) {
+            assert_true(bk_addr_equal(&out.servers[i], &in.servers[i]));
+        }
+        assert_true(bk_addr_equal(&out.observed, &in.observed));
+        assert_true(out.unix_s == UINT64_MAX - 3);
+    }
 
     in = (struct bk_channel_message){.type = BK_CHANNEL_ADMIT,
                                      .facts = {.call_id = {1, 2, 3, [15] = 16},
@@ -102,7 +110,8 @@ static void test_garbage(void **state)
 
     (void)state;
     for (int type = BK_CHANNEL_HELLO; type <= BK_CHANNEL_PERMIT; type++) {
-        struct bk_channel_message in = {.type = (enum bk_channel_type)type, .n_dials = 1};
+        struct bk_channel_message in = {
+            .type = (enum bk_channel_type)type, .n_dials = 1, .n_servers = 1};
         ssize_t n;
 
         assert_int_equal(bk_channel_send(pair[0], &in), BK_OK);

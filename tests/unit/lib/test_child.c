@@ -56,8 +56,8 @@ static void test_channel(void **state)
     sigprocmask(SIG_UNBLOCK, &term, NULL);
     assert_int_equal(receive(channel, &message), BK_OK);
     assert_int_equal(message.type, BK_CHANNEL_HELLO);
-    assert_int_equal(message.server.port, 0);   /* nothing inherited beside the channel */
-    assert_int_equal(message.observed.port, 0); /* no signal blocked */
+    assert_int_equal(message.servers[0].port, 0); /* nothing inherited beside the channel */
+    assert_int_equal(message.observed.port, 0);   /* no signal blocked */
     assert_int_equal(receive(channel, &message), BK_E_CLOSED);
     assert_int_equal(bk_child_reap(pid), 5);
     assert_gone(pid);

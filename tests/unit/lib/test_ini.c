@@ -36,12 +36,33 @@ static void test_taken(void **state)
     struct seen seen = {.refuse = NULL};
     struct beckon_error error;
 
-    assert_int_equal(read_text(*state,
-                               "\xEF\xBB\xBF[a b]\r\nx=1\r\n y : 2 ; c\n[c]\n# no\nx =\nx=3", &seen,
-                               &error),
+    assert_int_equal(read_text(*state, "\xEF\xBB\xBF[a b]\r\nx=1\r\ny : 2 ; c\n[c]\n# no\nx =\nx=3",
+                               &seen, &error),
                      BECKON_OK);
-    assert_non_null(strstr(seen.text, "a b/x=1|"));
+    assert_non_null(strstr(seen.text, "a b/x=1|a b/y=2|"));
     assert_non_null(strstr(seen.text, "c/x=|c/x=3|"));
+}
+
+/* inih alone would make them more of the value above: "deny" would be a word of the list "allow". */
+static void test_indented(void **state)
+{
+    static const char *const blanks[] = {" ", "\t", "  \t ", "\v", "\f", "\r"};
+    struct seen seen = {.refuse = NULL};
+    struct beckon_error error;
+    char text[80];
+
+    for (size_t i = 0; i < COUNT(blanks); i++) {
+        (void)snprintf(text, sizeof text, "[c]\nallow = x\n%sdeny = y\nbad\n", blanks[i]);
+        assert_int_equal(read_text(*state, text, &seen, &error), BECKON_BAD_CONFIG);
+        assert_error(&error, BECKON_BAD_CONFIG, "/ini:3: the line is indented");
+        (void)snprintf(text, sizeof text, "%s[c]\n", blanks[i]);
+        assert_int_equal(read_text(*state, text, &seen, &error), BECKON_BAD_CONFIG);
+        assert_error(&error, BECKON_BAD_CONFIG, "/ini:1: the line is indented");
+        (void)snprintf(text, sizeof text, "[c]\nx=1\n%s\n%s# no\n%s; no\n%s", blanks[i], blanks[i],
+                       blanks[i], blanks[i]);
+        assert_int_equal(read_text(*state, text, &seen, &error), BECKON_OK);
+        assert_string_equal(seen.text, "c/x=1|");
+    }
 }
 
 static void test_first_error(void **state)
@@ -109,8 +130,8 @@ static void test_unreadable(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_PLACE(test_taken),         WITH_PLACE(test_first_error), WITH_PLACE(test_long_lines),
-        WITH_PLACE(test_long_sections), WITH_PLACE(test_unreadable),
+        WITH_PLACE(test_taken),      WITH_PLACE(test_indented),      WITH_PLACE(test_first_error),
+        WITH_PLACE(test_long_lines), WITH_PLACE(test_long_sections), WITH_PLACE(test_unreadable),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 static struct bk_agent_config config;
 static struct bk_serve serve;
 static unsigned lines;
+static char last[256]; /* line of the log */
 static uint64_t now_s;
 
 static uint64_t the_time(void *ctx)
@@ -20,6 +21,7 @@ static void on_line(void *ctx, int level, const char *line)
     (void)level;
     assert_null(strchr(line, '\n'));
     lines++;
+    (void)snprintf(last, sizeof last, "%s", line);
 }
 
 static void on_asked(void *ctx, struct bk_h2_stream *s, const char *authority)
@@ -151,6 +153,29 @@ static void test_no_answer(void **state)
     close(holder);
 }
 
+/* However many streams: the first lines of each kind, and at the end how many more there were. */
+static void test_lines_are_few(void **state)
+{
+    int holder = bound(-1);
+
+    (void)state;
+    for (int i = 0; i < 30; i++) {
+        assert_int_equal(status_of("web:1"), 502);
+    }
+    RUN_UNTIL(w.s.finished == 30);
+    assert_int_equal(lines, 2 * BK_LOG_LIMIT_FIRST);
+    serve.access.services = 0;
+    assert_int_equal(status_of("web:1"), 404); /* another kind, not drowned by those */
+    assert_int_equal(lines, 2 * BK_LOG_LIMIT_FIRST + 1);
+    RUN_UNTIL(w.s.finished == 31);
+    bk_serve_tell_left_out(&serve);
+    assert_int_equal(lines, 2 * BK_LOG_LIMIT_FIRST + 2);
+    assert_string_equal(last, "21 lines more about streams of joe were left out");
+    bk_serve_tell_left_out(&serve);
+    assert_int_equal(lines, 2 * BK_LOG_LIMIT_FIRST + 2);
+    close(holder);
+}
+
 static void test_joined(void **state)
 {
     int listener = bound(4);
@@ -221,8 +246,8 @@ static void test_ends_meanwhile(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_WORLD(test_no_such_service), IN_WORLD(test_not_permitted),  IN_WORLD(test_no_answer),
-        IN_WORLD(test_joined),          IN_WORLD(test_ends_meanwhile),
+        IN_WORLD(test_no_such_service), IN_WORLD(test_not_permitted), IN_WORLD(test_no_answer),
+        IN_WORLD(test_lines_are_few),   IN_WORLD(test_joined),        IN_WORLD(test_ends_meanwhile),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

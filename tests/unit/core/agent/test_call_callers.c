@@ -33,6 +33,26 @@ static void a_caller_with_a_key_is_asked_about_by_it(void **state)
     assert_ended(b, BK_CALL_END_REFUSED);
 }
 
+/* No memory to check the password with: the caller hears nothing of it, right or wrong. */
+static void a_caller_who_cannot_be_checked_is_told_that_we_are_busy(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    for (int right = 0; right < 2; right++) {
+        begin(b);
+        start(b);
+        deliver(b);
+        admission(b, BK_ADMITTED);
+        input(b, (struct bk_call_event){.type = BK_CALL_CALLER,
+                                        .untold = true,
+                                        .right = right != 0,
+                                        .services = UINT64_MAX});
+        assert_int_equal(result(b).status, BK_CALL_BUSY);
+        assert_null(find(b, BK_CALL_ASK_DIALS));
+        assert_ended(b, BK_CALL_END_BUSY);
+    }
+}
+
 static void assert_signature_refused(struct bench *b)
 {
     assert_answered(b, BK_STUN_SUCCESS);
@@ -322,6 +342,8 @@ int main(void)
     }
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(a_caller_with_a_key_is_asked_about_by_it, tear_down),
+        cmocka_unit_test_teardown(a_caller_who_cannot_be_checked_is_told_that_we_are_busy,
+                                  tear_down),
         cmocka_unit_test_teardown(a_wrong_signature_is_refused_before_anything_is_asked, tear_down),
         cmocka_unit_test_teardown(a_signature_is_good_for_its_own_request_alone, tear_down),
         cmocka_unit_test_teardown(a_service_of_others_is_answered_as_one_that_is_not_there,

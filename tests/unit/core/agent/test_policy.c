@@ -24,7 +24,9 @@ static struct bk_policy device(void)
     p.own[2] = addr("202.204.16.13:0"); /* and outside */
     p.own[3] = addr("[fd00:1::3]:0");
     p.own[4] = addr("[2a02:1::3]:0");
-    p.server = addr("130.74.23.6:0");
+    p.servers[p.n_servers++] = addr("130.74.23.6:0");
+    p.servers[p.n_servers++] = addr("[2a02:9::6]:0"); /* of the same name */
+    p.servers[2] = addr("4.17.168.2:0");              /* beyond the list */
     p.server_ports[0] = 1200;
     p.server_ports[1] = 1201;
     p.server_ports[2] = 443;
@@ -74,6 +76,11 @@ static void every_address_has_its_verdict(void **state)
         {"[64:ff9b::a9fe:101]:5000", BK_POLICY_SCOPE},
         {"[2002:7f00:1::1]:5000", BK_POLICY_SCOPE},
         {"[64:ff9b::c0a8:1ff]:5000", BK_POLICY_SCOPE}, /* 192.168.1.255 */
+
+        {"[2a02:9::6]:1200", BK_POLICY_SERVER},
+        {"[2a02:9::6]:443", BK_POLICY_SERVER},
+        {"[2a02:9::6]:5000", BK_POLICY_ALLOWED},
+        {"4.17.168.2:1200", BK_POLICY_ALLOWED},
 
         {"192.168.1.3:5000", BK_POLICY_OWN},
         {"192.168.1.1:5000", BK_POLICY_OWN},

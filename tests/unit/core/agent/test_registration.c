@@ -330,7 +330,8 @@ static void strangers_and_wrong_macs_change_nothing(void **state)
     input(&b, BK_REGISTRATION_START);
     input(&b, BK_REGISTRATION_RESOLVED);
     sent(&b, &m);
-    struct bk_registration before = b.r;
+    static struct bk_registration before;
+    before = b.r;
     struct bk_slice good = answer(&b, b.r.txid, 0, NULL, fake_mapped(), 1700000000);
     receive_from(&b, good, bk_addr_v4(130, 74, 23, 6, 1201));
     assert_int_equal(b.out.n, 0);
@@ -372,6 +373,21 @@ static void a_notify_is_answered_first_and_acted_on_once(void **state)
     }
     receive(&b, notify(&b, 2, &b.r.tag)); /* another call */
     assert_int_equal(count(&b, BK_REGISTRATION_CALL), 1);
+}
+
+/* As many as a server that repeats old ones can send between two keepalives' worth of calls. */
+static void the_last_256_notifies_are_remembered(void **state)
+{
+    (void)state;
+    static struct bench b;
+    come_up(&b, 20);
+    for (int round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < 256; i++) {
+            receive(&b, notify(&b, (uint8_t)i, &b.r.tag));
+            assert_int_equal(count(&b, BK_REGISTRATION_CALL), round == 0 ? 1 : 0);
+            assert_int_equal(count(&b, BK_REGISTRATION_SEND), 1); /* answered each time */
+        }
+    }
 }
 
 static void a_notify_for_another_registration_is_ignored(void **state)
@@ -490,6 +506,31 @@ static void no_time_before_the_stored_one_is_believed(void **state)
     tick(&b);
     receive(&b, answer(&b, b.r.txid, 0, NULL, fake_mapped(), 1700000001));
     assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 1700000001);
+}
+
+/* One absurd answer would otherwise hold the device there, across restarts too. */
+static void no_time_of_the_next_century_is_believed(void **state)
+{
+    (void)state;
+    static const uint64_t absurd[] = {UINT64_MAX, UINT64_MAX - 86399, 4102444800};
+    static struct bench b;
+    begin(&b, 19);
+    b.now.unix_s = 0;
+    input(&b, BK_REGISTRATION_START);
+    input(&b, BK_REGISTRATION_RESOLVED);
+    receive(&b, answer(&b, b.r.txid, 0, NULL, fake_mapped(), UINT64_MAX));
+    assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
+    assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 0);
+    tick(&b);
+    succeed(&b, b.r.txid); /* says 1700000000 */
+    for (size_t i = 0; i < sizeof absurd / sizeof absurd[0]; i++) {
+        tick(&b);
+        receive(&b, answer(&b, b.r.txid, 0, NULL, fake_mapped(), absurd[i]));
+        assert_int_equal(bk_registration_server_unix_s(&b.r), 1700000000);
+    }
+    tick(&b);
+    receive(&b, answer(&b, b.r.txid, 0, NULL, fake_mapped(), 4102444799));
+    assert_int_equal(bk_registration_server_unix_s(&b.r), 4102444799);
 }
 
 /* Nor make it stand still, for as long as it likes, by saying the same again and again. */
@@ -721,12 +762,14 @@ int main(void)
         cmocka_unit_test(endless_challenges_do_not_make_a_storm),
         cmocka_unit_test(strangers_and_wrong_macs_change_nothing),
         cmocka_unit_test(a_notify_is_answered_first_and_acted_on_once),
+        cmocka_unit_test(the_last_256_notifies_are_remembered),
         cmocka_unit_test(a_notify_for_another_registration_is_ignored),
         cmocka_unit_test(tags_are_fresh_for_two_minutes),
         cmocka_unit_test(revoked_is_told_once_and_tried_again_slowly),
         cmocka_unit_test(a_changed_mapping_or_network_is_told_and_tried),
         cmocka_unit_test(without_a_clock_the_servers_time_is_carried_on),
         cmocka_unit_test(no_time_before_the_stored_one_is_believed),
+        cmocka_unit_test(no_time_of_the_next_century_is_believed),
         cmocka_unit_test(the_servers_time_does_not_stand_still),
         cmocka_unit_test(a_used_up_counter_draws_a_new_random_part),
         cmocka_unit_test(a_changed_network_asks_for_the_servers_address_again),

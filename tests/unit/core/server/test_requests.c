@@ -103,33 +103,105 @@ static void the_limit_is_set_while_it_runs_and_may_be_none(void **state)
     lab_free(l);
 }
 
-static void renewals_count_too(void **state)
+static struct bk_slice renew_request(uint8_t *buf, size_t cap)
 {
-    (void)state;
-    struct lab *l = lab_limited();
-    uint8_t buf[128];
     uint8_t txid[BK_STUN_TXID_BYTES] = {1};
     struct bk_renew in = {.csr = bk_slice_text("request")};
     struct bk_slice b;
-    assert_int_equal(bk_renew_write(buf, sizeof(buf), txid, &in, &b), BK_OK);
+    assert_int_equal(bk_renew_write(buf, cap, txid, &in, &b), BK_OK);
+    return b;
+}
+
+/* True if the store was asked; the answer has been given by then. */
+static bool renew(struct lab *l, uint64_t stream)
+{
+    uint8_t buf[128];
+    lab_message(l, stream, renew_request(buf, sizeof(buf)));
+    const struct bk_server_action *a = lab_action(l, BK_SERVER_RENEW);
+    if (!a) {
+        assert_int_equal(lab_code(l, stream), BK_CODE_OVERLOADED);
+        return false;
+    }
+    struct bk_server_event e = {.type = BK_SERVER_RENEWED};
+    e.renewed.query = a->renew.query;
+    e.renewed.generation = 1;
+    lab_input(l, &e);
+    assert_int_equal(lab_code(l, stream), 0);
+    return true;
+}
+
+/* A renewal is a signature and a transaction on disk, a lookup is read from memory. */
+static void a_renewal_counts_as_ten(void **state)
+{
+    (void)state;
+    struct lab *l = lab_limited();
     lab_open_for(l, 10, BK_ROLE_DEVICE, 2133, "", BK_STREAM_RENEW);
     lab_open_for(l, 11, BK_ROLE_DEVICE, 2134, "", BK_STREAM_RENEW);
-    for (size_t i = 0; i < 2 * BURST; i++) {
-        lab_message(l, 10, b);
-        const struct bk_server_action *a = lab_action(l, BK_SERVER_RENEW);
-        assert_int_equal(a != NULL, i < BURST);
-        if (a) {
-            struct bk_server_event e = {.type = BK_SERVER_RENEWED};
-            e.renewed.query = a->renew.query;
-            e.renewed.generation = 1;
-            lab_input(l, &e);
-            assert_int_equal(lab_code(l, 10), 0);
-        } else {
-            assert_int_equal(lab_code(l, 10), BK_CODE_OVERLOADED);
-        }
+    for (size_t i = 0; i < BURST; i++) {
+        assert_int_equal(renew(l, 10), i < BURST / 10);
     }
-    lab_message(l, 11, b);
-    assert_non_null(lab_action(l, BK_SERVER_RENEW));
+    assert_true(renew(l, 11));
+    lab_pass(l, 10000 / RATE - 1);
+    assert_false(renew(l, 10));
+    lab_pass(l, 1);
+    assert_true(renew(l, 10));
+    assert_false(renew(l, 10));
+    lab_free(l);
+}
+
+/* However low the limit: who renews in passing has something left for the call. */
+static void a_renewal_leaves_half_of_a_burst(void **state)
+{
+    (void)state;
+    struct lab *l = lab_limited();
+    bk_server_set_requests(l->server, 1);
+    lab_open_for(l, 10, BK_ROLE_USER, 0, "alice", BK_STREAM_RENEW);
+    assert_true(renew(l, 10));
+    for (size_t i = 0; i < 5; i++) {
+        assert_true(lookup(l, ALICE));
+    }
+    assert_false(lookup(l, ALICE));
+    lab_free(l);
+}
+
+/* The first ones are written, then one a second, which says how many were not. */
+static void refusals_do_not_fill_the_audit(void **state)
+{
+    (void)state;
+    enum { WRITTEN = 64, MORE = 100 };
+    struct lab *l = lab_limited();
+    bk_server_set_requests(l->server, 1);
+    for (size_t i = 0; i < 10; i++) {
+        assert_true(lookup(l, ALICE));
+    }
+    size_t written = 0;
+    for (size_t i = 0; i < WRITTEN + MORE; i++) {
+        lab_connect(l, i % 2 == 0 ? ALICE : ALICE_TOO, 2133, (uint8_t)i);
+        assert_int_equal(lab_code(l, i % 2 == 0 ? ALICE : ALICE_TOO), BK_CODE_OVERLOADED);
+        const struct bk_server_action *a = lab_action(l, BK_SERVER_AUDIT);
+        written += a != NULL;
+        assert_true(!a || a->audit.left_out == 0);
+    }
+    assert_int_equal(written, WRITTEN);
+    bk_server_set_requests(l->server, RATE);
+    for (size_t i = 0; i < BURST; i++) {
+        (void)lookup(l, BOB);
+    }
+    lab_connect(l, BOB, 2133, 0);
+    assert_int_equal(lab_audit(l), BK_AUDIT_OVERLOADED); /* nobody else is left out */
+    assert_int_equal(lab_must(l, BK_SERVER_AUDIT, 0)->audit.left_out, 0);
+    lab_pass(l, 1000);
+    while (lookup(l, ALICE)) {
+    }
+    lab_connect(l, ALICE, 2133, 0);
+    assert_int_equal(lab_must(l, BK_SERVER_AUDIT, 0)->audit.left_out, MORE);
+    lab_connect(l, ALICE, 2133, 0);
+    assert_int_equal(lab_audit(l), -1);
+    lab_pass(l, 1000);
+    while (lookup(l, ALICE)) {
+    }
+    lab_connect(l, ALICE, 2133, 0);
+    assert_int_equal(lab_must(l, BK_SERVER_AUDIT, 0)->audit.left_out, 1);
     lab_free(l);
 }
 
@@ -237,7 +309,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_burst_and_then_the_rate_over_all_streams_of_a_user),
         cmocka_unit_test(the_limit_is_set_while_it_runs_and_may_be_none),
-        cmocka_unit_test(renewals_count_too),
+        cmocka_unit_test(a_renewal_counts_as_ten),
+        cmocka_unit_test(a_renewal_leaves_half_of_a_burst),
+        cmocka_unit_test(refusals_do_not_fill_the_audit),
         cmocka_unit_test(joins_count_by_where_they_come_from),
         cmocka_unit_test(a_refusal_says_nothing_about_the_device),
         cmocka_unit_test(missing_and_ungranted_are_the_same),

@@ -95,6 +95,32 @@ static void whoever_may_not_call_is_refused_and_that_is_audited(void **state)
     }
 }
 
+/* What a stolen device makes up does not fill the audit; all calls that a device can have are written at once. */
+static void refused_watches_do_not_fill_the_audit(void **state)
+{
+    (void)state;
+    enum { MORE = 30 };
+    struct lab *l = lab_new();
+    for (size_t i = 0; i <= WATCHES_MAX + MORE; i++) {
+        uint64_t stream = 100 + i;
+        if (i == WATCHES_MAX + MORE) {
+            lab_pass(l, 1000);
+        }
+        open_watch(l, stream, 2133);
+        watch(l, stream, "alice");
+        lab_found(l, lab_query(l), BK_CODE_NOT_FOUND, 0);
+        assert_int_equal(lab_code(l, stream), BK_CODE_NOT_FOUND); /* refused all the same */
+        bool written = i < WATCHES_MAX || i == WATCHES_MAX + MORE;
+        assert_int_equal(lab_audit(l), written ? BK_AUDIT_CALL_REVOKED : -1);
+        if (written) {
+            assert_int_equal(lab_must(l, BK_SERVER_AUDIT, 0)->audit.left_out,
+                             i < WATCHES_MAX ? 0 : MORE);
+        }
+        lab_closed(l, stream);
+    }
+    lab_free(l);
+}
+
 static void a_store_that_is_busy_ends_no_call(void **state)
 {
     (void)state;
@@ -305,6 +331,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_watch_stays_open_and_its_end_is_audited),
         cmocka_unit_test(whoever_may_not_call_is_refused_and_that_is_audited),
+        cmocka_unit_test(refused_watches_do_not_fill_the_audit),
         cmocka_unit_test(a_store_that_is_busy_ends_no_call),
         cmocka_unit_test(a_change_of_grants_closes_the_watches_of_that_user),
         cmocka_unit_test(what_the_store_says_after_a_change_is_not_believed),
