@@ -1,6 +1,7 @@
 """Fixtures of the end-to-end tests. Networks live as long as a test module: bringing one up takes
 about a second."""
 
+import signal
 import types
 
 import pytest
@@ -10,6 +11,8 @@ from lab import Beckon, Nginx, ReferenceNetwork, Sshd, binaries, sanitizer, swee
 
 @pytest.fixture(scope="session", autouse=True)
 def _clean_start():
+    # Run in the background of a script, we were started to ignore this one; what we start would do so too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sweep()
 
 

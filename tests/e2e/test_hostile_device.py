@@ -566,7 +566,11 @@ def test_h2_nonsense_of_a_device_is_the_end_of_that_session_at_most(field, forwa
             if what == "two heads":  # the second is none of a CONNECT's, and the stream's end at most
                 local.settimeout(1)
             with contextlib.suppress(TimeoutError):
-                assert local.recv(10) == b"", what
+                got = local.recv(1000)
+                while what == "half a frame" and got:  # what has come of it may have been passed on
+                    assert not any(got)
+                    got = local.recv(1000)
+                assert got == b"", what
 
 
 def test_h2_authorities_and_streams_that_a_device_opens_are_none(field, forward):
