@@ -139,6 +139,7 @@ static void remove_strays(const char *state_dir)
     DIR *dir = opendir(state_dir);
     struct dirent *entry;
 
+    /* cppcheck-suppress readdirCalled; the stream is ours alone, and readdir_r is deprecated */
     while (dir != NULL && (entry = readdir(dir)) != NULL) {
         if (is_stray(entry->d_name)) {
             int fd =

@@ -6,6 +6,7 @@ limits on dialling, box keys that are replaced under calls, and the user and sys
                               server"""
 
 import configparser
+import copy
 import datetime
 import ipaddress
 import os
@@ -326,6 +327,11 @@ def test_the_agent_is_no_longer_root(field):
     for path in (device.state, *device.state.iterdir()):
         shutil.chown(path, user.pw_uid, user.pw_gid)
     field.beckon.workdir.chmod(0o711)
+    device.lab = copy.copy(field.beckon)  # with programs where everybody may start them
+    device.lab.bin = field.beckon.workdir / "programs"
+    device.lab.bin.mkdir()
+    for program in ("beckon-agent", "beckon-agent-call"):
+        shutil.copy2(field.beckon.bin / program, device.lab.bin)
     service = Service(echo, field.net.server, 7778)
     device.start()
     process = field.alice.forward(2150, "8090:echo", options=MAPPED)

@@ -43,33 +43,42 @@ static bool needs_restart(const struct bk_config *a, const struct bk_config *b)
            strcmp(a->user, b->user) != 0;
 }
 
+/* What may change while the server runs. */
+static void take_config(struct bk_serve *s, const struct bk_config *fresh)
+{
+    if (needs_restart(&s->config, fresh)) {
+        bk_say("changed addresses, ports, max_devices and user take effect with a restart");
+    }
+    s->config.answer_binding = fresh->answer_binding;
+    s->config.binding_per_second = fresh->binding_per_second;
+    memcpy(s->config.host, fresh->host, sizeof fresh->host);
+    s->config.requests_per_second = fresh->requests_per_second;
+    bk_server_set_binding(s->core, fresh->answer_binding, fresh->binding_per_second);
+    bk_server_set_requests(s->core, fresh->requests_per_second);
+    bk_say("the configuration has been read again");
+}
+
 static void reload_config(struct bk_serve *s)
 {
     const char *file = s->config_file;
     char path[BK_STATE_PATH_BYTES];
-    char why[BK_CONFIG_WHY_BYTES];
-    struct bk_config fresh;
+    char why[BK_CONFIG_WHY_BYTES] = "out of memory";
+    struct bk_config *fresh = malloc(sizeof *fresh);
+    enum bk_err err = fresh == NULL ? BK_E_NOMEM : BK_OK;
 
-    if (file == NULL) {
-        if (bk_state_path(s->dir, BK_STATE_CONFIG, path) != BK_OK) {
-            return; /* it was short enough at the start */
-        }
+    if (err == BK_OK && file == NULL) {
+        err = bk_state_path(s->dir, BK_STATE_CONFIG, path); /* it was short enough at the start */
         file = path;
     }
-    if (bk_config_load(file, &fresh, why) != BK_OK) {
+    if (err == BK_OK) {
+        err = bk_config_load(file, fresh, why);
+    }
+    if (err == BK_OK) {
+        take_config(s, fresh);
+    } else {
         bk_say("%s; the old configuration stays in force", why);
-        return;
     }
-    if (needs_restart(&s->config, &fresh)) {
-        bk_say("changed addresses, ports, max_devices and user take effect with a restart");
-    }
-    s->config.answer_binding = fresh.answer_binding;
-    s->config.binding_per_second = fresh.binding_per_second;
-    memcpy(s->config.host, fresh.host, sizeof fresh.host);
-    s->config.requests_per_second = fresh.requests_per_second;
-    bk_server_set_binding(s->core, fresh.answer_binding, fresh.binding_per_second);
-    bk_server_set_requests(s->core, fresh.requests_per_second);
-    bk_say("the configuration has been read again");
+    free(fresh);
 }
 
 static void reload_certificates(struct bk_serve *s)
