@@ -68,31 +68,30 @@ enum bk_err bk_attr_read_equipment_id(struct bk_slice value, uint64_t *out)
     return err == BK_OK && !bk_equipment_id_valid(*out) ? BK_E_MALFORMED : err;
 }
 
-static enum bk_err read_registration(struct bk_slice value, uint32_t *generation, uint16_t *epoch)
+static enum bk_err read_registration(struct bk_slice value, struct bk_registration_ref *out)
 {
     struct bk_reader r = bk_reader(value);
-    *generation = bk_read_u32(&r);
-    *epoch = bk_read_u16(&r);
-    uint16_t zero = bk_read_u16(&r);
-    return bk_reader_end(&r) == BK_OK && zero == 0 ? BK_OK : BK_E_MALFORMED;
+    out->generation = bk_read_u32(&r);
+    out->epoch = bk_read_u16(&r);
+    out->interval_s = bk_read_u16(&r);
+    return bk_reader_end(&r) == BK_OK ? BK_OK : BK_E_MALFORMED;
 }
 
-enum bk_err bk_attr_need_registration(const struct bk_stun *m, uint32_t *generation,
-                                      uint16_t *epoch)
+enum bk_err bk_attr_need_registration(const struct bk_stun *m, struct bk_registration_ref *out)
 {
     struct bk_slice value;
-    return bk_stun_find(m, BK_ATTR_REGISTRATION, &value)
-               ? read_registration(value, generation, epoch)
-               : BK_E_MALFORMED;
+    *out = (struct bk_registration_ref){0};
+    return bk_stun_find(m, BK_ATTR_REGISTRATION, &value) ? read_registration(value, out)
+                                                         : BK_E_MALFORMED;
 }
 
-void bk_attr_put_registration(struct bk_stun_writer *s, uint32_t generation, uint16_t epoch)
+void bk_attr_put_registration(struct bk_stun_writer *s, const struct bk_registration_ref *ref)
 {
     uint8_t value[8];
     struct bk_writer w = bk_writer(value, sizeof value);
-    bk_write_u32(&w, generation);
-    bk_write_u16(&w, epoch);
-    bk_write_u16(&w, 0);
+    bk_write_u32(&w, ref->generation);
+    bk_write_u16(&w, ref->epoch);
+    bk_write_u16(&w, ref->interval_s);
     bk_stun_put(s, BK_ATTR_REGISTRATION, bk_writer_bytes(&w));
 }
 

@@ -37,9 +37,15 @@ BK_NODISCARD enum bk_err bk_attr_need(const struct bk_stun *m, uint16_t type, si
 BK_NODISCARD enum bk_err bk_attr_need_equipment_id(const struct bk_stun *m, uint64_t *out);
 BK_NODISCARD enum bk_err bk_attr_need_call_id(const struct bk_stun *m,
                                               uint8_t out[BK_CALL_ID_BYTES]);
-BK_NODISCARD enum bk_err bk_attr_need_registration(const struct bk_stun *m, uint32_t *generation,
-                                                   uint16_t *epoch);
-void bk_attr_put_registration(struct bk_stun_writer *s, uint32_t generation, uint16_t epoch);
+/* REGISTRATION: which key, and how often its device means to be heard (wire/register.h). */
+struct bk_registration_ref {
+    uint32_t generation;
+    uint16_t epoch;
+    uint16_t interval_s;
+};
+BK_NODISCARD enum bk_err bk_attr_need_registration(const struct bk_stun *m,
+                                                   struct bk_registration_ref *out);
+void bk_attr_put_registration(struct bk_stun_writer *s, const struct bk_registration_ref *ref);
 BK_NODISCARD enum bk_err bk_attr_read_equipment_id(struct bk_slice value, uint64_t *out);
 
 /* The next attribute of a list without header: false at its end, or with `r->err` set where an

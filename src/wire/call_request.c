@@ -18,6 +18,7 @@ enum {
     SEEN_PASSWORD = 1 << 8,
     SEEN_CALLER_KEY = 1 << 9,
     SEEN_SIGNATURE = 1 << 10,
+    SEEN_ROUND_TRIP = 1 << 11,
     SIGNATURE_ATTR_BYTES = 4 + BK_SIGNATURE_BYTES,
 };
 
@@ -26,30 +27,41 @@ struct reading {
     size_t n_present; /* candidates, those included that are not understood */
 };
 
-static bool kind_known(unsigned kind)
+bool bk_candidate_kind_known(unsigned kind)
 {
-    return kind == BK_CANDIDATE_HOST || kind == BK_CANDIDATE_MAPPED;
+    return kind >= BK_CANDIDATE_HOST && kind <= BK_CANDIDATE_RELAYED;
 }
 
-/* A kind that came later is passed over: there may be others in the box that we can dial. */
+void bk_candidate_put(struct bk_stun_writer *s, const struct bk_candidate *c)
+{
+    bk_attr_put_address(s, BK_ATTR_CANDIDATE, (uint8_t)c->kind, bk_addr_is_v4(&c->addr), &c->addr);
+}
+
+enum bk_err bk_candidate_take(struct bk_slice value, struct bk_candidate *list, size_t *n)
+{
+    struct bk_candidate c;
+    uint8_t kind;
+    if (*n == BK_CANDIDATES_MAX || value.n == 0) {
+        return BK_E_MALFORMED;
+    }
+    if (!bk_candidate_kind_known(value.p[0])) {
+        return BK_OK;
+    }
+    enum bk_err err = bk_attr_read_address(value, &kind, &c.addr);
+    if (err == BK_OK) {
+        c.kind = (enum bk_candidate_kind)kind;
+        list[(*n)++] = c;
+    }
+    return err;
+}
+
 static enum bk_err read_candidate(struct bk_slice value, struct reading *reading)
 {
-    struct bk_call_request *got = reading->got;
-    if (reading->n_present == BK_CANDIDATES_MAX || value.n == 0) {
+    if (reading->n_present == BK_CANDIDATES_MAX) {
         return BK_E_MALFORMED;
     }
     reading->n_present++;
-    if (!kind_known(value.p[0])) {
-        return BK_OK;
-    }
-    struct bk_candidate *c = &got->candidates[got->n_candidates];
-    uint8_t kind;
-    enum bk_err err = bk_attr_read_address(value, &kind, &c->addr);
-    if (err == BK_OK) {
-        c->kind = (enum bk_candidate_kind)kind;
-        got->n_candidates++;
-    }
-    return err;
+    return bk_candidate_take(value, reading->got->candidates, &reading->got->n_candidates);
 }
 
 /* One of the three by which the caller shows who is calling. */
@@ -99,6 +111,9 @@ static enum bk_err read_field(const struct bk_stun_attr *a, void *into, unsigned
     case BK_ATTR_CANDIDATE:
         *bit = SEEN_CANDIDATE;
         return read_candidate(a->value, reading);
+    case BK_ATTR_ROUND_TRIP:
+        *bit = SEEN_ROUND_TRIP;
+        return bk_attr_read_u16(a->value, &got->server_ms);
     case BK_ATTR_CALL_KEY:
         *bit = SEEN_CALL_KEY;
         return bk_attr_read_bytes(a->value, got->call_key, sizeof got->call_key);
@@ -122,7 +137,7 @@ enum bk_err bk_call_request_read(struct bk_slice plain, struct bk_call_request *
     enum bk_err err = bk_attr_list_read(plain, read_field, &reading, SEEN_CANDIDATE, &seen);
     const unsigned by_password = SEEN_ALWAYS | SEEN_PASSWORD;
     const unsigned by_key = SEEN_ALWAYS | SEEN_CALLER_KEY | SEEN_SIGNATURE;
-    seen &= ~(unsigned)SEEN_TAG;
+    seen &= ~(unsigned)(SEEN_TAG | SEEN_ROUND_TRIP);
     if (err == BK_OK && ((seen != by_password && seen != by_key) || out->n_candidates == 0)) {
         err = BK_E_MALFORMED;
     }
@@ -137,7 +152,7 @@ enum bk_err bk_call_request_read(struct bk_slice plain, struct bk_call_request *
 static bool writable(const struct bk_call_request *in)
 {
     for (size_t i = 0; i < in->n_candidates && i < BK_CANDIDATES_MAX; i++) {
-        if (!kind_known(in->candidates[i].kind)) {
+        if (!bk_candidate_kind_known(in->candidates[i].kind)) {
             return false;
         }
     }
@@ -163,9 +178,10 @@ enum bk_err bk_call_request_write(uint8_t *buf, size_t cap, const struct bk_call
     }
     bk_stun_put(&s, BK_ATTR_SERVICE, in->service);
     for (size_t i = 0; i < in->n_candidates; i++) {
-        const struct bk_candidate *c = &in->candidates[i];
-        bk_attr_put_address(&s, BK_ATTR_CANDIDATE, (uint8_t)c->kind, bk_addr_is_v4(&c->addr),
-                            &c->addr);
+        bk_candidate_put(&s, &in->candidates[i]);
+    }
+    if (in->server_ms != 0) {
+        bk_stun_put_u16(&s, BK_ATTR_ROUND_TRIP, in->server_ms);
     }
     bk_stun_put(&s, BK_ATTR_CALL_KEY, BK_SLICE_OF(in->call_key));
     bk_stun_put(&s, BK_ATTR_REPLY_KEY, BK_SLICE_OF(in->reply_key));

@@ -1,13 +1,14 @@
 /* What the box of RESULT holds, readable by the requester alone: an attribute list.
  *
- *   CALL-ID, STATUS, TAG (the device's current one), TIME (its clock, 0 if it trusts none) */
+ *   CALL-ID, STATUS, TAG (the device's current one), TIME (its clock, 0 if it trusts none)
+ *   [, CANDIDATE × 1..8, ROUND-TRIP]: with ACCEPTED, which may come again with further candidates of the device */
 #ifndef BK_WIRE_CALL_RESULT_H
 #define BK_WIRE_CALL_RESULT_H
 
-#include "wire/attrs.h"
+#include "wire/call_request.h"
 
 enum {
-    BK_CALL_RESULT_MAX_BYTES = 96,
+    BK_CALL_RESULT_MAX_BYTES = 96 + BK_CANDIDATES_MAX * 24 + 8,
 };
 
 enum bk_call_status {
@@ -25,6 +26,10 @@ struct bk_call_result {
     enum bk_call_status status;
     struct bk_tag tag;
     uint64_t unix_s;
+    size_t
+        n_candidates; /* ACCEPTED: where the caller may dial the device, or meet it (REFLEXIVE) */
+    struct bk_candidate candidates[BK_CANDIDATES_MAX];
+    uint16_t server_ms; /* the device's round trip to the server; 0: not known */
 };
 
 /* BK_E_TRUNCATED besides what every reader returns. */

@@ -6,7 +6,7 @@
 enum bk_err bk_connect_read(const struct bk_stun *m, struct bk_connect *out)
 {
     static const uint16_t known[] = {BK_ATTR_EQUIPMENT_ID, BK_ATTR_CALL_ID, BK_ATTR_BOX,
-                                     BK_ATTR_USER_NAME};
+                                     BK_ATTR_USER_NAME, BK_ATTR_OBSERVED_ADDRESS};
     memset(out, 0, sizeof *out);
     enum bk_err err = bk_message_expect(m, BK_METHOD_CONNECT, BK_STUN_REQUEST, known,
                                         sizeof known / sizeof known[0]);
@@ -21,6 +21,11 @@ enum bk_err bk_connect_read(const struct bk_stun *m, struct bk_connect *out)
         return BK_E_MALFORMED;
     }
     if (bk_stun_find(m, BK_ATTR_USER_NAME, &got.user) && !bk_name_valid(got.user)) {
+        return BK_E_MALFORMED;
+    }
+    struct bk_slice observed;
+    got.has_observed = bk_stun_find(m, BK_ATTR_OBSERVED_ADDRESS, &observed);
+    if (got.has_observed && bk_stun_xor_address(m, observed, &got.observed) != BK_OK) {
         return BK_E_MALFORMED;
     }
     *out = got;
@@ -40,6 +45,9 @@ enum bk_err bk_connect_write(uint8_t *buf, size_t cap, const uint8_t txid[BK_STU
     bk_stun_put(&s, BK_ATTR_BOX, in->box);
     if (in->user.n > 0) {
         bk_stun_put(&s, BK_ATTR_USER_NAME, in->user);
+    }
+    if (in->has_observed) {
+        bk_stun_put_xor_address(&s, BK_ATTR_OBSERVED_ADDRESS, &in->observed);
     }
     return bk_stun_end(&s, out);
 }

@@ -66,11 +66,14 @@ void bk_attr_put_server_ports(struct bk_stun_writer *s, const struct bk_server_p
 
 static enum bk_err read_device_part(const struct bk_stun *m, struct bk_enrol_answer *got)
 {
+    struct bk_registration_ref ref;
     if (bk_attr_need_equipment_id(m, &got->equipment_id) != BK_OK ||
-        bk_attr_need_registration(m, &got->generation, &got->epoch) != BK_OK ||
+        bk_attr_need_registration(m, &ref) != BK_OK || ref.interval_s != 0 ||
         bk_attr_need_server_ports(m, &got->ports) != BK_OK) {
         return BK_E_MALFORMED;
     }
+    got->generation = ref.generation;
+    got->epoch = ref.epoch;
     return bk_attr_need(m, BK_ATTR_REGISTRATION_KEY, BK_KEY_BYTES, BK_KEY_BYTES,
                         &got->registration_key);
 }
@@ -130,7 +133,8 @@ enum bk_err bk_enrol_answer_write(uint8_t *buf, size_t cap, const uint8_t txid[B
         bk_stun_put(&s, BK_ATTR_USER_NAME, in->user);
     } else {
         bk_stun_put_u64(&s, BK_ATTR_EQUIPMENT_ID, in->equipment_id);
-        bk_attr_put_registration(&s, in->generation, in->epoch);
+        const struct bk_registration_ref ref = {in->generation, in->epoch, 0};
+        bk_attr_put_registration(&s, &ref);
         bk_stun_put(&s, BK_ATTR_REGISTRATION_KEY, in->registration_key);
         bk_attr_put_server_ports(&s, &in->ports);
     }

@@ -9,19 +9,26 @@ enum bk_err bk_register_read(const struct bk_stun *m, struct bk_register *out)
     static const uint16_t known[] = {BK_ATTR_EQUIPMENT_ID, BK_ATTR_REGISTRATION, BK_ATTR_TAG,
                                      BK_ATTR_NONCE};
     memset(out, 0, sizeof *out);
-    enum bk_err err = bk_message_expect(m, BK_METHOD_REGISTER, BK_STUN_REQUEST, known,
-                                        sizeof known / sizeof known[0]);
+    struct bk_register got = {.quiet = m->cls == BK_STUN_INDICATION};
+    enum bk_err err =
+        bk_message_expect(m, BK_METHOD_REGISTER, got.quiet ? BK_STUN_INDICATION : BK_STUN_REQUEST,
+                          known, sizeof known / sizeof known[0]);
     if (err != BK_OK) {
         return err;
     }
-    struct bk_register got = {0};
+    struct bk_registration_ref ref;
     struct bk_slice tag;
     if (bk_attr_need_equipment_id(m, &got.equipment_id) != BK_OK ||
-        bk_attr_need_registration(m, &got.generation, &got.epoch) != BK_OK ||
-        !bk_stun_find(m, BK_ATTR_TAG, &tag) || bk_attr_read_tag(tag, &got.tag) != BK_OK) {
+        bk_attr_need_registration(m, &ref) != BK_OK ||
+        ref.interval_s > BK_REGISTER_INTERVAL_MAX_S || !bk_stun_find(m, BK_ATTR_TAG, &tag) ||
+        bk_attr_read_tag(tag, &got.tag) != BK_OK) {
         return BK_E_MALFORMED;
     }
-    if (bk_stun_find(m, BK_ATTR_NONCE, &got.nonce) && got.nonce.n != BK_NONCE_BYTES) {
+    got.generation = ref.generation;
+    got.epoch = ref.epoch;
+    got.interval_s = ref.interval_s;
+    if (bk_stun_find(m, BK_ATTR_NONCE, &got.nonce) &&
+        (got.quiet || got.nonce.n != BK_NONCE_BYTES)) {
         return BK_E_MALFORMED;
     }
     *out = got;
@@ -32,13 +39,15 @@ enum bk_err bk_register_write(uint8_t *buf, size_t cap, const uint8_t txid[BK_ST
                               const struct bk_register *in, const struct bk_mac_ops *mac,
                               struct bk_slice key, struct bk_slice *out)
 {
-    struct bk_stun_writer s = bk_stun_begin(buf, cap, BK_METHOD_REGISTER, BK_STUN_REQUEST, txid);
-    if (!bk_equipment_id_valid(in->equipment_id) ||
-        (in->nonce.n != 0 && in->nonce.n != BK_NONCE_BYTES)) {
+    struct bk_stun_writer s = bk_stun_begin(buf, cap, BK_METHOD_REGISTER,
+                                            in->quiet ? BK_STUN_INDICATION : BK_STUN_REQUEST, txid);
+    const struct bk_registration_ref ref = {in->generation, in->epoch, in->interval_s};
+    if (!bk_equipment_id_valid(in->equipment_id) || in->interval_s > BK_REGISTER_INTERVAL_MAX_S ||
+        (in->nonce.n != 0 && (in->quiet || in->nonce.n != BK_NONCE_BYTES))) {
         bk_writer_fail(&s.w, BK_E_RANGE);
     }
     bk_stun_put_u64(&s, BK_ATTR_EQUIPMENT_ID, in->equipment_id);
-    bk_attr_put_registration(&s, in->generation, in->epoch);
+    bk_attr_put_registration(&s, &ref);
     bk_attr_put_tag(&s, &in->tag);
     if (in->nonce.n > 0) {
         bk_stun_put(&s, BK_ATTR_NONCE, in->nonce);
@@ -119,5 +128,40 @@ enum bk_err bk_register_answer_write(uint8_t *buf, size_t cap,
         }
         bk_stun_put(&s, BK_ATTR_NONCE, in->nonce);
     }
+    return bk_datagram_end(&s, mac, key, out);
+}
+
+enum bk_err bk_register_challenge_read(const struct bk_stun *m, const struct bk_mac_ops *mac,
+                                       struct bk_slice key, struct bk_slice *nonce)
+{
+    static const uint16_t known[] = {BK_ATTR_NONCE};
+    *nonce = BK_SLICE_EMPTY;
+    if (m->method != BK_METHOD_REGISTER || m->cls != BK_STUN_INDICATION) {
+        return BK_E_MALFORMED;
+    }
+    enum bk_err err = bk_datagram_check(m, mac, key);
+    if (err == BK_OK && !bk_stun_understood(m, known, sizeof known / sizeof known[0])) {
+        err = BK_E_UNKNOWN_ATTR;
+    }
+    struct bk_slice got = BK_SLICE_EMPTY;
+    if (err == BK_OK) {
+        err = bk_attr_need(m, BK_ATTR_NONCE, BK_NONCE_BYTES, BK_NONCE_BYTES, &got);
+    }
+    if (err == BK_OK) {
+        *nonce = got;
+    }
+    return err;
+}
+
+enum bk_err bk_register_challenge_write(uint8_t *buf, size_t cap,
+                                        const uint8_t txid[BK_STUN_TXID_BYTES],
+                                        struct bk_slice nonce, const struct bk_mac_ops *mac,
+                                        struct bk_slice key, struct bk_slice *out)
+{
+    struct bk_stun_writer s = bk_stun_begin(buf, cap, BK_METHOD_REGISTER, BK_STUN_INDICATION, txid);
+    if (nonce.n != BK_NONCE_BYTES) {
+        bk_writer_fail(&s.w, BK_E_RANGE);
+    }
+    bk_stun_put(&s, BK_ATTR_NONCE, nonce);
     return bk_datagram_end(&s, mac, key, out);
 }

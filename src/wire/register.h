@@ -1,4 +1,4 @@
-/* REGISTER, packet 201: a device tells the server where it can be reached, by UDP.
+/* REGISTER, packet 201: a device tells the server where it can be reached, by UDP, or over TLS where UDP is blocked.
  *
  *   request   EQUIPMENT-ID, REGISTRATION, TAG [, NONCE], integrity (16), FINGERPRINT    88 bytes [+24]
  *   success   XOR-MAPPED-ADDRESS, TIME [, RENEW], integrity (16), FINGERPRINT; RENEW when the key is of
@@ -7,7 +7,13 @@
  *             ask again with this nonce. 80 bytes: never larger than the request.
  *   403       the device is revoked; as 438 without the nonce
  *
- * All of it is keyed with the registration key; a wrong MAC is never answered. */
+ *   indication, device to server: the quiet keepalive, as the request without NONCE. Unanswered where it fits its row;
+ *   indication, server to device: NONCE, integrity (16), FINGERPRINT, under the quiet keepalive's transaction ID: it did
+ *             not fit; ask with this nonce. 72 bytes
+ *
+ * REGISTRATION carries how often the device means to be heard, in seconds (0: BK_REGISTER_INTERVAL_S): what has not been
+ * heard for some four times as long is gone. All of it is keyed with the registration key; a wrong MAC is never
+ * answered. */
 #ifndef BK_WIRE_REGISTER_H
 #define BK_WIRE_REGISTER_H
 
@@ -15,12 +21,16 @@
 
 enum {
     BK_NONCE_BYTES = 20, /* text: 15 bytes in base64url, never with RFC 8489's cookie prefix */
+    BK_REGISTER_INTERVAL_S = 25,
+    BK_REGISTER_INTERVAL_MAX_S = 300,
 };
 
 struct bk_register {
+    bool quiet; /* the indication */
     uint64_t equipment_id;
     uint32_t generation;
     uint16_t epoch;
+    uint16_t interval_s; /* 0, or up to BK_REGISTER_INTERVAL_MAX_S */
     struct bk_tag tag;
     struct bk_slice nonce; /* empty, or BK_NONCE_BYTES of text */
 };
@@ -50,5 +60,15 @@ BK_NODISCARD enum bk_err bk_register_answer_write(uint8_t *buf, size_t cap,
                                                   const struct bk_register_answer *in,
                                                   const struct bk_mac_ops *mac, struct bk_slice key,
                                                   struct bk_slice *out);
+
+/* The server's answer to a quiet keepalive that does not fit. BK_E_MALFORMED, BK_E_AUTH. */
+BK_NODISCARD enum bk_err bk_register_challenge_read(const struct bk_stun *m,
+                                                    const struct bk_mac_ops *mac,
+                                                    struct bk_slice key, struct bk_slice *nonce);
+BK_NODISCARD enum bk_err bk_register_challenge_write(uint8_t *buf, size_t cap,
+                                                     const uint8_t txid[BK_STUN_TXID_BYTES],
+                                                     struct bk_slice nonce,
+                                                     const struct bk_mac_ops *mac,
+                                                     struct bk_slice key, struct bk_slice *out);
 
 #endif

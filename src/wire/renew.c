@@ -51,10 +51,13 @@ static enum bk_err read_device_part(const struct bk_stun *m, struct bk_renew_ans
     if (!got->device) {
         return BK_OK;
     }
-    if (bk_attr_need_registration(m, &got->generation, &got->epoch) != BK_OK ||
+    struct bk_registration_ref ref;
+    if (bk_attr_need_registration(m, &ref) != BK_OK || ref.interval_s != 0 ||
         bk_attr_need_server_ports(m, &got->ports) != BK_OK) {
         return BK_E_MALFORMED;
     }
+    got->generation = ref.generation;
+    got->epoch = ref.epoch;
     return bk_attr_need(m, BK_ATTR_REGISTRATION_KEY, BK_KEY_BYTES, BK_KEY_BYTES,
                         &got->registration_key);
 }
@@ -91,7 +94,8 @@ enum bk_err bk_renew_answer_write(uint8_t *buf, size_t cap, const uint8_t txid[B
             in->ports.request == 0 || in->ports.agent == 0) {
             bk_writer_fail(&s.w, BK_E_RANGE);
         }
-        bk_attr_put_registration(&s, in->generation, in->epoch);
+        const struct bk_registration_ref ref = {in->generation, in->epoch, 0};
+        bk_attr_put_registration(&s, &ref);
         bk_stun_put(&s, BK_ATTR_REGISTRATION_KEY, in->registration_key);
         bk_attr_put_server_ports(&s, &in->ports);
     }

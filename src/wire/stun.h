@@ -47,6 +47,14 @@ enum bk_stun_class {
 /* Ours lie in 0x0C0-0x0FF: above it Wireshark no longer takes a datagram for STUN. */
 enum bk_method {
     BK_METHOD_BINDING = 0x001,
+    /* RFC 8656 and RFC 6062 (TURN, over TCP) */
+    BK_METHOD_ALLOCATE = 0x003,
+    BK_METHOD_REFRESH = 0x004,
+    BK_METHOD_CREATE_PERMISSION = 0x008,
+    BK_METHOD_TURN_CONNECT = 0x00A,
+    BK_METHOD_CONNECTION_BIND = 0x00B,
+    BK_METHOD_CONNECTION_ATTEMPT = 0x00C,
+    /* Ours */
     BK_METHOD_REGISTER = 0x0C1, /* 201 */
     BK_METHOD_NOTIFY = 0x0C2,   /* 205 */
     BK_METHOD_LOOKUP = 0x0C3,
@@ -55,27 +63,43 @@ enum bk_method {
     BK_METHOD_ENROL = 0x0C6,
     BK_METHOD_RENEW = 0x0C7,
     BK_METHOD_WATCH = 0x0C8,
+    BK_METHOD_INFO = 0x0C9,
+    BK_METHOD_PROBE = 0x0CA,
+    BK_METHOD_PATHS = 0x0CB, /* inside a call, end to end */
 };
 
 enum bk_attr {
     /* RFC 8489, section 18.3 */
     BK_ATTR_MAPPED_ADDRESS = 0x0001,
+    BK_ATTR_CHANGE_REQUEST = 0x0003, /* RFC 5780 */
     BK_ATTR_USERNAME = 0x0006,
     BK_ATTR_MESSAGE_INTEGRITY = 0x0008,
     BK_ATTR_ERROR_CODE = 0x0009,
     BK_ATTR_UNKNOWN_ATTRIBUTES = 0x000A,
+    BK_ATTR_LIFETIME = 0x000D,         /* RFC 8656: u32 seconds */
+    BK_ATTR_XOR_PEER_ADDRESS = 0x0012, /* RFC 8656 */
     BK_ATTR_REALM = 0x0014,
     BK_ATTR_NONCE = 0x0015,
+    BK_ATTR_XOR_RELAYED_ADDRESS = 0x0016,      /* RFC 8656 */
+    BK_ATTR_REQUESTED_ADDRESS_FAMILY = 0x0017, /* RFC 8656: u8 family, 3 zero */
+    BK_ATTR_EVEN_PORT = 0x0018,                /* RFC 8656 */
+    BK_ATTR_REQUESTED_TRANSPORT = 0x0019,      /* RFC 8656: u8 protocol, 3 zero */
+    BK_ATTR_DONT_FRAGMENT = 0x001A,            /* RFC 8656 */
     BK_ATTR_MESSAGE_INTEGRITY_SHA256 = 0x001C,
     BK_ATTR_PASSWORD_ALGORITHM = 0x001D,
     BK_ATTR_USERHASH = 0x001E,
     BK_ATTR_XOR_MAPPED_ADDRESS = 0x0020,
+    BK_ATTR_RESERVATION_TOKEN = 0x0022, /* RFC 8656 */
+    BK_ATTR_RESPONSE_PORT = 0x0027,     /* RFC 5780: u16 port, u16 zero */
+    BK_ATTR_CONNECTION_ID = 0x002A,     /* RFC 6062: u32 */
     BK_ATTR_PASSWORD_ALGORITHMS = 0x8002,
     BK_ATTR_SOFTWARE = 0x8022,
     BK_ATTR_FINGERPRINT = 0x8028,
+    BK_ATTR_RESPONSE_ORIGIN = 0x802B, /* RFC 5780 */
+    BK_ATTR_OTHER_ADDRESS = 0x802C,   /* RFC 5780 */
     /* Ours, to be understood */
     BK_ATTR_EQUIPMENT_ID = 0x4001,        /* u64 */
-    BK_ATTR_REGISTRATION = 0x4002,        /* u32 generation, u16 epoch, u16 zero */
+    BK_ATTR_REGISTRATION = 0x4002,        /* u32 generation, u16 epoch, u16 interval in seconds */
     BK_ATTR_TAG = 0x4003,                 /* u64 random, u32 counter */
     BK_ATTR_CALL_WAITING = 0x4004,        /* empty: the flag of 205 */
     BK_ATTR_DEVICE_NAME = 0x4005,         /* text */
@@ -91,6 +115,7 @@ enum bk_attr {
     BK_ATTR_REGISTRATION_KEY = 0x400F,    /* 32 bytes */
     BK_ATTR_USER_NAME = 0x4010,           /* text */
     BK_ATTR_SERVER_PORTS = 0x4011,        /* u16 UDP, u16 requests, u16 agents, u16 zero */
+    BK_ATTR_RELAY = 0x4012, /* u16 TCP port, then the host as text; empty: the server's own */
     /* Inside the box */
     BK_ATTR_SERVICE = 0x4020, /* text */
     BK_ATTR_PASSWORD = 0x4021,
@@ -100,8 +125,11 @@ enum bk_attr {
     BK_ATTR_STATUS = 0x4025,     /* u16 */
     BK_ATTR_CALLER_KEY = 0x4026, /* 32: the caller's own key, Ed25519 */
     BK_ATTR_SIGNATURE = 0x4027,  /* 64: by that key; always last */
+    BK_ATTR_ROUND_TRIP = 0x4028, /* u16, milliseconds: to the server, or (PATHS) to each other */
+    BK_ATTR_ROUND = 0x4029,      /* u16: PATHS */
     /* Ours, may be ignored */
-    BK_ATTR_RENEW = 0xC001, /* empty: the registration key is of an old epoch */
+    BK_ATTR_RENEW = 0xC001,       /* empty: the registration key is of an old epoch */
+    BK_ATTR_SERVER_NAME = 0xC002, /* text: Allocate (wire/turn.h) */
 };
 
 /* ERROR-CODE numbers. */
@@ -109,12 +137,22 @@ enum bk_code {
     BK_CODE_BAD_REQUEST = 400,
     BK_CODE_FORBIDDEN = 403, /* the asking device or user is revoked; ENROL: bad token */
     BK_CODE_NOT_FOUND = 404, /* no such device, or no grant for it: the two are never told apart */
+    BK_CODE_UNAUTHENTICATED = 401, /* TURN */
     BK_CODE_TOKEN_USED = 409,
     BK_CODE_REVOKED = 410,
     BK_CODE_UNKNOWN_ATTRIBUTE = 420,
-    BK_CODE_PENDING = 425,     /* ENROL: the operator has yet to sign; ask again */
-    BK_CODE_STALE_NONCE = 438, /* REGISTER: prove the address with this nonce */
-    BK_CODE_OFFLINE = 480,     /* the device does not answer NOTIFY */
+    BK_CODE_PENDING = 425,             /* ENROL: the operator has yet to sign; ask again */
+    BK_CODE_ALLOCATION_MISMATCH = 437, /* TURN, this and the following but the next and 480, 503 */
+    BK_CODE_STALE_NONCE = 438,         /* REGISTER: prove the address with this nonce; TURN */
+    BK_CODE_ADDRESS_FAMILY = 440,
+    BK_CODE_WRONG_CREDENTIALS = 441,
+    BK_CODE_UNSUPPORTED_TRANSPORT = 442,
+    BK_CODE_PEER_ADDRESS_FAMILY = 443,
+    BK_CODE_CONNECTION_EXISTS = 446,
+    BK_CODE_CONNECTION_FAILED = 447,
+    BK_CODE_QUOTA = 486,
+    BK_CODE_CAPACITY = 508,
+    BK_CODE_OFFLINE = 480, /* the device does not answer NOTIFY */
     BK_CODE_OVERLOADED = 503,
 };
 

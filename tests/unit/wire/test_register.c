@@ -3,7 +3,11 @@
 
 #include "wire/register.h"
 
-static const struct bk_register sample = {2133, 7, 3, {UINT64_C(0x1122334455667788), 9}, {NULL, 0}};
+static const struct bk_register sample = {.equipment_id = 2133,
+                                          .generation = 7,
+                                          .epoch = 3,
+                                          .interval_s = 110,
+                                          .tag = {UINT64_C(0x1122334455667788), 9}};
 
 static enum bk_err read_request(struct bk_slice bytes)
 {
@@ -33,29 +37,46 @@ static enum bk_err read_answer(struct bk_slice bytes)
     return err == BK_OK ? bk_register_answer_read(&m, &mac, test_key(), &a) : err;
 }
 
+/* Request and quiet keepalive differ in one bit; nothing else is a registration. */
+static void refuses_types_but_both(struct bk_slice message)
+{
+    uint8_t copy[256];
+    for (unsigned bit = 0; bit < 14; bit++) {
+        memcpy(copy, message.p, message.n);
+        copy[1 - bit / 8] ^= (uint8_t)(1U << bit % 8);
+        bool nonce = message.n > 88;
+        assert_int_equal(read_copy(read_request, bk_slice(copy, message.n)),
+                         bit == 4 && !nonce ? BK_OK : BK_E_MALFORMED);
+    }
+}
+
 static void requests(void **state)
 {
     (void)state;
     struct bk_mac_ops mac = bk_mac_sodium();
-    for (int with_nonce = 0; with_nonce < 2; with_nonce++) {
+    for (int form = 0; form < 3; form++) { /* bare, with a nonce, quiet */
+        const bool with_nonce = form == 1;
         struct bk_register in = sample;
         struct bk_register back;
         struct bk_slice out;
         struct bk_stun m;
         uint8_t whole[256];
+        in.quiet = form == 2;
         in.nonce = with_nonce ? text("abcdefghijklmnopqrst") : BK_SLICE_EMPTY;
         assert_int_equal(bk_register_write(whole, sizeof whole, txid, &in, &mac, test_key(), &out),
                          BK_OK);
         assert_int_equal(out.n, with_nonce ? 112 : 88);
         assert_int_equal(bk_stun_read(out, &m), BK_OK);
         assert_int_equal(bk_register_read(&m, &back), BK_OK);
+        assert_int_equal(back.quiet, in.quiet);
+        assert_int_equal(back.interval_s, 110);
         assert_true(back.equipment_id == in.equipment_id && back.generation == in.generation &&
                     back.epoch == in.epoch && back.tag.random == in.tag.random &&
                     back.tag.counter == in.tag.counter && bk_slice_equal(back.nonce, in.nonce));
         refuses_other_lengths(read_request_checked, out);
         refuses_any_changed_bit(read_request_checked, out);
         refuses_missing_attributes(read_request_checked, out, 0);
-        refuses_other_types(read_request, out);
+        refuses_types_but_both(out);
         judges_unknown_attributes(read_request, out);
         REFUSES_SHORT_BUFFERS(out,
                               bk_register_write(buf, cap, txid, &in, &mac, test_key(), &ignored));
@@ -84,8 +105,20 @@ static void requests_out_of_range(void **state)
     buf[20 + 4] |= 0x80; /* the equipment ID's top bit */
     assert_int_equal(read_request(out), BK_E_MALFORMED);
     buf[20 + 4] = 0;
-    buf[20 + 12 + 4 + 7] = 1; /* the field that is zero */
+    buf[20 + 12 + 4 + 6] = (BK_REGISTER_INTERVAL_MAX_S + 1) >> 8;
+    buf[20 + 12 + 4 + 7] = (BK_REGISTER_INTERVAL_MAX_S + 1) & 0xFF;
     assert_int_equal(read_request(out), BK_E_MALFORMED);
+    buf[20 + 12 + 4 + 7] = BK_REGISTER_INTERVAL_MAX_S & 0xFF;
+    assert_int_equal(read_request(out), BK_OK);
+    in = sample;
+    in.interval_s = BK_REGISTER_INTERVAL_MAX_S + 1;
+    assert_int_equal(bk_register_write(buf, sizeof buf, txid, &in, &mac, test_key(), &out),
+                     BK_E_RANGE);
+    in = sample;
+    in.quiet = true;
+    in.nonce = text("abcdefghijklmnopqrst");
+    assert_int_equal(bk_register_write(buf, sizeof buf, txid, &in, &mac, test_key(), &out),
+                     BK_E_RANGE);
 }
 
 static void answers(void **state)
@@ -214,9 +247,68 @@ static void renew_is_empty(void **state)
     }
 }
 
+static enum bk_err read_challenge(struct bk_slice bytes)
+{
+    struct bk_mac_ops mac = bk_mac_sodium();
+    struct bk_stun m;
+    struct bk_slice nonce;
+    enum bk_err err = bk_stun_read(bytes, &m);
+    return err == BK_OK ? bk_register_challenge_read(&m, &mac, test_key(), &nonce) : err;
+}
+
+static void challenges_of_quiet_keepalives(void **state)
+{
+    (void)state;
+    struct bk_mac_ops mac = bk_mac_sodium();
+    const struct bk_slice nonce = text("abcdefghijklmnopqrst");
+    uint8_t whole[128];
+    struct bk_slice out, back;
+    struct bk_stun m;
+    assert_int_equal(
+        bk_register_challenge_write(whole, sizeof whole, txid, nonce, &mac, test_key(), &out),
+        BK_OK);
+    assert_int_equal(out.n, 72); /* against 88 */
+    assert_int_equal(bk_stun_read(out, &m), BK_OK);
+    assert_int_equal(bk_register_challenge_read(&m, &mac, test_key(), &back), BK_OK);
+    assert_true(bk_slice_equal(back, nonce));
+    assert_int_equal(bk_register_challenge_read(&m, &mac, text("another key"), &back), BK_E_AUTH);
+    assert_int_equal(back.n, 0);
+    refuses_other_lengths(read_challenge, out);
+    refuses_any_changed_bit(read_challenge, out);
+    refuses_missing_attributes(read_challenge, out, 0);
+    refuses_other_types(read_challenge, out);
+    REFUSES_SHORT_BUFFERS(
+        out, bk_register_challenge_write(buf, cap, txid, nonce, &mac, test_key(), &ignored));
+    assert_int_equal(bk_register_challenge_write(whole, sizeof whole, txid, text("short"), &mac,
+                                                 test_key(), &out),
+                     BK_E_RANGE);
+}
+
+/* Rightly keyed, but no nonce in it, or more than that. */
+static void challenges_that_hold_something_else(void **state)
+{
+    (void)state;
+    struct bk_mac_ops mac = bk_mac_sodium();
+    static const struct {
+        uint16_t type;
+        enum bk_err expected;
+    } rows[] = {{BK_ATTR_NONCE, BK_E_MALFORMED}, {BK_ATTR_TIME, BK_E_UNKNOWN_ATTR}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        uint8_t buf[128];
+        struct bk_slice out;
+        struct bk_stun_writer s =
+            bk_stun_begin(buf, sizeof buf, BK_METHOD_REGISTER, BK_STUN_INDICATION, txid);
+        bk_stun_put(&s, rows[i].type, text("short"));
+        assert_int_equal(bk_datagram_end(&s, &mac, test_key(), &out), BK_OK);
+        assert_int_equal(read_challenge(out), rows[i].expected);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(challenges_of_quiet_keepalives),
+        cmocka_unit_test(challenges_that_hold_something_else),
         cmocka_unit_test(requests),
         cmocka_unit_test(requests_out_of_range),
         cmocka_unit_test(answers),
