@@ -61,6 +61,9 @@ static void destroy(struct bk_conn *c)
     SSL_free(c->ssl);
     ERR_clear_error();
     if (c->fd >= 0 && !c->taken) {
+        if (c->reuse_port && !c->was_open) {
+            bk_conn_leave_nothing(c->fd);
+        }
         close(c->fd);
     }
     if (c->hooks.gone != NULL) {
@@ -275,6 +278,7 @@ enum bk_err bk_conn_connect(struct event_base *base, const struct bk_conn_config
     if (local != NULL) {
         c->bind_local = true;
         c->local = *local;
+        c->reuse_port = config->reuse_port;
     }
     bk_conn_arm(&c->stagger, 0); /* from the loop: even an immediate failure is told there */
     *out = c;
@@ -294,6 +298,13 @@ enum bk_err bk_conn_accept(struct event_base *base, const struct bk_conn_config 
     bk_conn_begin_tls(c, fd);
     *out = c;
     return BK_OK;
+}
+
+enum bk_err bk_conn_adopt(struct event_base *base, const struct bk_conn_config *config, int fd,
+                          struct bk_conn **out)
+{
+    static const struct bk_conn_hooks none = {0};
+    return bk_conn_accept(base, config, fd, &none, out);
 }
 
 /* ---- The owner's verbs ---- */
@@ -389,6 +400,16 @@ const struct bk_tls_peer *bk_conn_peer(const struct bk_conn *c)
 SSL *bk_conn_borrow_ssl(struct bk_conn *c)
 {
     return c->fd >= 0 ? c->ssl : NULL;
+}
+
+uint32_t bk_conn_round_trip_ms(const struct bk_conn *c)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof info;
+    if (c->fd < 0 || getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) != 0) {
+        return 0;
+    }
+    return info.tcpi_rtt / 1000 + 1; /* given in microseconds */
 }
 
 struct bk_addr bk_conn_remote(const struct bk_conn *c)

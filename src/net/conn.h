@@ -63,15 +63,22 @@ struct bk_conn_config {
     bk_conn_frame_fn frame;      /* NULL if the owner always takes the SSL */
     struct bk_conn_callbacks on; /* `message` NULL likewise */
     struct bk_conn_limits limits;
+    bool
+        reuse_port; /* of `local`: SO_REUSEPORT, for a port that a listener of ours and other connections use too */
 };
 
 /* Connects to the first of `addrs` (1 to 16) that answers: a new address is begun every 250 ms or as soon
- * as one fails (RFC 8305); the first TCP connection gets the handshake. `local`: bind to this (NULL: any;
- * port 0: any port). BK_E_RANGE, BK_E_NOMEM; failing to connect is told by `closed`. */
+ * as one fails (RFC 8305); the first TCP connection gets the handshake, as TLS client or server as config->tls is.
+ * `local`: bind to this (NULL: any; port 0: any port), with config->reuse_port as bk_socket_bind says; the port given,
+ * several addresses leave by it side by side. BK_E_RANGE, BK_E_NOMEM; failing to connect is told by `closed`. */
 BK_NODISCARD enum bk_err bk_conn_connect(struct event_base *base,
                                          const struct bk_conn_config *config,
                                          const struct bk_addr *addrs, size_t n_addrs,
                                          const struct bk_addr *local, struct bk_conn **out);
+
+/* TLS on a TCP connection that stands; `fd` is taken, also on failure. Tells `open` or `closed`. BK_E_NOMEM. */
+BK_NODISCARD enum bk_err bk_conn_adopt(struct event_base *base, const struct bk_conn_config *config,
+                                       int fd, struct bk_conn **out);
 
 /* Queues one frame. BK_E_STATE before `open` and after closing began; BK_E_NOSPACE: it does not fit any
  * more, the connection ends (`closed` comes later). */
@@ -101,6 +108,10 @@ void bk_conn_set_dead(struct bk_conn *conn, uint32_t dead_ms);
 const struct bk_tls_peer *bk_conn_peer(const struct bk_conn *conn);
 /* For bk_tls_take_ca and SSL_get_servername; NULL before TCP stands. */
 SSL *bk_conn_borrow_ssl(struct bk_conn *conn);
+/* TCP's smoothed round trip in milliseconds, at least 1; 0 before TCP stands. */
+uint32_t bk_conn_round_trip_ms(const struct bk_conn *conn);
+/* While it dials: the other side's SYN has met ours, and only its last word is missing (a simultaneous open). */
+bool bk_conn_crossed(const struct bk_conn *conn);
 /* Zeroes before TCP stands. */
 struct bk_addr bk_conn_remote(const struct bk_conn *conn);
 struct bk_addr bk_conn_local(const struct bk_conn *conn);

@@ -3,6 +3,8 @@
 #include "net/conn_private.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -10,12 +12,23 @@
 
 static void on_dialled(evutil_socket_t fd, short what, void *ctx);
 
+/* What is closed half-open, or in order, lives on without us for up to a minute, and from the same port nobody can dial
+ * the same address meanwhile: EADDRNOTAVAIL. */
+void bk_conn_leave_nothing(int fd)
+{
+    static const struct linger at_once = {.l_onoff = 1, .l_linger = 0};
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
 static void drop(struct bk_conn_dial *d)
 {
     if (d->fd < 0) {
         return;
     }
     (void)event_del(&d->event);
+    if (d->conn->reuse_port) {
+        bk_conn_leave_nothing(d->fd);
+    }
     close(d->fd);
     d->fd = -1;
 }
@@ -39,7 +52,7 @@ static int make_socket(const struct bk_conn *c, const struct bk_addr *addr, int 
         *family = bk_sockaddr_family(addr);
         return socket(*family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     }
-    if (bk_socket_bind(SOCK_STREAM, &c->local, false, &fd, family) != BK_OK) {
+    if (bk_socket_bind(SOCK_STREAM, &c->local, c->reuse_port, &fd, family) != BK_OK) {
         return -1;
     }
     return fd;
@@ -70,6 +83,20 @@ static bool begin(struct bk_conn *c, size_t i)
         return false;
     }
     return true;
+}
+
+bool bk_conn_crossed(const struct bk_conn *c)
+{
+    for (size_t i = 0; c->dials != NULL && i < c->n_addrs; i++) {
+        struct tcp_info info = {0};
+        socklen_t len = sizeof info;
+        if (c->dials[i].fd >= 0 &&
+            getsockopt(c->dials[i].fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+            info.tcpi_state == TCP_SYN_RECV) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool any_under_way(const struct bk_conn *c)

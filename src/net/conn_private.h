@@ -75,7 +75,7 @@ struct bk_conn {
     struct bk_conn_dial *dials; /* while dialling */
     struct bk_addr *addrs;
     size_t n_addrs, next_addr;
-    bool bind_local;
+    bool bind_local, reuse_port;
     struct bk_addr local;
     int last_error;
     struct event stagger;
@@ -97,6 +97,8 @@ void bk_conn_set_tcp_keepalive(int fd, uint32_t dead_ms);
 /* conn_dial.c */
 void bk_conn_dial_stop(struct bk_conn *c);
 void bk_conn_on_stagger(evutil_socket_t fd, short what, void *ctx);
+/* The next close of it leaves nothing behind in the kernel that would hold this pair of addresses. */
+void bk_conn_leave_nothing(int fd);
 
 /* conn_io.c */
 void bk_conn_begin_tls(struct bk_conn *c, int fd); /* TCP stands */

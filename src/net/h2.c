@@ -272,6 +272,28 @@ enum bk_err bk_h2_ping(struct bk_h2 *h)
     return BK_OK;
 }
 
+void bk_h2_knock(struct bk_h2 *h)
+{
+    static const uint8_t opaque[8] = {'k'};
+    if (h->phase == H2_OPEN && nghttp2_submit_ping(h->ng, NGHTTP2_FLAG_NONE, opaque) == 0) {
+        bk_h2_want_turn(h);
+    }
+}
+
+uint64_t bk_h2_quiet_ms(const struct bk_h2 *h, bool direct)
+{
+    bk_time now = bk_clock_mono();
+    uint64_t quiet_ms = now > h->heard ? (now - h->heard) / BK_MS : 0;
+    struct tcp_info info = {0};
+    socklen_t n = sizeof info;
+    if (direct && h->phase == H2_OPEN &&
+        getsockopt(h->bio.fd, IPPROTO_TCP, TCP_INFO, &info, &n) == 0 &&
+        info.tcpi_last_ack_recv < quiet_ms) { /* in tests it is no TCP */
+        quiet_ms = info.tcpi_last_ack_recv;
+    }
+    return quiet_ms;
+}
+
 /* ---- The interface ---- */
 
 static void fill_defaults(struct bk_h2_config *c)

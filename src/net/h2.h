@@ -25,8 +25,10 @@
 
 enum {
     BK_H2_STREAMS_MAX = 1024,        /* default of max_streams */
-    BK_H2_AUTHORITY_MAX_BYTES = 128, /* terminator included */
-    BK_H2_FRAME_BYTES = 128 * 1024,  /* data a frame, at most, that we send */
+    BK_H2_AUTHORITY_MAX_BYTES = 128, /* terminator included, as in the following */
+    BK_H2_PROTOCOL_MAX_BYTES = 32,
+    BK_H2_PATH_MAX_BYTES = 160,
+    BK_H2_FRAME_BYTES = 128 * 1024, /* data a frame, at most, that we send */
     BK_H2_WINDOW_FIRST_BYTES = 128 * 1024,
     BK_H2_WINDOW_MAX_BYTES = 8 * 1024 * 1024,
     BK_H2_WINDOW_GROWTH_BYTES = 32 * 1024 * 1024,
@@ -119,6 +121,20 @@ void bk_h2_shutdown(struct bk_h2 *h);
 BK_NODISCARD enum bk_err bk_h2_open(struct bk_h2 *h, const char *authority, int fd_in, int fd_out,
                                     void *owner, struct bk_h2_stream **out);
 
+/* Client: an extended CONNECT (RFC 8441) for `protocol`, to `path` at `authority`, over https; otherwise as bk_h2_open.
+ * With `capsules` it says that capsules (RFC 9297) travel in it. BK_E_STATE also where the peer has not said (yet) that it
+ * takes such requests: bk_h2_extended tells. */
+BK_NODISCARD enum bk_err bk_h2_open_extended(struct bk_h2 *h, const char *protocol,
+                                             const char *authority, const char *path, bool capsules,
+                                             int fd_in, int fd_out, void *owner,
+                                             struct bk_h2_stream **out);
+/* Client: the peer's SETTINGS are here, and allow extended CONNECT. */
+bool bk_h2_extended(const struct bk_h2 *h);
+
+/* Server, in `request` and after: what an extended CONNECT asks for; "" for a plain one. */
+const char *bk_h2_stream_protocol(const struct bk_h2_stream *s);
+const char *bk_h2_stream_path(const struct bk_h2_stream *s);
+
 /* Server: answers 200 and joins the stream to descriptors, which it takes, also on failure, as above.
  * BK_E_STATE: answered already; BK_E_IO; BK_E_NOMEM. After an error `finished` follows. */
 BK_NODISCARD enum bk_err bk_h2_accept(struct bk_h2_stream *s, int fd_in, int fd_out);
@@ -137,6 +153,12 @@ void bk_h2_stream_set_owner(struct bk_h2_stream *s, void *owner);
 
 /* Asks for one `pong`. BK_E_STATE: one is still awaited, or the session is over. */
 BK_NODISCARD enum bk_err bk_h2_ping(struct bk_h2 *h);
+
+/* Sends a PING that has no `pong`, so that the peer's system says something; any number may be under way. */
+void bk_h2_knock(struct bk_h2 *h);
+/* For how long nothing has come from the peer. `direct`: nor acknowledgements of its system, which show that the path
+ * lives however much waits to go over it; those of a relay show nothing. */
+uint64_t bk_h2_quiet_ms(const struct bk_h2 *h, bool direct);
 
 /* Streams that are not finished. */
 size_t bk_h2_streams(const struct bk_h2 *h);

@@ -117,6 +117,28 @@ static int status_of(const uint8_t *value, size_t n)
     return n != 3 ? 0 : (value[0] - '0') * 100 + (value[1] - '0') * 10 + (value[2] - '0');
 }
 
+/* What a request is for. Empty or too long is a bad request. */
+static void take_target(struct bk_h2_stream *s, struct bk_slice value, char *out, size_t cap)
+{
+    if (value.n == 0 || !bk_slice_to_text(value, out, cap)) {
+        s->bad_target = true;
+    }
+}
+
+static void take_request(struct bk_h2_stream *s, const uint8_t *name, size_t name_n,
+                         struct bk_slice value)
+{
+    if (is(name, name_n, ":method")) {
+        s->is_connect = is(value.p, value.n, "CONNECT");
+    } else if (is(name, name_n, ":authority")) {
+        take_target(s, value, s->authority, sizeof s->authority);
+    } else if (is(name, name_n, ":protocol")) {
+        take_target(s, value, s->protocol, sizeof s->protocol);
+    } else if (is(name, name_n, ":path")) {
+        take_target(s, value, s->path, sizeof s->path);
+    }
+}
+
 static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint8_t *name,
                      size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags, void *user)
 {
@@ -130,12 +152,9 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *frame, const uint
     if (s->header_bytes > H2_HEADERS_MAX_BYTES) {
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
     }
-    if (h->config.server && is(name, name_n, ":method")) {
-        s->is_connect = is(value, value_n, "CONNECT");
-    } else if (h->config.server && is(name, name_n, ":authority")) {
-        s->bad_authority = value_n == 0 || !bk_slice_to_text(bk_slice(value, value_n), s->authority,
-                                                             sizeof s->authority);
-    } else if (!h->config.server && is(name, name_n, ":status") && !s->answered) {
+    if (h->config.server) {
+        take_request(s, name, name_n, bk_slice(value, value_n));
+    } else if (is(name, name_n, ":status") && !s->answered) {
         s->outcome.status = status_of(value, value_n);
     }
     return 0;
@@ -256,15 +275,18 @@ static nghttp2_session_callbacks *make_callbacks(void)
 
 static int submit_settings(struct bk_h2 *h)
 {
+    /* The last one is a server's to say (RFC 8441, section 3). */
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
         {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, h->config.server ? h->config.max_streams : 0},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, BK_H2_WINDOW_FIRST_BYTES},
         {NGHTTP2_SETTINGS_MAX_FRAME_SIZE, H2_MAX_FRAME_BYTES},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_HEADERS_MAX_BYTES},
+        {NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL, 1},
     };
-    int err = nghttp2_submit_settings(h->ng, NGHTTP2_FLAG_NONE, settings,
-                                      sizeof settings / sizeof settings[0]);
+    size_t n = sizeof settings / sizeof settings[0];
+    int err =
+        nghttp2_submit_settings(h->ng, NGHTTP2_FLAG_NONE, settings, h->config.server ? n : n - 1);
     return err != 0 ? err
                     : nghttp2_session_set_local_window_size(h->ng, NGHTTP2_FLAG_NONE, 0,
                                                             H2_CONNECTION_WINDOW_BYTES);

@@ -55,8 +55,11 @@ struct bk_h2_stream {
     bool http_closed; /* nghttp2 is done with it */
     bool settled;     /* the outcome is decided, `how` says it */
     bool is_connect;
-    bool bad_authority;
+    bool bad_target; /* one of these does not fit, or is empty */
     char authority[BK_H2_AUTHORITY_MAX_BYTES];
+    char protocol[BK_H2_PROTOCOL_MAX_BYTES]; /* extended CONNECT, else empty */
+    char path[BK_H2_PATH_MAX_BYTES];
+    bool capsules;
     size_t header_bytes;
     size_t queued;         /* of pump.queue, as counted in h->queued */
     uint32_t window;       /* what we granted the peer */

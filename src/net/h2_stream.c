@@ -206,8 +206,8 @@ void bk_h2_stream_requested(struct bk_h2_stream *s)
     struct bk_h2 *h = s->h;
     /* Streams that HTTP is done with may still be writing out: they count. */
     bool full = h->n_streams >= 2 * (size_t)h->config.max_streams + H2_STREAMS_ENDING;
-    if (!s->is_connect || s->bad_authority || h->dead || h->shutting_down || full) {
-        bk_h2_refuse(s, !s->is_connect ? 405 : s->bad_authority ? 400 : 503);
+    if (!s->is_connect || s->bad_target || h->dead || h->shutting_down || full) {
+        bk_h2_refuse(s, !s->is_connect ? 405 : s->bad_target ? 400 : 503);
         return;
     }
     s->known = true;
@@ -281,29 +281,64 @@ static void drop_fds(int fd_in, int fd_out)
     }
 }
 
-enum bk_err bk_h2_open(struct bk_h2 *h, const char *authority, int fd_in, int fd_out, void *owner,
-                       struct bk_h2_stream **out)
+/* Submits the CONNECT of a stream whose target is set. */
+static enum bk_err submit(struct bk_h2_stream *s)
 {
-    *out = NULL;
-    size_t n = strlen(authority);
-    enum bk_err err = h->config.server || !bk_h2_is_open(h)      ? BK_E_STATE
-                      : n == 0 || n >= BK_H2_AUTHORITY_MAX_BYTES ? BK_E_RANGE
-                                                                 : BK_OK;
-    struct bk_h2_stream *s = err == BK_OK ? bk_h2_stream_new(h) : NULL;
+    char method_name[] = ":method", authority_name[] = ":authority", protocol_name[] = ":protocol";
+    char scheme_name[] = ":scheme", path_name[] = ":path", capsule_name[] = "capsule-protocol";
+    char method[] = "CONNECT", scheme[] = "https", yes[] = "?1";
+    nghttp2_nv nv[] = {NV(method_name, method, sizeof method - 1),
+                       NV(authority_name, s->authority, strlen(s->authority)),
+                       NV(protocol_name, s->protocol, strlen(s->protocol)),
+                       NV(scheme_name, scheme, sizeof scheme - 1),
+                       NV(path_name, s->path, strlen(s->path)),
+                       NV(capsule_name, yes, sizeof yes - 1)};
+    size_t n = s->protocol[0] == '\0' ? 2 : s->capsules ? 6 : 5;
+    nghttp2_data_provider source = source_of(s);
+    s->id = nghttp2_submit_request(s->h->ng, NULL, nv, n, &source, s);
+    return s->id > 0 ? BK_OK : s->id == NGHTTP2_ERR_NOMEM ? BK_E_NOMEM : BK_E_STATE;
+}
+
+static bool copy_text(char *out, size_t cap, const char *text)
+{
+    size_t n = strlen(text);
+    if (n == 0 || n >= cap) {
+        return false;
+    }
+    memcpy(out, text, n + 1);
+    return true;
+}
+
+bool bk_h2_extended(const struct bk_h2 *h)
+{
+    return bk_h2_is_open(h) && h->started && !h->config.server &&
+           nghttp2_session_get_remote_settings(h->ng, NGHTTP2_SETTINGS_ENABLE_CONNECT_PROTOCOL) ==
+               1;
+}
+
+/* A stream whose descriptors are joined; the target is to be set. NULL: the descriptors are closed. */
+static struct bk_h2_stream *begin(struct bk_h2 *h, bool may, int fd_in, int fd_out,
+                                  enum bk_err *err)
+{
+    struct bk_h2_stream *s = may ? bk_h2_stream_new(h) : NULL;
+    *err = may ? BK_E_NOMEM : BK_E_STATE;
     if (s == NULL) {
         drop_fds(fd_in, fd_out);
-        return err == BK_OK ? BK_E_NOMEM : err;
+        return NULL;
     }
-    err = bk_pump_attach(&s->pump, fd_in, fd_out);
-    if (err == BK_OK) {
-        char method[] = "CONNECT", method_name[] = ":method", authority_name[] = ":authority";
-        memcpy(s->authority, authority, n + 1);
-        nghttp2_nv nv[] = {NV(method_name, method, sizeof method - 1),
-                           NV(authority_name, s->authority, n)};
-        nghttp2_data_provider source = source_of(s);
-        s->id = nghttp2_submit_request(h->ng, NULL, nv, 2, &source, s);
-        err = s->id > 0 ? BK_OK : s->id == NGHTTP2_ERR_NOMEM ? BK_E_NOMEM : BK_E_STATE;
+    *err = bk_pump_attach(&s->pump, fd_in, fd_out);
+    if (*err != BK_OK) {
+        bk_h2_stream_free(s);
+        return NULL;
     }
+    return s;
+}
+
+/* Submits it; `fits`: the target did. */
+static enum bk_err finish(struct bk_h2_stream *s, bool fits, void *owner, struct bk_h2_stream **out)
+{
+    struct bk_h2 *h = s->h;
+    enum bk_err err = fits ? submit(s) : BK_E_RANGE;
     if (err != BK_OK) {
         bk_h2_stream_free(s);
         return err;
@@ -315,6 +350,45 @@ enum bk_err bk_h2_open(struct bk_h2 *h, const char *authority, int fd_in, int fd
     bk_h2_want_turn(h);
     *out = s;
     return BK_OK;
+}
+
+enum bk_err bk_h2_open(struct bk_h2 *h, const char *authority, int fd_in, int fd_out, void *owner,
+                       struct bk_h2_stream **out)
+{
+    enum bk_err err;
+    bool may = !h->config.server && bk_h2_is_open(h);
+    struct bk_h2_stream *s = begin(h, may, fd_in, fd_out, &err);
+    *out = NULL;
+    return s == NULL
+               ? err
+               : finish(s, copy_text(s->authority, sizeof s->authority, authority), owner, out);
+}
+
+enum bk_err bk_h2_open_extended(struct bk_h2 *h, const char *protocol, const char *authority,
+                                const char *path, bool capsules, int fd_in, int fd_out, void *owner,
+                                struct bk_h2_stream **out)
+{
+    enum bk_err err;
+    struct bk_h2_stream *s = begin(h, bk_h2_extended(h), fd_in, fd_out, &err);
+    *out = NULL;
+    if (s == NULL) {
+        return err;
+    }
+    s->capsules = capsules;
+    bool fits = copy_text(s->authority, sizeof s->authority, authority) &&
+                copy_text(s->protocol, sizeof s->protocol, protocol) &&
+                copy_text(s->path, sizeof s->path, path);
+    return finish(s, fits, owner, out);
+}
+
+const char *bk_h2_stream_protocol(const struct bk_h2_stream *s)
+{
+    return s->protocol;
+}
+
+const char *bk_h2_stream_path(const struct bk_h2_stream *s)
+{
+    return s->path;
 }
 
 enum bk_err bk_h2_accept(struct bk_h2_stream *s, int fd_in, int fd_out)

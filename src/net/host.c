@@ -162,29 +162,65 @@ static bool read_hex_ip(const char *text, uint8_t ip[16])
     return true;
 }
 
-/* "destination plen source plen next-hop metric refcnt use flags iface" */
-static void read_v6(struct bk_addr *out, size_t cap, size_t *n)
+/* "destination plen source plen next-hop metric refcnt use flags iface": true for a default route by a next hop. */
+static bool default_v6(char *line, char *words[WORDS_MAX], struct bk_addr *hop)
 {
     static const uint8_t none[16] = {0};
+    uint8_t to[16];
+    memset(hop, 0, sizeof *hop);
+    return split(line, words) >= 10 && strcmp(words[1], "00") == 0 && read_hex_ip(words[0], to) &&
+           memcmp(to, none, sizeof none) == 0 && read_hex_ip(words[4], hop->ip) &&
+           memcmp(hop->ip, none, sizeof none) != 0;
+}
+
+static void read_v6(struct bk_addr *out, size_t cap, size_t *n)
+{
     char line[LINE_MAX_BYTES], *w[WORDS_MAX];
     FILE *f = fopen("/proc/net/ipv6_route", "re");
     if (f == NULL) {
         return;
     }
     while (fgets(line, sizeof line, f) != NULL) {
-        uint8_t to[16];
         struct bk_addr a;
-        memset(&a, 0, sizeof a);
-        if (split(line, w) < 10 || strcmp(w[1], "00") != 0 || !read_hex_ip(w[0], to) ||
-            memcmp(to, none, sizeof none) != 0 || !read_hex_ip(w[4], a.ip) ||
-            memcmp(a.ip, none, sizeof none) == 0) {
-            continue;
-        }
-        if (!add_gateway(&a, out, cap, n)) {
+        if (default_v6(line, w, &a) && !add_gateway(&a, out, cap, n)) {
             break;
         }
     }
     (void)fclose(f);
+}
+
+/* "address index plen scope flags name"; asks no socket, unlike if_nametoindex. 0: unknown. */
+static unsigned interface_index(const char *name)
+{
+    char line[LINE_MAX_BYTES], *w[WORDS_MAX];
+    unsigned index = 0;
+    FILE *f = fopen("/proc/net/if_inet6", "re");
+    if (f == NULL) {
+        return 0;
+    }
+    while (index == 0 && fgets(line, sizeof line, f) != NULL) {
+        if (split(line, w) >= 6 && strcmp(w[5], name) == 0) {
+            index = (unsigned)strtoul(w[1], NULL, 16);
+        }
+    }
+    (void)fclose(f);
+    return index;
+}
+
+bool bk_host_gateway6(struct bk_addr *out, unsigned *interface)
+{
+    char line[LINE_MAX_BYTES], *w[WORDS_MAX];
+    bool found = false;
+    FILE *f = fopen("/proc/net/ipv6_route", "re");
+    if (f == NULL) {
+        return false;
+    }
+    while (!found && fgets(line, sizeof line, f) != NULL) {
+        found = default_v6(line, w, out);
+        *interface = found ? interface_index(w[9]) : 0;
+    }
+    (void)fclose(f);
+    return found;
 }
 
 size_t bk_host_gateways(struct bk_addr *out, size_t cap)
@@ -223,4 +259,31 @@ enum bk_err bk_host_source_toward(const struct bk_addr *target, struct bk_addr *
     }
     close(fd);
     return err;
+}
+
+/* fe80::/10 and ::1: from these nothing comes back from beyond the link. */
+static bool stays_here(const struct bk_addr *a)
+{
+    static const uint8_t loopback[16] = {[15] = 1};
+    return (a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80) ||
+           memcmp(a->ip, loopback, sizeof loopback) == 0;
+}
+
+bool bk_host_has_route(const struct bk_addr *target)
+{
+    struct bk_addr source;
+    return bk_host_source_toward(target, &source) == BK_OK &&
+           (!stays_here(&source) || stays_here(target));
+}
+
+size_t bk_host_keep_routed(struct bk_addr *addrs, size_t n,
+                           bool (*has_route)(const struct bk_addr *target))
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (has_route(&addrs[i])) {
+            addrs[kept++] = addrs[i];
+        }
+    }
+    return kept > 0 ? kept : n;
 }

@@ -1,9 +1,11 @@
 /* Accepting, within limits. Every accepted connection holds a seat; seats belong to a room that outlives the
  * listener for as long as connections do. Counting per address walks one bucket of a seeded hash. Seats whose
- * handshake is not over stand in a queue besides, by age. */
+ * handshake is not over stand in a queue besides, by age; where somebody looks at first bytes, a seat begins with that. */
 #include "net/listener.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/socket.h>
@@ -13,6 +15,7 @@
 
 #include "net/clock.h"
 #include "net/conn_private.h"
+#include "net/first_bytes.h"
 #include "net/sockaddr.h"
 
 enum {
@@ -24,11 +27,14 @@ enum {
     PAUSE_MS = 100,
     BACKLOG = 1024,
     BURST_S = 8,
+    FIRST_BYTES_MS = 5000, /* where the connections' limits do not say */
 };
 
 struct seat {
     struct room *room;
     struct bk_conn *conn;
+    struct bk_first_bytes *first; /* before there is a conn */
+    int fd;                       /* with `first` */
     struct bk_addr from;
     uint64_t key;
     bool open;
@@ -185,6 +191,18 @@ static bool may_come(struct bk_listener *l, uint64_t key)
     return true;
 }
 
+/* Whoever has not finished: as if it had never come. */
+static void drop_seat(struct seat *s)
+{
+    if (s->first != NULL) {
+        bk_first_bytes_free(s->first);
+        close(s->fd);
+        leave_seat(s);
+    } else {
+        bk_conn_free(s->conn); /* and with it its seat */
+    }
+}
+
 static bool has_room(struct bk_listener *l, const struct bk_addr *from)
 {
     struct room *room = l->room;
@@ -195,22 +213,59 @@ static bool has_room(struct bk_listener *l, const struct bk_addr *from)
         return false;
     }
     if (full) {
-        bk_conn_free(room->oldest->conn); /* and with it its seat */
+        drop_seat(room->oldest);
     }
     return room->total < l->config.max_total;
+}
+
+static void begin_tls(struct bk_listener *l, struct seat *seat, int fd, uint32_t open_ms)
+{
+    struct bk_conn_config config = l->config.conn;
+    struct bk_conn_hooks hooks = {
+        .ctx = seat, .opened = seat_opened, .refused = seat_refused, .gone = leave_seat};
+    config.limits.open_ms = open_ms;
+    if (bk_conn_accept(l->base, &config, fd, &hooks, &seat->conn) != BK_OK) {
+        leave_seat(seat);
+    }
+}
+
+static void on_first_bytes(void *ctx, enum bk_first_kind kind, const char *name, uint32_t left_ms)
+{
+    struct seat *seat = ctx;
+    struct bk_listener *l = seat->room->listener; /* there: it drops such seats before it goes */
+    const struct bk_listener_first *first = &l->config.first;
+    bool taken = false;
+    seat->first = NULL;
+    if (kind == BK_FIRST_PLAIN) {
+        taken = first->plain(first->ctx, seat->fd, &seat->from);
+    } else if (kind == BK_FIRST_TLS && name[0] != '\0' && first->named != NULL) {
+        taken = first->named(first->ctx, seat->fd, &seat->from, name);
+    }
+    if (!taken && kind == BK_FIRST_TLS) {
+        begin_tls(l, seat, seat->fd, left_ms);
+        return;
+    }
+    if (!taken) {
+        close(seat->fd);
+    }
+    leave_seat(seat);
 }
 
 static void admit(struct bk_listener *l, int fd, const struct bk_addr *from)
 {
     struct seat *seat = has_room(l, from) ? take_seat(l->room, from) : NULL;
+    uint32_t open_ms = l->config.conn.limits.open_ms;
     if (seat == NULL) {
         close(fd);
-        return;
-    }
-    struct bk_conn_hooks hooks = {
-        .ctx = seat, .opened = seat_opened, .refused = seat_refused, .gone = leave_seat};
-    if (bk_conn_accept(l->base, &l->config.conn, fd, &hooks, &seat->conn) != BK_OK) {
-        leave_seat(seat);
+    } else if (l->config.first.plain == NULL) {
+        begin_tls(l, seat, fd, open_ms);
+    } else {
+        seat->fd = fd;
+        if (bk_first_bytes_new(l->base, fd, open_ms != 0 ? open_ms : FIRST_BYTES_MS, on_first_bytes,
+                               seat, &seat->first) != BK_OK) {
+            close(fd);
+            leave_seat(seat);
+        }
     }
 }
 
@@ -285,6 +340,14 @@ enum bk_err bk_listener_new(struct event_base *base, const struct bk_listener_co
     return BK_OK;
 }
 
+/* A SYN whose answer gets no answer holds its pair of addresses for a minute, and no dial of ours can leave by it
+ * meanwhile. After one repetition, three seconds, it is over: who means it sends its SYN again. */
+static void forget_soon(int fd)
+{
+    static const int repetitions = 1;
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_SYNCNT, &repetitions, sizeof repetitions);
+}
+
 enum bk_err bk_listener_add(struct bk_listener *l, const struct bk_addr *addr,
                             struct bk_addr *bound)
 {
@@ -292,9 +355,12 @@ enum bk_err bk_listener_add(struct bk_listener *l, const struct bk_addr *addr,
     if (l->n == BK_LISTENER_ADDRS_MAX) {
         return BK_E_NOSPACE;
     }
-    enum bk_err err = bk_socket_bind(SOCK_STREAM, addr, false, &fd, &family);
+    enum bk_err err = bk_socket_bind(SOCK_STREAM, addr, l->config.reuse_port, &fd, &family);
     if (err != BK_OK) {
         return err;
+    }
+    if (l->config.reuse_port) {
+        forget_soon(fd);
     }
     if (listen(fd, BACKLOG) != 0) {
         int saved = errno;
@@ -350,7 +416,7 @@ void bk_listener_free(struct bk_listener *l)
         for (struct seat *s = room->buckets[i]; s != NULL; s = next) {
             next = s->next;
             if (!s->open) {
-                bk_conn_free(s->conn);
+                drop_seat(s);
             }
         }
     }

@@ -15,6 +15,17 @@ enum {
 
 struct bk_listener;
 
+/* Who looks at the first bytes of a connection before TLS does; they stay unread. Until they are there the connection
+ * has a seat and its open limit as if it shook hands. Without both functions nobody looks. What is taken has no seat any
+ * more. */
+struct bk_listener_first {
+    void *ctx;
+    /* No TLS, but a STUN header's first bytes (RFC 7983). False: not taken, it is closed. */
+    bool (*plain)(void *ctx, int fd, const struct bk_addr *from);
+    /* A TLS ClientHello with a server name. False: not taken, TLS goes on with it. NULL: none is. */
+    bool (*named)(void *ctx, int fd, const struct bk_addr *from, const char *server_name);
+};
+
 struct bk_listener_config {
     /* TLS, frames, callbacks and limits of accepted connections. `open` comes with this ctx
      * (bk_conn_set_ctx); a connection whose handshake failed is freed by the listener without `open` or
@@ -22,11 +33,13 @@ struct bk_listener_config {
     struct bk_conn_config conn;
     void (*refused)(void *ctx, const struct bk_addr *from,
                     const struct bk_conn_closed *why); /* or NULL */
+    struct bk_listener_first first;
     uint32_t max_total;       /* connections, handshakes included; 0: 4096 */
     uint32_t max_handshakes;  /* at a time; 0: 512; each takes up to about 150 KB while it lasts */
     uint32_t max_per_address; /* by bk_addr_rate_key; 0: 64 */
     /* New connections a second, by bk_addr_rate_key, after a burst of eight times as many; 0: any number. */
     uint32_t rate_per_address;
+    bool reuse_port; /* SO_REUSEPORT: connections of ours leave by the same port (net/punch.h) */
 };
 
 /* BK_E_NOMEM */

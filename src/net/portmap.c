@@ -1,341 +1,188 @@
-/* A port mapping: two threads, one for each protocol, and what they tell the event loop. The threads touch only
- * `struct portmap_shared`, which lives until the last of them and the owner have left; the owner's callback runs
- * in the event loop alone. Invariant: at most one job holds a mapping (`holder`). */
+/* A port mapping as its owner sees it: what the threads report becomes results, told in the event loop alone.
+ * Invariant: for the mapping and each pinhole first one result, then only what is new. */
 #include "net/portmap.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "net/portmap_internal.h"
 
 enum {
-    JOBS = 2,
-    UPNP = 0,
-    NATPMP = 1,
-    NOBODY = -1,
-    RETRY_S = 5, /* after a renewal that failed */
+    SLOTS = 1 + BK_PORTMAP_PINHOLES_MAX, /* the mapping, then the pinholes */
 };
 
-/* What a job has told: read by the owner, under the lock. */
-struct report {
-    bool asked;
-    bool over; /* nothing more will come */
+/* What was told of one of them. */
+struct slot {
+    bool wanted, told, over;
     bool mapped;
-    struct bk_addr external;
-    uint32_t lease_s;
-    char reason[BK_PORTMAP_REASON_BYTES];
-};
-
-struct portmap_shared {
-    pthread_mutex_t lock;
-    pthread_cond_t changed;
-    unsigned refs;
-    bool stop;
-    int holder;
-    int notify_fd;
-    struct report reports[JOBS];
-    struct portmap_job jobs[JOBS];
+    size_t job; /* mapped: who told it, and which of its words that was */
+    unsigned seq;
+    struct bk_addr local, external;
 };
 
 struct bk_portmap {
-    struct portmap_shared *shared;
-    struct event *ev_notify, *ev_wait;
+    struct portmap_pool pool;
     bk_portmap_fn *cb;
     void *ctx;
-    bool told, over;
-    bool mapped; /* as last told */
-    struct bk_addr external;
-    bool running[JOBS];
-    pthread_t threads[JOBS];
+    bool out_of_time;
+    struct slot slots[SLOTS];
 };
 
-static const struct portmap_protocol *const protocols[JOBS] = {&bk_portmap_upnp,
-                                                               &bk_portmap_natpmp};
+/* What stands in the reports about a slot. */
+struct view {
+    const struct portmap_report_item *won; /* NULL: not mapped */
+    size_t job;
+    bool decided; /* if it is not mapped, it will not be either */
+    struct portmap_report reports[PORTMAP_JOBS];
+};
 
-static void unref(struct portmap_shared *sh)
+static enum portmap_group group_of(size_t slot)
 {
-    pthread_mutex_lock(&sh->lock);
-    bool last = --sh->refs == 0;
-    pthread_mutex_unlock(&sh->lock);
-    if (!last) {
-        return;
+    return slot == 0 ? PORTMAP_MAPPING : PORTMAP_PINHOLES;
+}
+
+static size_t item_of(size_t slot)
+{
+    return slot == 0 ? 0 : slot - 1;
+}
+
+static void look(struct bk_portmap *p, size_t slot, struct view *v)
+{
+    bool all_over = true;
+    v->won = NULL;
+    v->job = PORTMAP_JOBS;
+    pthread_mutex_lock(&p->pool.shared->lock);
+    memcpy(v->reports, p->pool.shared->reports, sizeof v->reports);
+    pthread_mutex_unlock(&p->pool.shared->lock);
+    for (size_t i = 0; i < PORTMAP_JOBS; i++) {
+        const struct portmap_report_item *item = &v->reports[i].items[item_of(slot)];
+        enum portmap_state state = v->reports[i].state;
+        if (bk_portmap_protocols[i]->group != group_of(slot)) {
+            continue;
+        }
+        all_over = all_over && (state == PORTMAP_OVER || state == PORTMAP_UNASKED);
+        if (item->mapped || (item->tried && v->won == NULL)) {
+            v->job = i;
+            v->won = item->mapped ? item : NULL;
+        }
     }
-    close(sh->notify_fd);
-    pthread_cond_destroy(&sh->changed);
-    pthread_mutex_destroy(&sh->lock);
-    for (size_t i = 0; i < JOBS; i++) {
-        free(sh->jobs[i].igd_url);
-    }
-    free(sh);
+    v->decided = all_over || v->job != PORTMAP_JOBS;
 }
 
-/* ---- In the threads ---- */
-
-bool bk_portmap_stopping(struct portmap_job *job)
+/* Is there something to tell? */
+static bool is_news(const struct bk_portmap *p, size_t slot, const struct view *v)
 {
-    pthread_mutex_lock(&job->shared->lock);
-    bool stop = job->shared->stop;
-    pthread_mutex_unlock(&job->shared->lock);
-    return stop;
-}
-
-void bk_portmap_say(struct portmap_job *job, const char *reason)
-{
-    (void)snprintf(job->reason, sizeof job->reason, "%s", reason);
-}
-
-bool bk_portmap_take_address(struct portmap_job *job, const struct bk_addr *addr)
-{
-    if (bk_addr_scope(addr) != BK_SCOPE_GLOBAL) {
-        bk_portmap_say(job, "router has no public address");
+    const struct slot *s = &p->slots[slot];
+    if (!s->wanted || s->over) {
         return false;
     }
-    memcpy(job->external.ip, addr->ip, sizeof job->external.ip);
+    if (!s->told) {
+        return v->won != NULL || v->decided || p->out_of_time;
+    }
+    return s->mapped != (v->won != NULL) || v->job != s->job ||
+           (v->job != PORTMAP_JOBS && v->reports[v->job].items[item_of(slot)].seq != s->seq);
+}
+
+static void take_flags(struct bk_portmap *p, size_t slot, size_t job)
+{
+    struct portmap_shared *sh = p->pool.shared;
+    pthread_mutex_lock(&sh->lock);
+    sh->reports[job].items[item_of(slot)].remade = false;
+    pthread_mutex_unlock(&sh->lock);
+}
+
+static void fill_reasons(struct view *v, size_t slot, struct bk_portmap_result *result)
+{
+    for (size_t k = 0; k < BK_PORTMAP_PROTOCOLS; k++) {
+        result->reasons[k] = "";
+    }
+    for (size_t i = 0; i < PORTMAP_JOBS && v->won == NULL; i++) {
+        struct portmap_report *r = &v->reports[i];
+        if (bk_portmap_protocols[i]->group != group_of(slot) || r->state == PORTMAP_UNASKED) {
+            continue;
+        }
+        if (r->reason[0] == '\0') {
+            (void)snprintf(r->reason, sizeof r->reason, "no answer in time");
+        }
+        result->reasons[bk_portmap_protocols[i]->protocol] = r->reason;
+    }
+}
+
+static bool settled(const struct bk_portmap *p)
+{
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (p->slots[i].wanted && !p->slots[i].told) {
+            return false;
+        }
+    }
     return true;
 }
 
-static void report(struct portmap_job *job, bool mapped, bool over)
+static bool group_over(const struct bk_portmap *p, enum portmap_group group)
 {
-    struct portmap_shared *sh = job->shared;
-    const uint64_t one = 1;
-    pthread_mutex_lock(&sh->lock);
-    struct report *r = &sh->reports[job->index];
-    r->mapped = mapped;
-    r->over = over;
-    r->external = job->external;
-    r->lease_s = job->lease_s;
-    (void)snprintf(r->reason, sizeof r->reason, "%s", mapped ? "" : job->reason);
-    if (!mapped && over && sh->holder == (int)job->index) {
-        sh->holder = NOBODY;
-    }
-    pthread_cond_broadcast(&sh->changed);
-    pthread_mutex_unlock(&sh->lock);
-    (void)!write(sh->notify_fd, &one, sizeof one);
-}
-
-/* Waits for the right to ask for a mapping. False: the other has one, or all is to stop. */
-static bool claim(struct portmap_job *job)
-{
-    struct portmap_shared *sh = job->shared;
-    const struct report *other = &sh->reports[1 - job->index];
-    pthread_mutex_lock(&sh->lock);
-    while (!sh->stop && sh->holder != NOBODY && !other->mapped) {
-        pthread_cond_wait(&sh->changed, &sh->lock);
-    }
-    bool mine = !sh->stop && sh->holder == NOBODY;
-    if (mine) {
-        sh->holder = (int)job->index;
-    }
-    pthread_mutex_unlock(&sh->lock);
-    if (!mine) {
-        bk_portmap_say(job, "not needed");
-    }
-    return mine;
-}
-
-/* False: time to stop. */
-static bool sleep_until(struct portmap_job *job, bk_time until)
-{
-    struct portmap_shared *sh = job->shared;
-    struct timespec ts = {.tv_sec = (time_t)(until / BK_SECOND),
-                          .tv_nsec = (long)(until % BK_SECOND)};
-    pthread_mutex_lock(&sh->lock);
-    for (int err = 0; !sh->stop && err != ETIMEDOUT;) {
-        err = until == BK_TIME_NEVER ? pthread_cond_wait(&sh->changed, &sh->lock)
-                                     : pthread_cond_timedwait(&sh->changed, &sh->lock, &ts);
-    }
-    bool stop = sh->stop;
-    pthread_mutex_unlock(&sh->lock);
-    return !stop;
-}
-
-/* While the mapping is in use: renews it, until told to stop. */
-static void keep(struct portmap_job *job, const struct portmap_protocol *protocol)
-{
-    bool mapped = true;
-    bk_time since = bk_clock_mono();
-    for (;;) {
-        uint64_t lease = job->lease_s * BK_SECOND;
-        bk_time ends = lease == 0 ? BK_TIME_NEVER : bk_time_add(since, lease);
-        bk_time next = lease == 0 ? BK_TIME_NEVER : bk_time_add(since, lease / 2);
-        if (next < bk_clock_mono()) { /* the last renewal failed */
-            next = bk_time_add(bk_clock_mono(), RETRY_S * BK_SECOND);
-            next = mapped ? bk_time_min(next, ends) : next;
-        }
-        if (!sleep_until(job, next)) {
-            return;
-        }
-        bk_time now = bk_clock_mono();
-        struct bk_addr before = job->external;
-        if (protocol->map(job)) {
-            since = now;
-            if (!mapped || !bk_addr_equal(&before, &job->external)) {
-                report(job, true, false);
-            }
-            mapped = true;
-        } else if (mapped && bk_clock_mono() >= ends) {
-            mapped = false;
-            report(job, false, false);
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (group_of(i) == group && p->slots[i].wanted && !p->slots[i].over) {
+            return false;
         }
     }
-}
-
-static void *run(void *arg)
-{
-    struct portmap_job *job = arg;
-    struct portmap_shared *sh = job->shared;
-    const struct portmap_protocol *protocol = protocols[job->index];
-    if (protocol->find(job) && claim(job)) {
-        if (protocol->map(job)) {
-            report(job, true, false);
-            keep(job, protocol);
-            bk_portmap_say(job, "ended");
-        }
-        if (job->held) {
-            protocol->unmap(job);
-        }
-    }
-    protocol->leave(job);
-    report(job, false, true);
-    unref(sh);
-    return NULL;
-}
-
-/* ---- In the event loop ---- */
-
-static void stop_all(struct bk_portmap *p)
-{
-    /* We hold one of its references until bk_portmap_free; the analyzer does not count them. */
-    pthread_mutex_lock(&p->shared->lock);
-    p->shared->stop = true; // NOLINT(clang-analyzer-unix.Malloc)
-    pthread_cond_broadcast(&p->shared->changed);
-    pthread_mutex_unlock(&p->shared->lock);
+    return true;
 }
 
 /* Last thing its caller does: the callback may free p. */
-static void tell(struct bk_portmap *p, bool out_of_time)
+static void tell(struct bk_portmap *p, size_t slot, struct view *v)
 {
-    struct report r[JOBS];
-    pthread_mutex_lock(&p->shared->lock);
-    memcpy(r, p->shared->reports, sizeof r);
-    pthread_mutex_unlock(&p->shared->lock);
-    const struct report *won = r[UPNP].mapped ? &r[UPNP] : r[NATPMP].mapped ? &r[NATPMP] : NULL;
-    bool all_over = r[UPNP].over && r[NATPMP].over;
-    if (p->over || (!p->told && won == NULL && !all_over && !out_of_time)) {
-        return;
+    struct slot *s = &p->slots[slot];
+    struct bk_portmap_result result = {.pinhole = slot != 0, .local = s->local};
+    bool first = !s->told;
+    s->told = true;
+    s->over = first && v->won == NULL;
+    s->mapped = v->won != NULL;
+    s->job = v->job;
+    if (v->job != PORTMAP_JOBS) {
+        const struct portmap_report_item *item = &v->reports[v->job].items[item_of(slot)];
+        s->seq = item->seq;
+        result.remade = item->remade && !first;
+        take_flags(p, slot, v->job);
     }
-    bool same = won == NULL ? !p->mapped : p->mapped && bk_addr_equal(&won->external, &p->external);
-    if (p->told && same) {
-        return;
-    }
-    p->over = !p->told && won == NULL;
-    p->told = true;
-    p->mapped = won != NULL;
-    event_del(p->ev_wait);
-    if (p->over) {
-        stop_all(p); /* a mapping that came now would be nobody's */
-    }
-    for (size_t i = 0; i < JOBS; i++) {
-        if (won == NULL && r[i].asked && r[i].reason[0] == '\0') {
-            (void)snprintf(r[i].reason, sizeof r[i].reason, "no answer in time");
-        }
-    }
-    struct bk_portmap_result result = {.upnp_reason = r[UPNP].reason,
-                                       .natpmp_reason = r[NATPMP].reason};
-    if (won != NULL) {
-        p->external = won->external;
+    if (v->won != NULL) {
+        bool same = bk_addr_equal(&s->external, &v->won->external);
+        s->external = v->won->external;
         result.mapped = true;
-        result.external = won->external;
-        result.protocol = protocols[won - r]->name;
-        result.lease_s = won->lease_s;
+        result.renewed = v->won->renewed && !first && same && !result.remade;
+        result.external = v->won->external;
+        result.protocol = bk_portmap_name(bk_portmap_protocols[v->job]->protocol);
+        result.lease_s = v->won->lease_s;
+    }
+    fill_reasons(v, slot, &result);
+    result.settled = settled(p);
+    if (s->over && group_over(p, group_of(slot))) {
+        bk_portmap_pool_stop(&p->pool, group_of(slot)); /* what came now would be nobody's */
     }
     p->cb(p->ctx, &result);
 }
 
-static void on_notify(evutil_socket_t fd, short what, void *arg)
+/* One result at a time; the loop comes back for the next. */
+static void on_changed(void *ctx, bool out_of_time)
 {
-    (void)what;
-    uint64_t count;
-    (void)!read(fd, &count, sizeof count);
-    tell(arg, false);
-}
-
-static void on_wait(evutil_socket_t fd, short what, void *arg)
-{
-    (void)fd;
-    (void)what;
-    tell(arg, true);
-}
-
-static struct portmap_shared *make_shared(const struct bk_portmap_options *o)
-{
-    struct portmap_shared *sh = calloc(1, sizeof *sh);
-    if (sh == NULL) {
-        return NULL;
+    struct bk_portmap *p = ctx;
+    struct view v;
+    p->out_of_time = p->out_of_time || out_of_time;
+    for (size_t i = 0; i < SLOTS; i++) {
+        look(p, i, &v);
+        if (is_news(p, i, &v)) {
+            event_active(p->pool.ev_notify, EV_READ, 0);
+            tell(p, i, &v);
+            return;
+        }
     }
-    pthread_condattr_t attr;
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_mutex_init(&sh->lock, NULL);
-    pthread_cond_init(&sh->changed, &attr);
-    pthread_condattr_destroy(&attr);
-    sh->refs = 1;
-    sh->holder = NOBODY;
-    sh->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    bool ok = sh->notify_fd >= 0;
-    for (size_t i = 0; i < JOBS; i++) {
-        sh->jobs[i] = (struct portmap_job){
-            .shared = sh,
-            .index = i,
-            .local_port = o->local_port,
-            .lease_wish_s = o->lease_s == 0 ? BK_PORTMAP_LEASE_S : o->lease_s,
-            .gateway = o->natpmp_gateway,
-            .external_port = o->external_port == 0 ? o->local_port : o->external_port,
-        };
-        sh->reports[i].asked = i == UPNP ? !o->no_upnp : !o->no_natpmp;
-        sh->reports[i].over = !sh->reports[i].asked;
-    }
-    if (o->igd_url != NULL) {
-        sh->jobs[UPNP].igd_url = strdup(o->igd_url);
-        ok = ok && sh->jobs[UPNP].igd_url != NULL;
-    }
-    if (!ok) {
-        unref(sh);
-        return NULL;
-    }
-    return sh;
-}
-
-/* Signals are for the main thread; SIGPIPE from a router that hangs up is for nobody. */
-static bool start_thread(struct bk_portmap *p, size_t i)
-{
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_mutex_lock(&p->shared->lock);
-    p->shared->refs++;
-    pthread_mutex_unlock(&p->shared->lock);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
-    p->running[i] = pthread_create(&p->threads[i], NULL, run, &p->shared->jobs[i]) == 0;
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
-    if (!p->running[i]) {
-        unref(p->shared);
-    }
-    return p->running[i];
 }
 
 enum bk_err bk_portmap_new(struct event_base *base, const struct bk_portmap_options *options,
                            bk_portmap_fn *cb, void *ctx, struct bk_portmap **out)
 {
     assert(options->local_port != 0);
-    const struct timeval wait = bk_timeval_ms(BK_PORTMAP_WAIT_MS);
     *out = NULL;
     struct bk_portmap *p = calloc(1, sizeof *p);
     if (p == NULL) {
@@ -343,68 +190,59 @@ enum bk_err bk_portmap_new(struct event_base *base, const struct bk_portmap_opti
     }
     p->cb = cb;
     p->ctx = ctx;
-    p->shared = make_shared(options);
-    if (p->shared == NULL) {
+    p->slots[0].wanted = !options->no_mapping;
+    for (size_t i = 1; i < SLOTS && i <= options->n_pinholes; i++) {
+        p->slots[i].wanted = true;
+        p->slots[i].local = options->pinholes[i - 1];
+        p->slots[i].local.port = options->local_port;
+    }
+    enum bk_err err = bk_portmap_pool_init(&p->pool, base, options, false, on_changed, p);
+    if (err != BK_OK) {
         free(p);
-        return BK_E_NOMEM;
-    }
-    p->ev_notify = event_new(base, p->shared->notify_fd, EV_READ | EV_PERSIST, on_notify, p);
-    p->ev_wait = evtimer_new(base, on_wait, p);
-    bool ok = p->ev_notify != NULL && p->ev_wait != NULL && event_add(p->ev_notify, NULL) == 0 &&
-              event_add(p->ev_wait, &wait) == 0;
-    for (size_t i = 0; ok && i < JOBS; i++) {
-        ok = !p->shared->reports[i].asked || start_thread(p, i);
-    }
-    if (!ok) {
-        bk_portmap_free(p);
-        return BK_E_IO;
-    }
-    if (options->no_upnp && options->no_natpmp) {
-        event_active(p->ev_notify, EV_READ, 0); /* nobody to ask: that is a result too */
+        return err;
     }
     *out = p;
     return BK_OK;
 }
 
-/* True: the job's thread has nothing left to do but to return. One that still looks for a router holds no
- * mapping, and gets none any more, so that nobody need wait for it. */
-static bool await_over(struct portmap_shared *sh, size_t i, bk_time until)
+void bk_portmap_doubt(struct bk_portmap *p, const struct bk_addr *external)
 {
-    struct timespec ts = {.tv_sec = (time_t)(until / BK_SECOND),
-                          .tv_nsec = (long)(until % BK_SECOND)};
-    pthread_mutex_lock(&sh->lock);
-    for (int err = 0; !sh->reports[i].over && sh->holder == (int)i && err != ETIMEDOUT;) {
-        err = pthread_cond_timedwait(&sh->changed, &sh->lock, &ts);
+    struct portmap_shared *sh = p->pool.shared;
+    for (size_t i = 0; i < SLOTS; i++) {
+        const struct slot *s = &p->slots[i];
+        if (s->mapped && bk_addr_equal(&s->external, external)) {
+            pthread_mutex_lock(&sh->lock);
+            sh->reports[s->job].items[item_of(i)].doubt = true;
+            pthread_cond_broadcast(&sh->changed);
+            pthread_mutex_unlock(&sh->lock);
+        }
     }
-    bool over = sh->reports[i].over;
-    pthread_mutex_unlock(&sh->lock);
-    return over;
 }
 
 void bk_portmap_free(struct bk_portmap *p)
 {
-    if (p == NULL) {
-        return;
+    if (p != NULL) {
+        bk_portmap_pool_fini(&p->pool);
+        free(p);
     }
-    stop_all(p);
-    bk_time until = bk_time_add(bk_clock_mono(), BK_PORTMAP_FREE_MS * BK_MS);
-    for (size_t i = 0; i < JOBS; i++) {
-        if (!p->running[i]) {
+}
+
+const char *bk_portmap_name(enum bk_portmap_protocol protocol)
+{
+    static const char *const names[BK_PORTMAP_PROTOCOLS] = {"PCP", "NAT-PMP", "UPnP-IGD"};
+    return names[protocol];
+}
+
+void bk_portmap_reasons(const struct bk_portmap_result *result, char *out, size_t cap)
+{
+    size_t at = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < BK_PORTMAP_PROTOCOLS; i++) {
+        if (result->reasons[i] == NULL || result->reasons[i][0] == '\0' || at >= cap) {
             continue;
         }
-        if (await_over(p->shared, i, until)) {
-            pthread_join(p->threads[i], NULL);
-        } else {
-            /* Still looking, or stuck in a slow router's answer: a mapping it takes back by itself. */
-            pthread_detach(p->threads[i]);
-        }
+        int n = snprintf(out + at, cap - at, "%s%s: %s", at == 0 ? "" : "; ",
+                         bk_portmap_name((enum bk_portmap_protocol)i), result->reasons[i]);
+        at += n > 0 ? (size_t)n : 0;
     }
-    if (p->ev_notify != NULL) {
-        event_free(p->ev_notify);
-    }
-    if (p->ev_wait != NULL) {
-        event_free(p->ev_wait);
-    }
-    unref(p->shared);
-    free(p);
 }

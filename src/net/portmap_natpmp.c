@@ -5,8 +5,8 @@
 #include <string.h>
 
 enum {
-    WAIT_MS = 3000, /* for one answer; libnatpmp repeats after 250, 500, 1000 ms */
-    UNMAP_MS = 1000,
+    WAIT_MS = 4000, /* for one answer; libnatpmp repeats after 250, 500, 1000, 2000 ms */
+    UNMAP_MS = 2500,
     STEP_MS = 50,
 };
 
@@ -41,25 +41,30 @@ enum question {
 };
 
 /* A slow router is asked again, and then answers twice: what comes may be late. */
-static bool fits(const struct portmap_job *job, enum question question, const natpmpresp_t *answer)
+static bool fits(const struct portmap_item *item, enum question question,
+                 const natpmpresp_t *answer)
 {
     if (question == ASK_ADDRESS) {
         return answer->type == NATPMP_RESPTYPE_PUBLICADDRESS;
     }
     return answer->type == NATPMP_RESPTYPE_TCPPORTMAPPING &&
-           answer->pnu.newportmapping.privateport == job->local_port &&
+           answer->pnu.newportmapping.privateport == item->local.port &&
            (answer->pnu.newportmapping.lifetime == 0) == (question == ASK_NO_MAPPING);
 }
 
 /* The answer to the request that was just sent: 0, or libnatpmp's error. */
-static int await(struct portmap_job *job, enum question question, natpmpresp_t *answer)
+static int await(struct portmap_job *job, const struct portmap_item *item, enum question question,
+                 natpmpresp_t *answer)
 {
     bool ending = question == ASK_NO_MAPPING;
     bk_time until = bk_time_add(bk_clock_mono(), (ending ? UNMAP_MS : WAIT_MS) * BK_MS);
     for (;;) {
         int err = readnatpmpresponseorretry(&job->natpmp, answer);
-        bool late = err == 0 && !fits(job, question, answer);
+        bool late = err == 0 && !fits(item, question, answer);
         if (err != NATPMP_TRYAGAIN && !late) {
+            if (err == 0) {
+                bk_portmap_take_epoch(job, answer->epoch);
+            }
             return err;
         }
         if (bk_clock_mono() >= until || (!ending && bk_portmap_stopping(job))) {
@@ -75,11 +80,22 @@ static int await(struct portmap_job *job, enum question question, natpmpresp_t *
     }
 }
 
+/* A refusal is the router's word as well. */
+static bool router_spoke(int err)
+{
+    return err == 0 || err == NATPMP_ERR_NOTAUTHORIZED || err == NATPMP_ERR_NETWORKFAILURE ||
+           err == NATPMP_ERR_OUTOFRESOURCES;
+}
+
 static bool ask_address(struct portmap_job *job)
 {
     natpmpresp_t answer;
     int err = sendpublicaddressrequest(&job->natpmp);
-    err = err < 0 ? err : await(job, ASK_ADDRESS, &answer);
+    err = err < 0 ? err : await(job, NULL, ASK_ADDRESS, &answer);
+    if (router_spoke(err) && !job->there) {
+        job->there = true;
+        job->found_at = bk_clock_mono();
+    }
     if (err != 0) {
         bk_portmap_say(job, words(err));
         return false;
@@ -103,34 +119,37 @@ static bool find(struct portmap_job *job)
     return ask_address(job);
 }
 
-static bool map(struct portmap_job *job)
+static bool map(struct portmap_job *job, struct portmap_item *item)
 {
-    if (job->held && !ask_address(job)) {
+    if (item->held && !ask_address(job)) {
         return false;
     }
     natpmpresp_t answer;
-    job->held = true; /* even if the answer is lost */
-    int err = sendnewportmappingrequest(&job->natpmp, NATPMP_PROTOCOL_TCP, job->local_port,
-                                        job->external_port, job->lease_wish_s);
-    err = err < 0 ? err : await(job, ASK_MAPPING, &answer);
+    bool held = item->held;
+    item->held = true; /* even if the answer is lost */
+    int err = sendnewportmappingrequest(&job->natpmp, NATPMP_PROTOCOL_TCP, item->local.port,
+                                        item->external_port, job->lease_wish_s);
+    err = err < 0 ? err : await(job, item, ASK_MAPPING, &answer);
     if (err == 0 && answer.pnu.newportmapping.mappedpublicport == 0) {
         err = NATPMP_TRYAGAIN;
     }
     if (err != 0) {
+        item->held = held || err == NATPMP_TRYAGAIN;
         bk_portmap_say(job, words(err));
         return false;
     }
-    job->external_port = answer.pnu.newportmapping.mappedpublicport;
-    job->external.port = job->external_port;
-    job->lease_s = answer.pnu.newportmapping.lifetime;
+    item->external_port = answer.pnu.newportmapping.mappedpublicport;
+    item->external = job->outer;
+    item->external.port = item->external_port;
+    item->lease_s = answer.pnu.newportmapping.lifetime;
     return true;
 }
 
-static void unmap(struct portmap_job *job)
+static void unmap(struct portmap_job *job, struct portmap_item *item)
 {
     natpmpresp_t answer;
-    if (sendnewportmappingrequest(&job->natpmp, NATPMP_PROTOCOL_TCP, job->local_port, 0, 0) > 0) {
-        (void)await(job, ASK_NO_MAPPING, &answer);
+    if (sendnewportmappingrequest(&job->natpmp, NATPMP_PROTOCOL_TCP, item->local.port, 0, 0) > 0) {
+        (void)await(job, item, ASK_NO_MAPPING, &answer);
     }
 }
 
@@ -142,4 +161,5 @@ static void leave(struct portmap_job *job)
     }
 }
 
-const struct portmap_protocol bk_portmap_natpmp = {"NAT-PMP", find, map, unmap, leave};
+const struct portmap_protocol bk_portmap_natpmp = {
+    BK_PORTMAP_NATPMP, PORTMAP_MAPPING, find, map, unmap, leave};

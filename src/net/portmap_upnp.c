@@ -4,23 +4,20 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
 #include <miniupnpc/upnpcommands.h>
 #include <miniupnpc/upnperrors.h>
 
-#include "net/host.h"
-
 enum {
-    DISCOVER_MS = 1000,
+    DISCOVER_MS =
+        2600, /* a router that takes 2 s for this, and for each of the three steps after it, is done in 9 s */
+    URL_BYTES = 256,
     CONFLICT_TRIES = 4,
     ERROR_CONFLICT = 718,       /* ConflictInMappingEntry */
     ERROR_PERMANENT_ONLY = 725, /* OnlyPermanentLeasesSupported */
-    RANDOM_PORT_FIRST = 20000,
-    RANDOM_PORTS = 40000,
 };
 
-static void say_error(struct portmap_job *job, int error)
+void bk_portmap_igd_say_error(struct portmap_job *job, int error)
 {
     const char *what = strupnperror(error);
     char text[BK_PORTMAP_REASON_BYTES];
@@ -37,7 +34,7 @@ static bool ask_address(struct portmap_job *job)
     char text[64] = "";
     int err = UPNP_GetExternalIPAddress(job->urls.controlURL, job->igd.first.servicetype, text);
     if (err != UPNPCOMMAND_SUCCESS) {
-        say_error(job, err);
+        bk_portmap_igd_say_error(job, err);
         return false;
     }
     struct bk_addr addr;
@@ -48,64 +45,83 @@ static bool ask_address(struct portmap_job *job)
     return bk_portmap_take_address(job, &addr);
 }
 
-/* Where multicast has no way out, miniupnpc would say so on standard error, past us. */
-static bool can_look(struct portmap_job *job)
+/* The description at `url`: true if it is a gateway's. */
+static bool take_description(struct portmap_job *job, const char *url)
 {
-    const struct bk_addr group = bk_addr_v4(239, 255, 255, 250, 1900);
-    struct bk_addr source;
-    if (bk_host_source_toward(&group, &source) != BK_OK) {
-        bk_portmap_say(job, "no network to look for a router in");
+    bk_portmap_igd_leave(job);
+    memset(&job->igd, 0, sizeof job->igd);
+    job->urls_held =
+        UPNP_GetIGDFromUrl(url, &job->urls, &job->igd, job->lan_ip, sizeof job->lan_ip) == 1;
+    const char *type = job->igd.first.servicetype;
+    if (!job->urls_held || strstr(type, ":WAN") == NULL || job->urls.controlURL == NULL) {
         return false;
     }
+    size_t n = strlen(type);
+    bool v2 = n > 2 && strcmp(type + n - 2, ":2") == 0;
+    job->version = v2 ? "IGD 2" : "IGD 1";
+    job->lets_v6_in = job->igd.IPv6FC.servicetype[0] != '\0';
+    job->there = true;
+    job->found_at = bk_clock_mono();
     return true;
 }
 
-static bool discover(struct portmap_job *job)
+bool bk_portmap_igd_find(struct portmap_job *job)
 {
-    /* A router of version 2 answers to 1 as well; asked for one after the other, a second each. */
-    static const char *const types[] = {"urn:schemas-upnp-org:device:InternetGatewayDevice:1",
-                                        "urn:schemas-upnp-org:device:InternetGatewayDevice:2",
-                                        NULL};
-    int error = 0;
-    struct UPNPDev *found =
-        upnpDiscoverDevices(types, DISCOVER_MS, NULL, NULL, UPNP_LOCAL_PORT_ANY, 0, 2, &error, 0);
-    if (found == NULL) {
-        bk_portmap_say(job, "no router answered");
+    char url[URL_BYTES];
+    bool any = false, found = false;
+    if (job->igd_url != NULL) {
+        if (!take_description(job, job->igd_url)) {
+            bk_portmap_say(job, "no Internet gateway at the given address");
+            return false;
+        }
+        return true;
+    }
+    struct portmap_ssdp *s = bk_portmap_ssdp_new(job);
+    if (s == NULL) {
         return false;
     }
-    int kind = bk_portmap_stopping(job) ? 0
-                                        : UPNP_GetValidIGD(found, &job->urls, &job->igd,
-                                                           job->lan_ip, sizeof job->lan_ip);
-    freeUPNPDevlist(found);
-    job->urls_held = kind != 0;
-    if (kind != 1 && kind != 2) { /* 2: a gateway that is not connected, or has no public address */
-        bk_portmap_say(job, "no Internet gateway among the devices that answered");
+    bk_time until = bk_time_add(bk_clock_mono(), DISCOVER_MS * BK_MS);
+    while (!found && bk_portmap_ssdp_next(s, until, url, sizeof url)) {
+        any = true;
+        found = !bk_portmap_stopping(job) && take_description(job, url);
+    }
+    bk_portmap_ssdp_free(s);
+    if (!found) {
+        bk_portmap_say(job, any ? "no Internet gateway among the devices that answered"
+                                : "no router answered");
+    }
+    return found;
+}
+
+/* Some describe two connections, of which one is not used. */
+static bool take_second(struct portmap_job *job)
+{
+    char url[URL_BYTES];
+    if (job->igd.second.servicetype[0] == '\0' || job->urls.rootdescURL == NULL ||
+        strlen(job->urls.rootdescURL) >= sizeof url) {
         return false;
     }
-    return true;
+    (void)snprintf(url, sizeof url, "%s", job->urls.rootdescURL);
+    struct IGDdatas_service first = job->igd.first;
+    job->igd.first = job->igd.second;
+    job->igd.second = first;
+    FreeUPNPUrls(&job->urls);
+    GetUPNPUrls(&job->urls, &job->igd, url, 0);
+    return job->urls.controlURL != NULL;
 }
 
 static bool find(struct portmap_job *job)
 {
-    if (job->igd_url == NULL) {
-        return can_look(job) && discover(job) && ask_address(job);
-    }
-    job->urls_held = UPNP_GetIGDFromUrl(job->igd_url, &job->urls, &job->igd, job->lan_ip,
-                                        sizeof job->lan_ip) == 1;
-    if (!job->urls_held) {
-        bk_portmap_say(job, "no Internet gateway at the given address");
-        return false;
-    }
-    return ask_address(job);
+    return bk_portmap_igd_find(job) && (ask_address(job) || (take_second(job) && ask_address(job)));
 }
 
 /* One attempt: 0, or an error. On success job->external_port is what was granted. */
-static int add(struct portmap_job *job, bool any)
+static int add(struct portmap_job *job, struct portmap_item *item, bool any)
 {
     char wish[8], local[8], lease[16], granted[16] = "";
-    (void)snprintf(wish, sizeof wish, "%u", (unsigned)job->external_port);
-    (void)snprintf(local, sizeof local, "%u", (unsigned)job->local_port);
-    (void)snprintf(lease, sizeof lease, "%u", (unsigned)job->lease_s);
+    (void)snprintf(wish, sizeof wish, "%u", (unsigned)item->external_port);
+    (void)snprintf(local, sizeof local, "%u", (unsigned)item->local.port);
+    (void)snprintf(lease, sizeof lease, "%u", (unsigned)item->lease_s);
     const char *url = job->urls.controlURL, *type = job->igd.first.servicetype;
     if (!any) {
         return UPNP_AddPortMapping(url, type, wish, local, job->lan_ip, "Beckon", "TCP", NULL,
@@ -120,61 +136,56 @@ static int add(struct portmap_job *job, bool any)
         if (bk_addr_parse(bk_slice_text(text), 0, &addr) != BK_OK || addr.port == 0) {
             return UPNPCOMMAND_INVALID_RESPONSE;
         }
-        job->external_port = addr.port;
+        item->external_port = addr.port;
     }
     return err;
 }
 
-static uint16_t random_port(void)
+static bool map(struct portmap_job *job, struct portmap_item *item)
 {
-    uint16_t r = 0;
-    (void)!getrandom(&r, sizeof r, GRND_NONBLOCK); /* any port will do */
-    return (uint16_t)(RANDOM_PORT_FIRST + r % RANDOM_PORTS);
-}
-
-static bool map(struct portmap_job *job)
-{
-    if (job->held && !ask_address(job)) {
+    if (item->held && !ask_address(job)) {
         return false;
     }
     const char *type = job->igd.first.servicetype;
     size_t n = strlen(type);
-    bool any = !job->held && n > 2 && strcmp(type + n - 2, ":2") == 0;
-    bool renewing = job->held;
+    bool renewing = item->held;
+    bool any = !renewing && n > 2 && strcmp(type + n - 2, ":2") == 0;
     if (!renewing) {
-        job->lease_s = job->lease_wish_s;
+        item->lease_s = job->lease_wish_s;
     }
-    int err = add(job, any);
+    int err = add(job, item, any);
     for (int tries = 0; err > 0 && tries < CONFLICT_TRIES && !bk_portmap_stopping(job); tries++) {
-        if (err == ERROR_PERMANENT_ONLY && job->lease_s != 0) {
-            job->lease_s = 0;
+        if (err == ERROR_PERMANENT_ONLY && item->lease_s != 0) {
+            item->lease_s = 0;
         } else if (err == ERROR_CONFLICT && !renewing) {
-            job->external_port = random_port();
+            item->external_port = bk_portmap_random_port();
         } else if (any && err != ERROR_CONFLICT) {
             any = false; /* a router that announces version 2 and cannot do it */
         } else {
             break;
         }
-        err = add(job, any);
+        err = add(job, item, any);
     }
     if (err != UPNPCOMMAND_SUCCESS) {
-        say_error(job, err);
+        item->held = renewing || err < 0; /* perhaps: no answer came */
+        bk_portmap_igd_say_error(job, err);
         return false;
     }
-    job->held = true;
-    job->external.port = job->external_port;
+    item->held = true;
+    item->external = job->outer;
+    item->external.port = item->external_port;
     return true;
 }
 
-static void unmap(struct portmap_job *job)
+static void unmap(struct portmap_job *job, struct portmap_item *item)
 {
     char port[8];
-    (void)snprintf(port, sizeof port, "%u", (unsigned)job->external_port);
+    (void)snprintf(port, sizeof port, "%u", (unsigned)item->external_port);
     (void)UPNP_DeletePortMapping(job->urls.controlURL, job->igd.first.servicetype, port, "TCP",
                                  NULL);
 }
 
-static void leave(struct portmap_job *job)
+void bk_portmap_igd_leave(struct portmap_job *job)
 {
     if (job->urls_held) {
         FreeUPNPUrls(&job->urls);
@@ -182,4 +193,5 @@ static void leave(struct portmap_job *job)
     }
 }
 
-const struct portmap_protocol bk_portmap_upnp = {"UPnP-IGD", find, map, unmap, leave};
+const struct portmap_protocol bk_portmap_upnp = {BK_PORTMAP_UPNP, PORTMAP_MAPPING,     find, map,
+                                                 unmap,           bk_portmap_igd_leave};

@@ -25,8 +25,8 @@ BK_NODISCARD enum bk_err bk_sandbox_server(char *why, size_t why_bytes);
 /* beckon-agent run: may start programs, and its list must do for these. */
 BK_NODISCARD enum bk_err bk_sandbox_agent_idle(char *why, size_t why_bytes);
 
-/* beckon-agent-call, for a call: connects, reads files. Starts nothing, listens to nothing, opens no file for
- * writing and changes none. */
+/* beckon-agent-call, for a call: connects, listens (to one port, once the call is accepted), reads files. Starts no
+ * program, opens no file for writing and changes none. */
 BK_NODISCARD enum bk_err bk_sandbox_agent_call(char *why, size_t why_bytes);
 
 /* beckon-agent-call renew: as for a call, and writes its state. */

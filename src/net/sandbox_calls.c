@@ -164,7 +164,15 @@ static const int everybody[] = {
     SCMP_SYS(getsockopt),
 };
 
+/* The call part listens on one port of its own while a call is accepted (its caller may dial it); it starts under the
+ * idle part's list, which must do for it. */
 static const int acceptors[] = {SCMP_SYS(accept), SCMP_SYS(accept4), SCMP_SYS(listen)};
+
+/* Joined connections of the relay. */
+static const int relays[] = {SCMP_SYS(splice)};
+
+/* What a thread of ours does at its beginning: the call part asks the router in threads (net/portmap.h). */
+static const int threads[] = {SCMP_SYS(set_robust_list), SCMP_SYS(rseq)};
 
 /* State directories and SQLite. */
 static const int writers[] = {
@@ -232,7 +240,9 @@ static const int sanitizers[] = {
 
 const struct bk_sandbox_group bk_sandbox_groups[] = {
     GROUP(BK_FOR_ALL, everybody),
-    GROUP(BK_FOR_SERVER, acceptors),
+    GROUP(BK_FOR_SERVER | BK_FOR_IDLE | BK_FOR_CALL, acceptors),
+    GROUP(BK_FOR_SERVER, relays),
+    GROUP(BK_FOR_CALL, threads),
     GROUP(BK_FOR_SERVER | BK_FOR_IDLE | BK_FOR_RENEW, writers),
     GROUP(BK_FOR_IDLE, starters),
 #ifdef SANITIZED
@@ -296,6 +306,9 @@ enum {
 #else
     CLONE_FLAGS = 0,
 #endif
+    /* A thread, and no process: it shares memory and all else, and no namespace is new. */
+    THREAD = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD,
+    NO_THREAD = NEW_NAMESPACES & ~CLONE_THREAD,
     NAME_MEMORY = 0x53564d41, /* PR_SET_VMA, of newer C libraries */
 };
 
@@ -321,6 +334,10 @@ const struct bk_sandbox_rule bk_sandbox_rules[] = {
 #endif
 
     {BK_FOR_IDLE, SCMP_SYS(clone), 1, {BITS(CLONE_FLAGS, NEW_NAMESPACES, 0)}},
+    {BK_FOR_IDLE | BK_FOR_CALL,
+     SCMP_SYS(clone),
+     1,
+     {BITS(CLONE_FLAGS, THREAD | NO_THREAD, THREAD)}},
     {BK_FOR_ALL, SCMP_SYS(prlimit64), 1, {{2, SCMP_CMP_EQ, 0, 0}}}, /* asks, does not set */
 
     SOCKET(AF_UNIX, SOCK_STREAM),
@@ -368,6 +385,8 @@ const struct bk_sandbox_rule bk_sandbox_rules[] = {
     FCNTL(F_SETFD),
     FCNTL(F_DUPFD),
     FCNTL(F_DUPFD_CLOEXEC),
+    {BK_FOR_SERVER, SCMP_SYS(fcntl), 1, {INT(1, F_SETPIPE_SZ)}},
+    {BK_FOR_SERVER, SCMP_SYS(fcntl64), 1, {INT(1, F_SETPIPE_SZ)}},
     FCNTL(F_GETLK),
     FCNTL(F_SETLK),
     FCNTL(F_SETLKW),

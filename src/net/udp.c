@@ -105,7 +105,22 @@ static bool came_to(struct msghdr *head, uint8_t ip[16])
     return false;
 }
 
-/* The number of a local address, a new one if need be. Only addresses of this host can be seen here. */
+/* The number of a local address, a new one if need be. */
+static unsigned number_of(struct bk_udp *udp, const uint8_t ip[16])
+{
+    for (unsigned i = 1; i < udp->n_ways; i++) {
+        if (memcmp(udp->ways[i], ip, sizeof udp->ways[i]) == 0) {
+            return i;
+        }
+    }
+    if (udp->n_ways == BK_UDP_WAYS) {
+        return 0;
+    }
+    memcpy(udp->ways[udp->n_ways], ip, sizeof udp->ways[0]);
+    return udp->n_ways++;
+}
+
+/* Only addresses of this host can be seen here. */
 static unsigned way_of(struct bk_udp *udp, struct msghdr *head)
 {
     struct bk_addr a = {.port = 0};
@@ -116,16 +131,13 @@ static unsigned way_of(struct bk_udp *udp, struct msghdr *head)
     if (scope == BK_SCOPE_MULTICAST || scope == BK_SCOPE_LINK_LOCAL) {
         return 0; /* nothing can leave from the one, and from the other not without its interface */
     }
-    for (unsigned i = 1; i < udp->n_ways; i++) {
-        if (memcmp(udp->ways[i], a.ip, sizeof a.ip) == 0) {
-            return i;
-        }
-    }
-    if (udp->n_ways == BK_UDP_WAYS) {
-        return 0;
-    }
-    memcpy(udp->ways[udp->n_ways], a.ip, sizeof a.ip);
-    return udp->n_ways++;
+    return number_of(udp, a.ip);
+}
+
+unsigned bk_udp_same_way(struct bk_udp *udp, const struct bk_udp *other, unsigned way)
+{
+    bool known = udp->wildcard && way > 0 && way < other->n_ways;
+    return known ? number_of(udp, other->ways[way]) : 0;
 }
 
 /* Makes a datagram leave from the address of that way. */

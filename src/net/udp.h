@@ -42,6 +42,9 @@ unsigned bk_udp_way(const struct bk_udp *udp);
 bool bk_udp_send_by(struct bk_udp *udp, unsigned way, const struct bk_addr *to,
                     struct bk_slice bytes);
 
+/* The way by which `udp` leaves from the address that is `way` to `other`, another wildcard socket; 0 likewise. */
+unsigned bk_udp_same_way(struct bk_udp *udp, const struct bk_udp *other, unsigned way);
+
 struct bk_addr bk_udp_local(const struct bk_udp *udp);
 
 #endif

@@ -349,6 +349,13 @@ static void test_own_network(void **state)
     assert_int_equal(n, 1);
     want = addr("192.168.1.1");
     assert_true(bk_addr_same_ip(&gateways[0], &want));
+    unsigned interface = 77;
+    assert_false(bk_host_gateway6(&gateways[0], &interface));
+    run("ip -6 route add default via fe80::1 dev lan0");
+    want = addr("fe80::1");
+    assert_true(bk_host_gateway6(&gateways[0], &interface));
+    assert_true(bk_addr_same_ip(&gateways[0], &want));
+    assert_int_equal(interface, if_nametoindex("lan0"));
     assert_int_equal(bk_host_source_toward(&target, &source), BK_OK);
     want = addr("192.168.1.3");
     assert_true(bk_addr_same_ip(&source, &want));
@@ -356,6 +363,66 @@ static void test_own_network(void **state)
     run("ip addr add 192.168.1.4/24 dev lan0");
     WAIT_FOR(w, w->changes > before);
     bk_host_watch_free(watch);
+}
+
+/* ---- Routes ---- */
+
+static bool none_has(const struct bk_addr *target)
+{
+    (void)target;
+    return false;
+}
+
+static bool only_v4(const struct bk_addr *target)
+{
+    return bk_addr_is_v4(target);
+}
+
+static bool only_v6(const struct bk_addr *target)
+{
+    return !bk_addr_is_v4(target);
+}
+
+static void test_keep_routed(void **state)
+{
+    (void)state;
+    const struct bk_addr all[] = {addr("2001:db8::7"), addr("130.74.23.6"), addr("2001:db8::8"),
+                                  addr("130.74.23.7")};
+    struct bk_addr kept[4];
+    memcpy(kept, all, sizeof all);
+    assert_int_equal(bk_host_keep_routed(kept, 4, only_v4), 2);
+    assert_true(bk_addr_equal(&kept[0], &all[1]) && bk_addr_equal(&kept[1], &all[3]));
+    memcpy(kept, all, sizeof all);
+    assert_int_equal(bk_host_keep_routed(kept, 4, only_v6), 2);
+    assert_true(bk_addr_equal(&kept[0], &all[0]) && bk_addr_equal(&kept[1], &all[2]));
+    memcpy(kept, all, sizeof all);
+    assert_int_equal(bk_host_keep_routed(kept, 4, none_has), 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_true(bk_addr_equal(&kept[i], &all[i]));
+    }
+    assert_int_equal(bk_host_keep_routed(kept, 0, only_v4), 0);
+}
+
+static void test_has_route(void **state)
+{
+    (void)state;
+    const struct bk_addr v4 = addr("130.74.23.6"), v6 = addr("2001:db8:1::7");
+    if (!own_namespaces) {
+        return;
+    }
+    run("ip link add out0 type veth peer name out1 && ip link set out1 up && ip link set out0 up");
+    run("ip route del default 2>/dev/null; ip -6 route del default 2>/dev/null; true");
+    assert_false(bk_host_has_route(&v4));
+    assert_false(bk_host_has_route(&v6));
+    run("ip addr add 10.9.8.2/24 dev out0 && ip route add default via 10.9.8.1");
+    assert_true(bk_host_has_route(&v4));
+    assert_false(bk_host_has_route(&v6));
+    /* a default route, and nothing to send from but the address that every link has */
+    run("ip -6 route add default via fe80::1 dev out0");
+    assert_false(bk_host_has_route(&v6));
+    run("ip addr add 2001:db8:2::2/64 dev out0 nodad");
+    assert_true(bk_host_has_route(&v6));
+    run("ip link del out0");
 }
 
 /* A network and a /etc of this process's own; false without the rights. */
@@ -379,7 +446,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(test_literals),       CASE(test_cancel),      CASE(test_hosts_file),
         CASE(test_no_name_server), CASE(test_name_server), CASE(test_silent_name_server),
-        CASE(test_anywhere),       CASE(test_own_network),
+        CASE(test_anywhere),       CASE(test_own_network), CASE(test_keep_routed),
+        CASE(test_has_route),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include <fcntl.h>
 #include <ifaddrs.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
@@ -360,8 +361,8 @@ static const struct forbidden {
     {"fork", do_fork, SERVER | CALL | RENEW, false, true},
     {"kill", do_kill, SERVER | CALL | RENEW, false, true},
     {"tgkill", do_kill_thread, SERVER | CALL | RENEW, false, true},
-    {"listen", do_listen, IDLE | CALL | RENEW, false, false},
-    {"accept", do_accept, IDLE | CALL | RENEW, false, false},
+    {"listen", do_listen, RENEW, false, false},
+    {"accept", do_accept, RENEW, false, false},
     {"TIOCSTI", do_type_into_terminal, ALL, false, false},
     {"SO_ATTACH_FILTER", do_attach_filter, ALL, false, false},
     {"F_SETOWN", do_own, ALL, false, false},
@@ -529,6 +530,22 @@ static void serve_a_connection(void)
     MUST(accept4(bound, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC) >= 0);
 }
 
+static void *set_to_true(void *ctx)
+{
+    *(bool *)ctx = true;
+    return NULL;
+}
+
+/* As the call part asks the router. */
+static void start_a_thread(void)
+{
+    pthread_t thread;
+    bool ran = false;
+
+    MUST(pthread_create(&thread, NULL, set_to_true, &ran) == 0);
+    MUST(pthread_join(thread, NULL) == 0 && ran);
+}
+
 /* A program with shared libraries, and the sanitizer if there is one, starts and ends under the idle part's
  * list: this one. */
 static void start_a_program(void)
@@ -556,6 +573,10 @@ static void narrow_a_child(enum bk_sandbox_kind kind, enum bk_sandbox_refusal re
         enter(kind, refusal);
         use_sockets();
         use_the_rest();
+        if (kind == BK_SANDBOX_AGENT_CALL) {
+            serve_a_connection();
+            start_a_thread();
+        }
         (void)do_execve();
         _exit(DID_IT);
     }
@@ -579,8 +600,11 @@ static void test_allowed(void **state)
                 if (kind != BK_SANDBOX_AGENT_CALL) {
                     use_files();
                 }
-                if (kind == BK_SANDBOX_SERVER) {
+                if (kind == BK_SANDBOX_SERVER || kind == BK_SANDBOX_AGENT_CALL) {
                     serve_a_connection();
+                }
+                if (kind == BK_SANDBOX_AGENT_CALL) {
+                    start_a_thread();
                 }
                 if (kind == BK_SANDBOX_AGENT_IDLE) {
                     start_a_program();
