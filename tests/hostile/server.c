@@ -136,7 +136,7 @@ static void tell_datagram(const char *what, unsigned local, const struct bk_addr
 static void tell_opened(const struct bk_server_event *event)
 {
     static const char *const roles[] = {"none", "server", "device", "user"};
-    static const char *const purposes[] = {"plain", "renew", "watch"};
+    static const char *const purposes[] = {"plain", "renew", "watch", "register"};
     char line[400], from[BK_ADDR_TEXT_BYTES];
     int n;
 
@@ -213,7 +213,7 @@ bool __wrap_bk_udp_send_by(struct bk_udp *udp, unsigned way, const struct bk_add
 {
     unsigned socket = 0;
 
-    while (man.serve->udp[socket] != udp) {
+    while (man.serve->udp[0][socket] != udp) {
         socket++;
     }
     tell_datagram("send-datagram", socket * BK_UDP_WAYS + way, to, bytes);
@@ -295,8 +295,8 @@ static void obey_datagram(struct bk_slice verb, uint64_t local, const struct bk_
         event.datagram.bytes = bytes;
         __real_bk_serve_feed(man.serve, &event);
     } else {
-        (void)__real_bk_udp_send_by(man.serve->udp[local / BK_UDP_WAYS], local % BK_UDP_WAYS, peer,
-                                    bytes);
+        (void)__real_bk_udp_send_by(man.serve->udp[0][local / BK_UDP_WAYS], local % BK_UDP_WAYS,
+                                    peer, bytes);
     }
 }
 

@@ -8,6 +8,7 @@
 
 #include "bin/beckond/authority.h"
 #include "bin/beckond/cmd.h"
+#include "bin/beckond/relay.h"
 #include "bin/beckond/say.h"
 #include "bin/beckond/state.h"
 #include "net/file.h"
@@ -19,11 +20,11 @@ enum {
 
 /* Everything that init writes; SQLite's side files last. */
 static const char *const files[] = {
-    BK_STATE_CA_KEY,       BK_STATE_CA_CERTIFICATE,
-    BK_STATE_SERVER_KEY,   BK_STATE_SERVER_CERTIFICATE,
-    BK_STATE_MASTER_KEYS,  BK_STATE_CONFIG,
-    BK_STATE_STORE,        BK_STATE_STORE "-wal",
-    BK_STATE_STORE "-shm",
+    BK_STATE_CA_KEY,         BK_STATE_CA_CERTIFICATE,
+    BK_STATE_SERVER_KEY,     BK_STATE_SERVER_CERTIFICATE,
+    BK_STATE_MASTER_KEYS,    BK_STATE_RELAY_SECRET,
+    BK_STATE_CONFIG,         BK_STATE_STORE,
+    (BK_STATE_STORE "-wal"), (BK_STATE_STORE "-shm"),
 };
 
 enum {
@@ -221,6 +222,10 @@ static enum beckon_status write_all(const char *dir, const char *ca_dir, const c
     if (err == BK_OK) {
         what = BK_STATE_MASTER_KEYS;
         err = bk_state_master_make(dir, &rng);
+    }
+    if (err == BK_OK) {
+        what = BK_STATE_RELAY_SECRET;
+        err = bk_relay_secret_make(dir);
     }
     if (err == BK_OK) {
         what = BK_STATE_CONFIG;

@@ -8,15 +8,16 @@
 #include <string.h>
 
 #include "base/number.h"
+#include "bin/beckond/config_defaults.h"
 #include "wire/enrol.h"
 
 enum {
-    DEFAULT_MAX_DEVICES = 1000000,
-    DEFAULT_BINDING_PER_SECOND = 10,
-    DEFAULT_REQUESTS_PER_SECOND = 20,
     MAX_DEVICES_LIMIT = 16777214, /* the location table takes no more */
     PER_SECOND_LIMIT = 1000000,
+    RELAY_ALLOCATIONS_LIMIT = 65536,
 };
+/* A terabyte a second: past it numbers of a rate would run over. */
+#define BYTES_PER_SECOND_LIMIT UINT64_C(1000000000000)
 
 /* A file being read: where we are, for messages, and what has been given already. */
 struct reading {
@@ -139,6 +140,147 @@ static const char *take_agent_port(struct bk_config *c, struct bk_slice value)
     return take_port(value, &c->agent_port);
 }
 
+static const char *take_second_udp_port(struct bk_config *c, struct bk_slice value)
+{
+    uint64_t port;
+
+    if (bk_number_parse(value, UINT16_MAX, &port) != BK_OK) {
+        return "a port, 1 to 65535, or 0 for none";
+    }
+    c->second_udp_port = (uint16_t)port;
+    return NULL;
+}
+
+static const char *take_yes(struct bk_slice value, bool *out)
+{
+    *out = bk_slice_equal(value, bk_slice_text("yes"));
+    return *out || bk_slice_equal(value, bk_slice_text("no")) ? NULL : "yes or no";
+}
+
+static const char *take_relay(struct bk_config *c, struct bk_slice value)
+{
+    return take_yes(value, &c->relay);
+}
+
+static const char *take_relay_connect(struct bk_config *c, struct bk_slice value)
+{
+    return take_yes(value, &c->relay_connect);
+}
+
+static const char *take_relay_ports(struct bk_config *c, struct bk_slice value)
+{
+    const uint8_t *dash = value.n == 0 ? NULL : memchr(value.p, '-', value.n);
+    size_t n = dash == NULL ? 0 : (size_t)(dash - value.p);
+    uint64_t first = 0, last = 0;
+
+    if (dash == NULL || bk_number_parse(bk_slice(value.p, n), UINT16_MAX, &first) != BK_OK ||
+        bk_number_parse(bk_slice(dash + 1, value.n - n - 1), UINT16_MAX, &last) != BK_OK ||
+        first < 1024 || last < first) {
+        return "FIRST-LAST, ports from 1024 to 65535";
+    }
+    c->relay_first_port = (uint16_t)first;
+    c->relay_last_port = (uint16_t)last;
+    return NULL;
+}
+
+static const char *take_relay_address(struct bk_config *c, struct bk_slice value)
+{
+    struct bk_addr addr, *place;
+
+    if (bk_addr_parse(value, 1, &addr) != BK_OK || addr.port != 1) {
+        return "an IP address without a port";
+    }
+    place = bk_addr_is_v4(&addr) ? &c->relay_address4 : &c->relay_address6;
+    if (place->port != 0) {
+        return "one IPv4 and one IPv6 address at most";
+    }
+    *place = addr; /* the port says that it is set */
+    return NULL;
+}
+
+static const char *take_allocations(struct bk_slice value, uint32_t *out)
+{
+    uint64_t n;
+
+    if (bk_number_parse(value, RELAY_ALLOCATIONS_LIMIT, &n) != BK_OK || n == 0) {
+        return "a number, 1 to 65536";
+    }
+    *out = (uint32_t)n;
+    return NULL;
+}
+
+static const char *take_relay_allocations(struct bk_config *c, struct bk_slice value)
+{
+    return take_allocations(value, &c->relay_allocations);
+}
+
+static const char *take_relay_user_allocations(struct bk_config *c, struct bk_slice value)
+{
+    return take_allocations(value, &c->relay_user_allocations);
+}
+
+static const char *take_bytes_per_second(struct bk_slice value, uint64_t *out)
+{
+    if (bk_number_parse(value, BYTES_PER_SECOND_LIMIT, out) != BK_OK ||
+        (*out != 0 && *out < 10000)) {
+        return "bytes, 10000 or more, or 0 for no limit";
+    }
+    return NULL;
+}
+
+static const char *take_relay_bytes(struct bk_config *c, struct bk_slice value)
+{
+    return take_bytes_per_second(value, &c->relay_bytes_per_s);
+}
+
+static const char *take_relay_user_bytes(struct bk_config *c, struct bk_slice value)
+{
+    return take_bytes_per_second(value, &c->relay_user_bytes_per_s);
+}
+
+bool bk_config_host_port(struct bk_slice text, struct bk_slice *host, uint16_t *port)
+{
+    struct bk_addr literal;
+    uint64_t number = 0;
+    size_t n = text.n;
+
+    while (n > 0 && text.p[n - 1] != ':') {
+        n--;
+    }
+    if (n < 2 || bk_number_parse(bk_slice(text.p + n, text.n - n), UINT16_MAX, &number) != BK_OK ||
+        number == 0) {
+        return false;
+    }
+    *port = (uint16_t)number;
+    *host = bk_slice(text.p, n - 1);
+    if (host->p[0] == '[') {
+        bool v6 = bk_addr_parse(text, 0, &literal) == BK_OK;
+        *host = bk_slice(host->p + 1, v6 ? host->n - 2 : 0);
+        return v6;
+    }
+    return memchr(host->p, ':', host->n) == NULL && bk_config_host_valid(*host);
+}
+
+static const char *take_external_relay(struct bk_config *c, struct bk_slice value)
+{
+    struct bk_slice host;
+    uint16_t port;
+
+    if (value.n > 0 && (!bk_config_host_port(value, &host, &port) ||
+                        !bk_slice_to_text(value, c->external_relay, sizeof c->external_relay))) {
+        return "HOST:PORT, an IPv6 address in brackets, or nothing";
+    }
+    return NULL;
+}
+
+static const char *take_external_relay_secret(struct bk_config *c, struct bk_slice value)
+{
+    if (!bk_slice_to_text(value, c->external_relay_secret, sizeof c->external_relay_secret)) {
+        return "text of at most 128 characters";
+    }
+    return NULL;
+}
+
 static const char *take_max_devices(struct bk_config *c, struct bk_slice value)
 {
     if (bk_number_parse(value, MAX_DEVICES_LIMIT, &c->max_devices) != BK_OK ||
@@ -150,11 +292,7 @@ static const char *take_max_devices(struct bk_config *c, struct bk_slice value)
 
 static const char *take_answer_binding(struct bk_config *c, struct bk_slice value)
 {
-    c->answer_binding = bk_slice_equal(value, bk_slice_text("yes"));
-    if (!c->answer_binding && !bk_slice_equal(value, bk_slice_text("no"))) {
-        return "yes or no";
-    }
-    return NULL;
+    return take_yes(value, &c->answer_binding);
 }
 
 static const char *take_binding_per_second(struct bk_config *c, struct bk_slice value)
@@ -199,18 +337,30 @@ static const struct setting {
     const char *key;
     const char *(*take)(struct bk_config *c, struct bk_slice value);
     bool repeatable;
+    bool secret; /* its value is not shown */
 } settings[] = {
-    {"host", take_host, false},
-    {"listen", take_listen, true},
-    {"udp_port", take_udp_port, false},
-    {"request_port", take_request_port, false},
-    {"agent_port", take_agent_port, false},
-    {"max_devices", take_max_devices, false},
-    {"answer_binding", take_answer_binding, false},
-    {"binding_per_second", take_binding_per_second, false},
-    {"requests_per_second", take_requests_per_second, false},
-    {"user", take_user, false},
-    {"call_form", take_call_form, false},
+    {"host", take_host, false, false},
+    {"listen", take_listen, true, false},
+    {"udp_port", take_udp_port, false, false},
+    {"request_port", take_request_port, false, false},
+    {"agent_port", take_agent_port, false, false},
+    {"max_devices", take_max_devices, false, false},
+    {"answer_binding", take_answer_binding, false, false},
+    {"binding_per_second", take_binding_per_second, false, false},
+    {"requests_per_second", take_requests_per_second, false, false},
+    {"user", take_user, false, false},
+    {"call_form", take_call_form, false, false},
+    {"second_udp_port", take_second_udp_port, false, false},
+    {"relay", take_relay, false, false},
+    {"relay_ports", take_relay_ports, false, false},
+    {"relay_address", take_relay_address, true, false},
+    {"relay_connect", take_relay_connect, false, false},
+    {"relay_allocations", take_relay_allocations, false, false},
+    {"relay_user_allocations", take_relay_user_allocations, false, false},
+    {"relay_bytes_per_second", take_relay_bytes, false, false},
+    {"relay_user_bytes_per_second", take_relay_user_bytes, false, false},
+    {"external_relay", take_external_relay, false, false},
+    {"external_relay_secret", take_external_relay_secret, false, true},
 };
 
 /* inih's callback: 1 goes on, 0 is an error. We always go on and keep the first mistake ourselves. */
@@ -233,7 +383,8 @@ static int take(void *user, const char *section, const char *key, const char *va
         r->given |= 1u << i;
         expected = settings[i].take(r->config, bk_slice_text(value));
         if (expected != NULL) {
-            blame(r, "%s = %s is not understood; expected %s", key, value, expected);
+            blame(r, "%s = %s is not understood; expected %s", key,
+                  settings[i].secret ? "..." : value, expected);
         }
         return 1;
     }
@@ -276,10 +427,44 @@ static void set_defaults(struct bk_config *c)
     c->udp_port = BK_SERVER_UDP_PORT;
     c->request_port = BK_SERVER_REQUEST_PORT;
     c->agent_port = BK_SERVER_AGENT_PORT;
-    c->max_devices = DEFAULT_MAX_DEVICES;
+    c->max_devices = BK_CONFIG_DEFAULT_MAX_DEVICES;
     c->answer_binding = true;
-    c->binding_per_second = DEFAULT_BINDING_PER_SECOND;
-    c->requests_per_second = DEFAULT_REQUESTS_PER_SECOND;
+    c->binding_per_second = BK_CONFIG_DEFAULT_BINDING_PER_SECOND;
+    c->requests_per_second = BK_CONFIG_DEFAULT_REQUESTS_PER_SECOND;
+    c->relay = true;
+    c->relay_first_port = BK_CONFIG_DEFAULT_RELAY_FIRST;
+    c->relay_last_port = BK_CONFIG_DEFAULT_RELAY_LAST;
+    c->relay_user_allocations = BK_CONFIG_DEFAULT_RELAY_USER_ALLOCATIONS;
+    c->relay_allocations = BK_CONFIG_DEFAULT_RELAY_ALLOCATIONS;
+}
+
+static bool was_given(const struct reading *r, const char *key)
+{
+    for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
+        if (strcmp(settings[i].key, key) == 0) {
+            return (r->given & (1u << i)) != 0;
+        }
+    }
+    return false;
+}
+
+/* What follows from other settings, and what does not go together. */
+static void complete(struct reading *r)
+{
+    struct bk_config *c = r->config;
+
+    if (!was_given(r, "second_udp_port") &&
+        c->udp_port <= UINT16_MAX - BK_CONFIG_SECOND_UDP_OFFSET) {
+        c->second_udp_port = (uint16_t)(c->udp_port + BK_CONFIG_SECOND_UDP_OFFSET);
+    }
+    if (c->host[0] == '\0') {
+        blame(r, "host is missing; give under [server] the name or address by which this server "
+                 "is found");
+    } else if (c->second_udp_port == c->udp_port) {
+        blame(r, "second_udp_port must be another port than udp_port");
+    } else if ((c->external_relay[0] == '\0') != (c->external_relay_secret[0] == '\0')) {
+        blame(r, "external_relay and external_relay_secret belong together; give both or neither");
+    }
 }
 
 enum bk_err bk_config_load(const char *path, struct bk_config *out, char why[BK_CONFIG_WHY_BYTES])
@@ -300,9 +485,8 @@ enum bk_err bk_config_load(const char *path, struct bk_config *out, char why[BK_
     } else if (line != 0) {
         r.line = line > 0 ? line : r.line;
         blame(&r, "neither a [section], nor KEY = VALUE, nor a comment");
-    } else if (out->host[0] == '\0') {
-        blame(&r, "host is missing; give under [server] the name or address by which this server "
-                  "is found");
+    } else {
+        complete(&r);
     }
     (void)fclose(r.file);
     if (r.failed) {
@@ -312,61 +496,4 @@ enum bk_err bk_config_load(const char *path, struct bk_config *out, char why[BK_
         out->n_listen = 1; /* "::", which takes both families */
     }
     return BK_OK;
-}
-
-enum bk_err bk_config_template(const char *host, char *out, size_t cap)
-{
-    static const char text[] =
-        "# beckond's configuration. Lines that begin with # are comments; a commented setting "
-        "shows\n"
-        "# its default. SIGHUP makes a running server read this file again.\n"
-        "\n"
-        "[server]\n"
-        "# The name or address under which agents and users find this server. It goes into join\n"
-        "# tokens and must be one of those that `beckond init` put into the server's certificate.\n"
-        "host = %s\n"
-        "\n"
-        "# Addresses to listen on; the line may be repeated, up to 5 times. The default takes "
-        "IPv4\n"
-        "# and IPv6 on every interface. (Ports, addresses: takes effect with a restart.)\n"
-        "# listen = ::\n"
-        "\n"
-        "# UDP: registration and notification; and plain STUN Binding.\n"
-        "# udp_port = %d\n"
-        "# TCP: users' requests, and joining.\n"
-        "# request_port = %d\n"
-        "# TCP: agents that have been called, and joining. May be the same as request_port.\n"
-        "# agent_port = %d\n"
-        "\n"
-        "# How many devices may be registered at one time.\n"
-        "# (Takes effect with a restart.)\n"
-        "# max_devices = %d\n"
-        "\n"
-        "# Whether plain STUN Binding requests are answered, and how many a second from one IPv4\n"
-        "# address or IPv6 /64 network.\n"
-        "# answer_binding = yes\n"
-        "# binding_per_second = %d\n"
-        "\n"
-        "# How many requests (lookups, calls, renewals) a second one user or device may make, and\n"
-        "# how many joins may come from one IPv4 address or IPv6 /64 network; ten times as many "
-        "in\n"
-        "# a burst. 0 is no limit.\n"
-        "# requests_per_second = %d\n"
-        "\n"
-        "# Started by root: the user to become once the sockets are open. The state directory "
-        "must\n"
-        "# belong to that user. Empty: stays who it is. (Takes effect with a restart.)\n"
-        "# user =\n"
-        "\n"
-        "# How calls reach a device. \"first\": a notification by UDP, and the request over TLS.\n"
-        "# call_form = first\n";
-    int n;
-
-    if (strlen(host) > BK_CONFIG_HOST_MAX_BYTES) {
-        return BK_E_RANGE;
-    }
-    n = snprintf(out, cap, text, host, BK_SERVER_UDP_PORT, BK_SERVER_REQUEST_PORT,
-                 BK_SERVER_AGENT_PORT, DEFAULT_MAX_DEVICES, DEFAULT_BINDING_PER_SECOND,
-                 DEFAULT_REQUESTS_PER_SECOND);
-    return n < 0 || (size_t)n >= cap ? BK_E_NOSPACE : BK_OK;
 }

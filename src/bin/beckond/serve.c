@@ -38,9 +38,9 @@ static bool needs_restart(const struct bk_config *a, const struct bk_config *b)
     for (size_t i = 0; same_listen && i < a->n_listen; i++) {
         same_listen = bk_addr_equal(&a->listen[i], &b->listen[i]);
     }
-    return !same_listen || a->udp_port != b->udp_port || a->request_port != b->request_port ||
-           a->agent_port != b->agent_port || a->max_devices != b->max_devices ||
-           strcmp(a->user, b->user) != 0;
+    return !same_listen || a->udp_port != b->udp_port || a->second_udp_port != b->second_udp_port ||
+           a->request_port != b->request_port || a->agent_port != b->agent_port ||
+           a->max_devices != b->max_devices || strcmp(a->user, b->user) != 0;
 }
 
 /* What may change while the server runs. */
@@ -55,6 +55,7 @@ static void take_config(struct bk_serve *s, const struct bk_config *fresh)
     s->config.requests_per_second = fresh->requests_per_second;
     bk_server_set_binding(s->core, fresh->answer_binding, fresh->binding_per_second);
     bk_server_set_requests(s->core, fresh->requests_per_second);
+    bk_relay_reload(s->relay, fresh);
     bk_say("the configuration has been read again");
 }
 
@@ -153,6 +154,7 @@ static enum beckon_status make_core(struct bk_serve *s)
         .max_calls = BK_SERVE_CALLS_MAX,
         .answer_binding = s->config.answer_binding,
         .binding_per_s = s->config.binding_per_second,
+        .changes = bk_serve_changes(s),
         .requests_per_s = s->config.requests_per_second,
         .ports = {.udp = s->config.udp_port,
                   .request = s->config.request_port,
@@ -262,11 +264,17 @@ static enum beckon_status make_room(struct bk_serve *s)
     struct rlimit limit;
 
     s->max_streams = BK_SERVE_STREAMS_MAX;
+    s->max_relayed = BK_SERVE_RELAYED_MAX;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 &&
-        limit.rlim_cur < BK_SERVE_STREAMS_MAX + BK_SERVE_DESCRIPTORS_KEPT) {
-        s->max_streams = limit.rlim_cur < BK_SERVE_STREAMS_MIN + BK_SERVE_DESCRIPTORS_KEPT
-                             ? BK_SERVE_STREAMS_MIN
-                             : (uint32_t)limit.rlim_cur - BK_SERVE_DESCRIPTORS_KEPT;
+        limit.rlim_cur < BK_SERVE_STREAMS_MAX + BK_SERVE_RELAYED_MAX + BK_SERVE_DESCRIPTORS_KEPT) {
+        uint32_t room = limit.rlim_cur < BK_SERVE_STREAMS_MIN + BK_SERVE_DESCRIPTORS_KEPT
+                            ? BK_SERVE_STREAMS_MIN
+                            : (uint32_t)limit.rlim_cur - BK_SERVE_DESCRIPTORS_KEPT;
+        if (room / 4 < s->max_relayed) {
+            s->max_relayed = room / 4;
+        }
+        room -= s->config.relay ? s->max_relayed : 0;
+        s->max_streams = room < s->max_streams ? room : s->max_streams;
     }
     s->streams = calloc(BK_SERVE_STREAMS_MAX, sizeof *s->streams);
     if (s->streams == NULL || bk_serve_watches_init(s) != BK_OK) {
@@ -320,9 +328,9 @@ static void enter_sandbox(void)
 static enum beckon_status set_up(struct bk_serve *s)
 {
     static enum beckon_status (*const steps[])(struct bk_serve * s) = {
-        lock_directory, make_room,    load_authority,        make_core,
-        check_store,    make_events,  bk_serve_open_sockets, drop_privileges,
-        open_admin,     load_changes,
+        lock_directory,      make_room,   load_authority,        make_core,
+        check_store,         make_events, bk_serve_open_sockets, drop_privileges,
+        bk_serve_open_relay, open_admin,  load_changes,
     };
     enum beckon_status status = BECKON_OK;
 
@@ -346,6 +354,7 @@ static void take_apart(struct bk_serve *s)
 {
     bk_admin_free(s->admin);
     bk_serve_close_sockets(s);
+    bk_relay_free(s->relay);
     free_event(s->timer);
     free_event(s->on_term);
     free_event(s->on_int);

@@ -25,23 +25,12 @@ static void send_message(struct bk_serve *s, const struct bk_server_action *acti
     struct bk_serve_stream *stream = bk_serve_stream_find(s, action->message.stream);
 
     if (stream != NULL && !stream->closing) {
-        if (stream->purpose == BK_STREAM_WATCH) {
-            bk_serve_watch_sends(stream, action->message.bytes);
+        if (stream->purpose == BK_STREAM_WATCH || stream->purpose == BK_STREAM_REGISTER) {
+            bk_serve_stay(stream, action->message.bytes);
         }
         /* A peer that does not read loses its connection: `closed` will tell. */
         enum bk_err ignored = bk_conn_send(stream->conn, action->message.bytes);
         (void)ignored;
-    }
-}
-
-/* From the socket and address that the peer's datagrams come to: its NAT knows no other. */
-static void send_datagram(struct bk_serve *s, const struct bk_server_action *action)
-{
-    unsigned socket = action->datagram.local / BK_UDP_WAYS;
-
-    if (socket < BK_CONFIG_LISTEN_MAX && s->udp[socket] != NULL) {
-        (void)bk_udp_send_by(s->udp[socket], action->datagram.local % BK_UDP_WAYS,
-                             &action->datagram.to, action->datagram.bytes);
     }
 }
 
@@ -54,7 +43,7 @@ static void carry_out(struct bk_serve *s)
 
         switch (a->type) {
         case BK_SERVER_SEND_DATAGRAM:
-            send_datagram(s, a);
+            bk_serve_send_datagram(s, a);
             break;
         case BK_SERVER_SEND_MESSAGE:
             send_message(s, a);
@@ -70,6 +59,9 @@ static void carry_out(struct bk_serve *s)
         case BK_SERVER_ENROL:
         case BK_SERVER_RENEW:
             bk_serve_add_job(s, a);
+            break;
+        case BK_SERVER_SEND_INFO:
+            bk_serve_send_info(s, a);
             break;
         case BK_SERVER_AUDIT:
             bk_audit_format(a, line);

@@ -123,6 +123,9 @@ void bk_serve_end_user_streams(struct bk_serve *s, struct bk_slice user)
 
     event.user_revoked.user = user;
     bk_serve_input(s, &event);
+    if (s->relay != NULL) {
+        bk_relay_end_user(s->relay, user);
+    }
 }
 
 /* A new holder is in: whoever held the place before goes before the new one hears of it. */

@@ -1,4 +1,4 @@
-/* The server's sockets: UDP for registration, TLS for requests, agents and joining. Who is at the other end is
+/* The server's TLS sockets, for requests, agents and joining; those of UDP are in serve_udp.c. Who is at the other end is
  * decided in serve_peer.c. */
 #include <errno.h>
 #include <string.h>
@@ -40,15 +40,20 @@ void bk_serve_stream_close(struct bk_serve_stream *stream)
 
 /* ---- connections ---- */
 
-/* Watches have a share of their own; it ends with the connection. */
+static bool stays(enum bk_server_purpose purpose)
+{
+    return purpose == BK_STREAM_WATCH || purpose == BK_STREAM_REGISTER;
+}
+
+/* What stays has a share of its own; it ends with the connection. */
 static bool enter(struct bk_serve *s, enum bk_server_purpose purpose, struct bk_conn *conn)
 {
-    return purpose != BK_STREAM_WATCH || bk_serve_watch_enter(s, conn);
+    return !stays(purpose) || bk_serve_watch_enter(s, conn);
 }
 
 static void leave(struct bk_serve *s, enum bk_server_purpose purpose, const struct bk_conn *conn)
 {
-    if (purpose == BK_STREAM_WATCH) {
+    if (stays(purpose)) {
         struct bk_addr from = bk_conn_remote(conn);
         bk_serve_watch_leave(s, &from);
     }
@@ -63,8 +68,9 @@ static void on_open(void *ctx, struct bk_conn *conn, const struct bk_tls_peer *p
     enum bk_err err;
 
     if (!enter(s, purpose, conn)) {
-        bk_say_limited(&s->overload_log, bk_serve_now().mono,
-                       "as many calls are watched as there is room for; one more is not");
+        bk_say_limited(
+            &s->overload_log, bk_serve_now().mono,
+            "as many connections that stay are open as there is room for; one more is not");
         bk_conn_free(conn);
         return;
     }
@@ -152,27 +158,13 @@ static void on_refused(void *ctx, const struct bk_addr *from, const struct bk_co
                    reason);
 }
 
-/* ---- datagrams ---- */
-
-static void on_datagram(void *ctx, const struct bk_addr *from, struct bk_slice bytes)
-{
-    struct bk_serve_local *local = ctx;
-    struct bk_server_event event = {.type = BK_SERVER_DATAGRAM};
-
-    event.datagram.local =
-        (uint8_t)(local->socket * BK_UDP_WAYS + bk_udp_way(local->serve->udp[local->socket]));
-    event.datagram.from = *from;
-    event.datagram.bytes = bytes;
-    bk_serve_feed(local->serve, &event);
-}
-
 /* ---- opening and closing ---- */
 
-/* Which protocols a listener speaks: requests, agents (and their watches), or all on one port; joining and
+/* Which protocols a listener speaks: requests, agents (their watches and registrations too), or all on one port; joining and
  * renewing on any. */
 static enum bk_err make_tls(const struct bk_serve *s, bool request, bool agent, struct bk_tls **out)
 {
-    const char *alpns[5];
+    const char *alpns[6];
     struct bk_tls_server config = {
         .cert = s->authority.server,
         .key = s->authority.server_key,
@@ -187,6 +179,7 @@ static enum bk_err make_tls(const struct bk_serve *s, bool request, bool agent, 
     if (agent) {
         alpns[config.n_alpns++] = BK_ALPN_AGENT;
         alpns[config.n_alpns++] = BK_ALPN_WATCH;
+        alpns[config.n_alpns++] = BK_ALPN_REGISTER;
     }
     alpns[config.n_alpns++] = BK_ALPN_RENEW;
     alpns[config.n_alpns++] = BK_ALPN_JOIN;
@@ -222,7 +215,8 @@ enum bk_err bk_serve_renew_tls(struct bk_serve *s)
     return err;
 }
 
-static enum beckon_status cannot_bind(const struct bk_addr *addr, const char *what, enum bk_err err)
+enum beckon_status bk_serve_cannot_bind(const struct bk_addr *addr, const char *what,
+                                        enum bk_err err)
 {
     char text[BK_ADDR_TEXT_BYTES];
 
@@ -241,6 +235,7 @@ static enum beckon_status open_listener(struct bk_serve *s, size_t which, uint16
                  .limits = {.idle_ms = BK_SERVE_STREAM_IDLE_MS,
                             .frame_max_bytes = BK_STUN_STREAM_MAX_BYTES}},
         .refused = on_refused,
+        .first = bk_serve_first(s),
         .max_total = s->max_streams,
         .max_handshakes = BK_SERVE_HANDSHAKES_MAX,
         .max_per_address = BK_SERVE_PER_ADDRESS_MAX,
@@ -255,7 +250,7 @@ static enum beckon_status open_listener(struct bk_serve *s, size_t which, uint16
         addr.port = port;
         enum bk_err err = bk_listener_add(s->listeners[which], &addr, NULL);
         if (err != BK_OK) {
-            return cannot_bind(&addr, "TCP", err);
+            return bk_serve_cannot_bind(&addr, "TCP", err);
         }
     }
     return BECKON_OK;
@@ -270,17 +265,10 @@ enum beckon_status bk_serve_open_sockets(struct bk_serve *s)
             "the server's certificate cannot be used for TLS; restore server.crt and server.key");
         return BECKON_BAD_CONFIG;
     }
-    for (size_t i = 0; i < s->config.n_listen; i++) {
-        struct bk_addr addr = s->config.listen[i];
-        struct bk_udp_callbacks on = {.ctx = &s->locals[i], .received = on_datagram};
-        addr.port = s->config.udp_port;
-        s->locals[i] = (struct bk_serve_local){.serve = s, .socket = (uint8_t)i};
-        enum bk_err err = bk_udp_new(s->base, &addr, false, false, &on, &s->udp[i]);
-        if (err != BK_OK) {
-            return cannot_bind(&addr, "UDP", err);
-        }
+    status = bk_serve_open_udp(s);
+    if (status == BECKON_OK) {
+        status = open_listener(s, 0, s->config.request_port);
     }
-    status = open_listener(s, 0, s->config.request_port);
     if (status == BECKON_OK && n_listeners(s) == 2) {
         status = open_listener(s, 1, s->config.agent_port);
     }
@@ -301,10 +289,5 @@ void bk_serve_close_sockets(struct bk_serve *s)
         bk_tls_free(s->tls[i]);
         s->tls[i] = NULL;
     }
-    for (size_t i = 0; i < BK_CONFIG_LISTEN_MAX; i++) {
-        if (s->udp[i] != NULL) {
-            bk_udp_free(s->udp[i]);
-            s->udp[i] = NULL;
-        }
-    }
+    bk_serve_close_udp(s);
 }

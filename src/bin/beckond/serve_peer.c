@@ -16,9 +16,11 @@ static const struct way {
         told; /* who is no longer enrolled hears so, in answer to the first request; others are closed */
 } ways[] = {
     {BK_ALPN_REQUEST, BK_STREAM_PLAIN, false, true, true},
-    {BK_ALPN_AGENT, BK_STREAM_PLAIN, true, false, false}, /* a device learns by UDP */
+    {BK_ALPN_AGENT, BK_STREAM_PLAIN, true, false,
+     false}, /* a device learns by REGISTER, or RENEW */
     {BK_ALPN_RENEW, BK_STREAM_RENEW, true, true, true},
     {BK_ALPN_WATCH, BK_STREAM_WATCH, true, false, true},
+    {BK_ALPN_REGISTER, BK_STREAM_REGISTER, true, false, false},
     {BK_ALPN_JOIN, BK_STREAM_PLAIN, false, false, false},
 };
 

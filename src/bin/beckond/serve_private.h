@@ -11,17 +11,20 @@
 #include "base/map.h"
 #include "bin/beckond/admin.h"
 #include "bin/beckond/authority.h"
+#include "bin/beckond/relay.h"
 #include "bin/beckond/say.h"
 #include "bin/beckond/serve.h"
 #include "core/server/server.h"
 #include "net/listener.h"
 #include "net/udp.h"
+#include "wire/info.h"
 
 enum {
-    /* Of these connections, watches (one for every call that is up) may take three quarters: they stay for as
-     * long as calls do, and must not keep out callers, called devices and those that join. */
+    /* Of these connections, those that stay may take three quarters: watches (one for every call that is up) and
+     * registrations over TLS. They must not keep out callers, called devices and those that join. */
     BK_SERVE_STREAMS_MAX = 32768,
     BK_SERVE_DESCRIPTORS_KEPT = 64, /* for what is no connection */
+    BK_SERVE_RELAYED_MAX = 8192, /* connections of the relay; a quarter where descriptors are few */
     BK_SERVE_STREAMS_MIN = 64,
     BK_SERVE_CALLS_MAX = 8192,
     BK_SERVE_HANDSHAKES_MAX = 512,
@@ -32,10 +35,13 @@ enum {
     BK_SERVE_REPLACED_MAX = 1024,
     BK_SERVE_REPLACED_S = 30, /* a device whose watch is closed asks again within a second or so */
     BK_SERVE_WATCHES_PER_ADDRESS = BK_SERVE_PER_ADDRESS_MAX / 4 * 3,
+    /* Agents ask every 90 s at most over TLS; TCP keepalives besides would double what a waiting device costs. */
+    BK_SERVE_REGISTER_IDLE_MS = 360000,
     BK_SERVE_LISTENERS = 2,
+    BK_SERVE_UDP_PORTS = 2, /* that of registration, and the second one for looking at NATs */
 };
 
-_Static_assert(BK_CONFIG_LISTEN_MAX *BK_UDP_WAYS <= UINT8_MAX + 1,
+_Static_assert(BK_CONFIG_LISTEN_MAX *BK_UDP_WAYS <= BK_SERVER_LOCAL_STREAM,
                "the core's number of a local address");
 
 struct bk_serve;
@@ -96,11 +102,15 @@ struct bk_serve {
     } lost[BK_SERVER_OUT_ACTIONS];
     size_t n_lost;
 
-    struct bk_udp *udp[BK_CONFIG_LISTEN_MAX];
+    struct bk_udp *udp[BK_SERVE_UDP_PORTS][BK_CONFIG_LISTEN_MAX];
     struct bk_serve_local {
         struct bk_serve *serve;
-        uint8_t socket; /* the core's "local" is socket * BK_UDP_WAYS + way */
-    } locals[BK_CONFIG_LISTEN_MAX];
+        bool second;
+        uint8_t
+            socket; /* the core's "local" is socket * BK_UDP_WAYS + way, as the first port's socket counts ways */
+    } locals[BK_SERVE_UDP_PORTS][BK_CONFIG_LISTEN_MAX];
+    struct bk_relay *relay;
+    uint32_t max_relayed;
     struct bk_tls *tls[BK_SERVE_LISTENERS];
     struct bk_listener *listeners[BK_SERVE_LISTENERS];
 
@@ -152,7 +162,23 @@ void bk_serve_refuse(struct bk_serve *s, struct bk_serve_stream *stream,
                      const struct bk_tls_peer *peer, enum bk_err err);
 void bk_serve_answer_refused(struct bk_serve_stream *stream, struct bk_slice frame);
 
-/* serve_watch.c: the share of the connections that watches may have. */
+/* serve_udp.c */
+enum beckon_status bk_serve_open_udp(struct bk_serve *s);
+void bk_serve_close_udp(struct bk_serve *s);
+void bk_serve_send_datagram(struct bk_serve *s, const struct bk_server_action *action);
+/* enum bk_server_change: what these sockets can do. */
+uint8_t bk_serve_changes(const struct bk_serve *s);
+/* Where plain Binding is answered, the usual port of `local` first, as far as `remote` may reach it. */
+size_t bk_serve_bindings(const struct bk_serve *s, const struct bk_addr *local,
+                         const struct bk_addr *remote, struct bk_addr out[BK_INFO_BINDINGS_MAX]);
+
+/* serve_info.c: what the relay and INFO need of the server */
+enum beckon_status bk_serve_open_relay(struct bk_serve *s);
+/* For the listeners, which are open before the relay is. */
+struct bk_listener_first bk_serve_first(struct bk_serve *s);
+void bk_serve_send_info(struct bk_serve *s, const struct bk_server_action *action);
+
+/* serve_watch.c: the share of the connections that stay, watches and registrations. */
 BK_NODISCARD enum bk_err bk_serve_watches_init(struct bk_serve *s);
 void bk_serve_watches_fini(struct bk_serve *s);
 /* False: it would be one too many. */
@@ -162,9 +188,11 @@ void bk_serve_watch_leave(struct bk_serve *s, const struct bk_addr *from);
 bool bk_serve_watch_asks(struct bk_serve_stream *stream, struct bk_slice message);
 /* Whoever had that name has it no more: those calls end when their devices ask again, whoever has it then. */
 void bk_serve_watch_replaced(struct bk_serve *s, struct bk_slice user);
-/* What the core sends on a watch: after a success it may stay silent for as long as it lives. */
-void bk_serve_watch_sends(struct bk_serve_stream *stream, struct bk_slice message);
+/* What the core sends on a connection that may stay: after a success it does. */
+void bk_serve_stay(struct bk_serve_stream *stream, struct bk_slice message);
 
+enum beckon_status bk_serve_cannot_bind(const struct bk_addr *addr, const char *what,
+                                        enum bk_err err);
 /* serve_net.c: says on standard error what fails */
 enum beckon_status bk_serve_open_sockets(struct bk_serve *s);
 void bk_serve_close_sockets(struct bk_serve *s);

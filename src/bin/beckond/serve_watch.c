@@ -1,6 +1,6 @@
-/* Watches: connections of devices with calls up, silent for as long as these last. They are counted, in all and by
- * where they come from, so that there is always room for others; a device that finds no room asks again later,
- * and its call lives on meanwhile. */
+/* Connections that stay: watches of devices with calls up, silent for as long as these last, and registrations of
+ * devices that UDP does not carry. They are counted, in all and by where they come from, so that there is always
+ * room for others; a device that finds no room asks again later, and its call lives on meanwhile. */
 #include <string.h>
 
 #include "bin/beckond/audit.h"
@@ -118,12 +118,17 @@ bool bk_serve_watch_asks(struct bk_serve_stream *stream, struct bk_slice message
     return true;
 }
 
-void bk_serve_watch_sends(struct bk_serve_stream *stream, struct bk_slice message)
+void bk_serve_stay(struct bk_serve_stream *stream, struct bk_slice message)
 {
     struct bk_stun m;
 
-    if (bk_stun_read(message, &m) == BK_OK && m.cls == BK_STUN_SUCCESS) {
+    if (bk_stun_read(message, &m) != BK_OK || m.cls != BK_STUN_SUCCESS) {
+        return;
+    }
+    if (m.method == BK_METHOD_WATCH) {
         bk_conn_set_idle(stream->conn, 0);
         bk_conn_set_dead(stream->conn, BK_SERVE_WATCH_DEAD_MS);
+    } else if (m.method == BK_METHOD_REGISTER) {
+        bk_conn_set_idle(stream->conn, BK_SERVE_REGISTER_IDLE_MS);
     }
 }

@@ -14,6 +14,7 @@ enum {
 #define BK_STATE_SERVER_KEY "server.key"
 #define BK_STATE_SERVER_CERTIFICATE "server.crt"
 #define BK_STATE_MASTER_KEYS "master.keys"
+#define BK_STATE_RELAY_SECRET "relay.secret"
 #define BK_STATE_STORE "beckond.db"
 #define BK_STATE_CONFIG "beckond.conf"
 #define BK_STATE_SOCKET "beckond.sock"

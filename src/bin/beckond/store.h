@@ -64,6 +64,9 @@ BK_NODISCARD enum bk_err bk_store_find(struct bk_store *s, struct bk_slice user,
  * key. BK_E_NOTFOUND unknown, BK_E_AUTH another key meanwhile, BK_E_EXPIRED revoked. */
 BK_NODISCARD enum bk_err bk_store_admit(struct bk_store *s, const struct bk_identity *peer);
 
+/* Whether somebody is enrolled under that user's name, and not revoked. BK_E_NOTFOUND: nobody. */
+BK_NODISCARD enum bk_err bk_store_enrolled(struct bk_store *s, struct bk_slice user);
+
 /* Enrolled devices by ascending ID, the first above `after`. BK_E_NOTFOUND at the end. */
 BK_NODISCARD enum bk_err bk_store_next_device(struct bk_store *s, uint64_t after,
                                               struct bk_store_device *out);

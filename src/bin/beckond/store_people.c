@@ -158,6 +158,14 @@ enum bk_err bk_store_admit(struct bk_store *s, const struct bk_identity *peer)
     return revoked ? BK_E_EXPIRED : BK_OK;
 }
 
+enum bk_err bk_store_enrolled(struct bk_store *s, struct bk_slice user)
+{
+    struct bk_store_user found;
+    enum bk_err err = bk_store_user(s, user, &found);
+
+    return err == BK_OK && (!found.enrolled || found.revoked) ? BK_E_NOTFOUND : err;
+}
+
 enum bk_err bk_store_exceptions(struct bk_store *s, bk_store_exception each, void *ctx)
 {
     sqlite3_stmt *statement = bk_sql_get(s, BK_SQL_EXCEPTIONS);

@@ -83,6 +83,8 @@ bool bk_server_offer(struct bk_server *s, bk_time now, uint32_t stream, struct b
         .equipment_id = c->equipment_id,
         .box = bk_slice(c->box, c->box_n),
         .user = bk_slice_text(s->streams[c->requester].peer.name),
+        .has_observed = true,
+        .observed = t->from,
     };
     if (!bk_name_valid(offer.user)) {
         offer.user = BK_SLICE_EMPTY; /* a note only, and no reason to hold the call back */
@@ -110,17 +112,19 @@ static bool is_answer(const struct bk_server_call *c, const struct bk_stun *m)
            memcmp(m->txid, c->offer_txid, sizeof c->offer_txid) == 0;
 }
 
-static enum bk_err on_result(struct bk_server *s, const struct bk_server_call *c,
-                             const struct bk_stun *m, struct bk_server_out *out)
+static enum bk_err on_result(struct bk_server *s, struct bk_server_call *c, const struct bk_stun *m,
+                             struct bk_server_out *out)
 {
     struct bk_result in;
     enum bk_err err = bk_result_read(m, &in);
     if (err != BK_OK) {
         return err;
     }
-    if (memcmp(in.call_id, c->call_id, sizeof in.call_id) != 0) {
+    if (memcmp(in.call_id, c->call_id, sizeof in.call_id) != 0 ||
+        c->results == BK_SERVER_RESULTS_MAX) {
         return BK_E_STATE;
     }
+    c->results++;
     const struct bk_server_stream *to = &s->streams[c->requester];
     size_t cap = 0;
     uint8_t *buf = bk_out_space(out, &cap);
@@ -139,7 +143,7 @@ enum bk_err bk_server_on_device_message(struct bk_server *s, const struct bk_now
     if (call == 0) {
         return BK_E_STATE;
     }
-    const struct bk_server_call *c = &s->calls[call];
+    struct bk_server_call *c = &s->calls[call];
     if (m->cls == BK_STUN_SUCCESS && is_answer(c, m)) {
         bk_server_call_delivered(s, now->mono, call, out);
         return BK_OK;

@@ -19,11 +19,17 @@ static enum bk_err on_plain(struct bk_server *s, const struct bk_now *now, uint3
         if (is_request(m, BK_METHOD_LOOKUP)) {
             return bk_server_on_lookup(s, now, stream, m, out);
         }
+        if (is_request(m, BK_METHOD_INFO)) {
+            return bk_server_on_info(s, now, stream, m, out);
+        }
         return is_request(m, BK_METHOD_CONNECT) ? bk_server_on_connect(s, now, stream, m, out)
                                                 : BK_E_STATE;
     case BK_ROLE_DEVICE:
         if (bk_exceptions_check_device(&s->exceptions, peer->equipment_id) != BK_STANDING_GOOD) {
             return BK_E_STATE;
+        }
+        if (is_request(m, BK_METHOD_INFO)) {
+            return bk_server_on_info(s, now, stream, m, out);
         }
         return bk_server_on_device_message(s, now, stream, m, out);
     case BK_ROLE_SERVER:
@@ -41,8 +47,13 @@ static enum bk_err dispatch(struct bk_server *s, const struct bk_now *now, uint3
         return is_request(m, BK_METHOD_RENEW) ? bk_server_on_renew(s, now, stream, m, out)
                                               : BK_E_STATE;
     case BK_STREAM_WATCH:
+        if (is_request(m, BK_METHOD_INFO)) {
+            return bk_server_on_info(s, now, stream, m, out);
+        }
         return is_request(m, BK_METHOD_WATCH) ? bk_server_on_watch(s, now, stream, m, out)
                                               : BK_E_STATE;
+    case BK_STREAM_REGISTER:
+        return bk_server_on_registering(s, now, stream, m, out);
     case BK_STREAM_PLAIN:
         return on_plain(s, now, stream, m, out);
     default:

@@ -1,5 +1,5 @@
 /* NOTIFY, packet 205: goes to where the device's row points at that moment, from the socket that its
- * mapping belongs to, again and again until answered. An answer counts only from where the newest one
+ * mapping belongs to or on the stream that it came by, again and again until answered. An answer counts only from where the newest one
  * went, with the call's transaction ID and under the device's key. */
 #include "wire/notify.h"
 
@@ -20,13 +20,13 @@ static uint64_t txid_key(const uint8_t txid[BK_STUN_TXID_BYTES])
     return bk_read_u64(&r);
 }
 
-static bool send_one(struct bk_server *s, struct bk_server_call *c, const struct bk_row *row,
+static void send_one(struct bk_server *s, struct bk_server_call *c, const struct bk_row *row,
                      struct bk_server_out *out)
 {
     uint8_t key[BK_KEY_BYTES];
     if (!bk_server_row_epoch(s, row, &c->notify_epoch) ||
         !bk_server_device_key(s, c->notify_epoch, c->equipment_id, row->generation, key)) {
-        return false;
+        return; /* a live row's key is there */
     }
     c->notify_to = bk_server_row_addr(row);
     c->notify_local = row->local;
@@ -39,10 +39,9 @@ static bool send_one(struct bk_server *s, struct bk_server_call *c, const struct
         bk_notify_write(buf, cap, c->notify_txid, &tag, &s->config.mac, BK_SLICE_OF(key), &bytes);
     bk_wipe(key, sizeof key);
     if (err != BK_OK) {
-        return false;
+        return;
     }
-    bk_out_datagram(out, c->notify_local, &c->notify_to, bytes);
-    return true;
+    bk_server_send_to_row(s, row, bytes, out);
 }
 
 void bk_server_notify(struct bk_server *s, bk_time now, struct bk_server_call *c,
@@ -55,8 +54,8 @@ void bk_server_notify(struct bk_server *s, bk_time now, struct bk_server_call *c
             c->notify_from = now;
         }
         if (c->notify_sent < TIMES &&
-            now >= bk_time_add(c->notify_from, due_ms[c->notify_sent] * BK_MS) &&
-            send_one(s, c, row, out)) {
+            now >= bk_time_add(c->notify_from, due_ms[c->notify_sent] * BK_MS)) {
+            send_one(s, c, row, out);
             /* Late timers do not make up for what they missed. */
             do {
                 c->notify_sent++;

@@ -11,11 +11,36 @@ enum {
     SWEEP_MAX_MS = 1000,
 };
 
+/* How long a row lives without being heard of, by the class of the interval that its device has announced: about
+ * three and a half of the longest interval of the class. Two bits of the mark are all the room there is. */
+static const struct {
+    uint16_t interval_s, expiry_s;
+} lives[] = {{25, BK_SERVER_EXPIRY_S}, {60, 225}, {120, 450}, {300, BK_SERVER_EXPIRY_MAX_S}};
+
+enum {
+    CLASSES = sizeof lives / sizeof lives[0],
+    CLASS_SHIFT = 2,
+};
+
+uint8_t bk_server_mark_of_interval(uint16_t interval_s)
+{
+    uint8_t class = 0;
+    while (class < CLASSES - 1 && interval_s > lives[class].interval_s) {
+        class ++;
+    }
+    return (uint8_t)(class << CLASS_SHIFT);
+}
+
+static uint32_t expiry_s(const struct bk_row *row)
+{
+    return lives[row->mark >> CLASS_SHIFT & (CLASSES - 1)].expiry_s;
+}
+
 static bool is_live(const struct bk_server *s, const struct bk_row *row)
 {
     uint16_t epoch;
     /* A row may have been seen a second ahead of now (bk_server_seen_now). */
-    return (row->seen_s >= s->now_s || s->now_s - row->seen_s <= BK_SERVER_EXPIRY_S) &&
+    return (row->seen_s >= s->now_s || s->now_s - row->seen_s <= expiry_s(row)) &&
            bk_server_row_epoch(s, row, &epoch);
 }
 
@@ -55,6 +80,7 @@ static void show(const struct bk_server *s, const struct bk_row *row, struct bk_
 {
     out->equipment_id = row->equipment_id;
     out->addr = bk_server_row_addr(row);
+    out->by_stream = row->local == BK_SERVER_LOCAL_STREAM;
     out->last_seen = bk_time_add(s->started, row->seen_s * BK_SECOND);
     if (!bk_server_row_epoch(s, row, &out->epoch)) {
         out->epoch = 0; /* live rows have one */

@@ -11,6 +11,7 @@ static bool config_fits(const struct bk_server_config *c)
            c->max_devices <= BK_TABLE_ROWS_MAX && c->max_streams >= 1 &&
            c->max_streams <= BK_SERVER_TABLES_MAX && c->max_calls >= 1 &&
            c->max_calls <= BK_SERVER_TABLES_MAX / 2 &&
+           (c->changes & ~(BK_CHANGE_PORT | BK_CHANGE_IP)) == 0 &&
            (!c->answer_binding || c->binding_per_s >= 1);
 }
 
@@ -31,6 +32,7 @@ static bool make_tables(struct bk_server *s)
         bk_pool_init(&s->query_pool, a, queries) != BK_OK ||
         bk_pool_init(&s->call_pool, a, calls) != BK_OK ||
         bk_map_init(&s->stream_numbers, a, s->seed, streams) != BK_OK ||
+        bk_map_init(&s->registering, a, s->seed, streams) != BK_OK ||
         bk_map_init(&s->call_ids, a, s->seed, calls) != BK_OK ||
         bk_map_init(&s->notify_txids, a, s->seed, calls) != BK_OK ||
         bk_map_init(&s->waiting_first, a, s->seed, calls) != BK_OK ||
@@ -83,6 +85,7 @@ void bk_server_free(struct bk_server *s)
     bk_table_fini(&s->table);
     bk_exceptions_fini(&s->exceptions);
     bk_map_fini(&s->stream_numbers);
+    bk_map_fini(&s->registering);
     bk_map_fini(&s->call_ids);
     bk_map_fini(&s->notify_txids);
     bk_map_fini(&s->waiting_first);
@@ -109,17 +112,26 @@ void bk_server_set_binding(struct bk_server *s, bool answer, uint32_t per_s)
 static void on_datagram(struct bk_server *s, const struct bk_now *now,
                         const struct bk_server_event *event, struct bk_server_out *out)
 {
-    struct bk_datagram d = {.local = event->datagram.local, .from = event->datagram.from};
-    if (event->datagram.bytes.n > BK_STUN_DATAGRAM_MAX_BYTES ||
+    struct bk_datagram d = {.local = event->datagram.local,
+                            .second = event->datagram.second,
+                            .from = event->datagram.from};
+    if (d.local == BK_SERVER_LOCAL_STREAM || event->datagram.bytes.n > BK_STUN_DATAGRAM_MAX_BYTES ||
         bk_stun_read(event->datagram.bytes, &d.message) != BK_OK) {
+        return;
+    }
+    /* A mapping is good for the port that it was made with: the second one is for looking at NATs only. */
+    if (d.second && d.message.method != BK_METHOD_BINDING) {
         return;
     }
     switch (d.message.method) {
     case BK_METHOD_REGISTER:
-        bk_server_on_register(s, now, &d, out);
+        (void)bk_server_on_register(s, now, &d, out);
         break;
     case BK_METHOD_NOTIFY:
         bk_server_on_notify_answer(s, &d);
+        break;
+    case BK_METHOD_PROBE:
+        bk_server_on_probe(s, now, &d, out);
         break;
     case BK_METHOD_BINDING:
         bk_server_on_binding(s, now, &d, out);

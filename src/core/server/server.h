@@ -22,9 +22,14 @@ enum {
     BK_SERVER_EPOCHS_MAX = 4,
     BK_SERVER_OUT_ACTIONS = 32,
     BK_SERVER_OUT_BYTES = 65536,
-    BK_SERVER_KEEPALIVE_S = 25,   /* below the 30 s that Linux keeps an unreplied mapping */
-    BK_SERVER_EXPIRY_S = 90,      /* a row not refreshed for so long is gone */
+    BK_SERVER_KEEPALIVE_S = 25, /* below the 30 s that Linux keeps an unreplied mapping */
+    BK_SERVER_EXPIRY_S =
+        90, /* a row of such a device not refreshed for so long is gone; longer intervals: rows.c */
+    BK_SERVER_EXPIRY_MAX_S = 1080,
     BK_SERVER_DELIVERY_MS = 7000, /* 217 to 226: afterwards the caller hears "offline" */
+    BK_SERVER_RESULTS_MAX = 8,    /* of one call: ACCEPTED comes again with further candidates */
+    /* In place of the number of a local address: registered over a stream. The shell's numbers are smaller. */
+    BK_SERVER_LOCAL_STREAM = 255,
 };
 
 struct bk_master_key {
@@ -43,16 +48,24 @@ struct bk_server_config {
     uint32_t max_calls; /* calls being introduced at one time */
     bool answer_binding;
     uint32_t binding_per_s; /* per rate key (bk_addr_rate_key) */
+    uint8_t changes; /* enum bk_server_change: what plain Binding may ask for; how is the shell's */
     uint32_t
         requests_per_s; /* LOOKUPs, 217s and RENEWs (each as ten) of one peer, ENROLs of one rate key, with a burst of ten times that; 0: no limit */
     struct bk_server_ports ports; /* told to devices that join */
+};
+
+/* From where else plain Binding may ask to be answered: bits of CHANGE-REQUEST (RFC 5780, 7.2). */
+enum bk_server_change {
+    BK_CHANGE_PORT = 2,
+    BK_CHANGE_IP = 4,
 };
 
 /* What a stream is for, beside the role of who opened it. */
 enum bk_server_purpose {
     BK_STREAM_PLAIN, /* as the role says: ENROL, or LOOKUP and 217, or taking 226 */
     BK_STREAM_RENEW, /* RENEW, of a device or user */
-    BK_STREAM_WATCH, /* one WATCH, of a device; then it stays silent and open */
+    BK_STREAM_WATCH, /* one WATCH, of a device; then it stays silent and open. Or INFO only */
+    BK_STREAM_REGISTER, /* REGISTER and NOTIFY of a device that UDP does not carry: its newest such stream only */
 };
 
 enum bk_server_event_type {
@@ -72,7 +85,9 @@ struct bk_server_event {
     enum bk_server_event_type type;
     union {
         struct {
-            uint8_t local; /* the shell's number of the address and port it came to */
+            uint8_t
+                local; /* the shell's number of the address and port it came to; never BK_SERVER_LOCAL_STREAM */
+            bool second; /* to the second port of that address: there only Binding is answered */
             struct bk_addr from;
             struct bk_slice bytes;
         } datagram;
@@ -129,6 +144,7 @@ enum bk_server_action_type {
     BK_SERVER_FIND_DEVICE,  /* for that user: not granted is not found */
     BK_SERVER_ENROL,
     BK_SERVER_RENEW, /* this and the last two must each be answered once, by DEVICE, ENROLLED, RENEWED */
+    BK_SERVER_SEND_INFO, /* answer INFO on that stream: what is on offer, and credentials for `user`, are the shell's */
     BK_SERVER_AUDIT,
 };
 
@@ -149,6 +165,9 @@ struct bk_server_action {
     union {
         struct {
             uint8_t local;
+            bool second; /* from the second port of that address */
+            uint8_t
+                change; /* BK_CHANGE_IP: and from another IP address than that of `local`, or not at all */
             struct bk_addr to;
             struct bk_slice bytes;
         } datagram;
@@ -156,6 +175,12 @@ struct bk_server_action {
             uint64_t stream;
             struct bk_slice bytes;
         } message;
+        struct {
+            uint64_t stream;
+            uint8_t txid[BK_STUN_TXID_BYTES];
+            struct bk_addr from;  /* of the connection */
+            struct bk_slice user; /* empty: a device asks */
+        } info;
         struct {
             uint64_t stream;
         } close;
@@ -223,6 +248,7 @@ struct bk_server_row {
     struct bk_addr addr;
     bk_time last_seen;
     uint16_t epoch; /* of the registration key that it was registered with */
+    bool by_stream; /* over TLS, in place of UDP */
 };
 uint64_t bk_server_rows(const struct bk_server *s); /* expired ones too, until they are swept */
 /* Both leave out rows that had expired by the newest event. */

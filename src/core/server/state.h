@@ -99,6 +99,7 @@ struct bk_server_call {
     uint16_t notify_epoch; /* and under which key */
     uint32_t notify_generation;
 
+    uint32_t results; /* forwarded */
     uint16_t end_code;
     bool audited;
     enum bk_server_audit end_audit;
@@ -110,6 +111,7 @@ struct bk_server_call {
 struct bk_server_asker {
     struct bk_bucket requests;
     struct bk_bucket refusals; /* that are written in the audit */
+    struct bk_bucket probes;   /* a device's */
     uint32_t left_out;         /* since the last one that was */
 };
 
@@ -132,6 +134,7 @@ struct bk_server {
     struct bk_pool stream_pool;
     struct bk_server_stream *streams;
     struct bk_map stream_numbers;
+    struct bk_map registering; /* equipment ID → its stream of REGISTER */
     uint32_t close_first, close_last;
 
     struct bk_pool query_pool;
@@ -148,8 +151,11 @@ struct bk_server {
     struct bk_heap timers;
 };
 
+/* Or the like of it on a stream of REGISTER. */
 struct bk_datagram {
     uint8_t local;
+    bool second;
+    uint32_t stream; /* 0: it is a datagram */
     struct bk_addr from;
     struct bk_stun message;
 };
@@ -170,17 +176,34 @@ BK_NODISCARD bool bk_server_device_key(const struct bk_server *s, uint16_t epoch
 /* rows.c: the table seen through time */
 struct bk_row *bk_server_live_row(const struct bk_server *s, uint64_t equipment_id);
 struct bk_addr bk_server_row_addr(const struct bk_row *row);
+/* The bits of bk_row.mark for such an interval. */
+uint8_t bk_server_mark_of_interval(uint16_t interval_s);
 void bk_server_sweep(struct bk_server *s, bk_time now);
 
-/* binding.c, registration.c, notify.c: datagrams, header already checked */
+/* binding.c, registration.c, probe.c, notify.c: datagrams, header already checked */
 void bk_server_on_binding(struct bk_server *s, const struct bk_now *now,
                           const struct bk_datagram *d, struct bk_server_out *out);
-void bk_server_on_register(struct bk_server *s, const struct bk_now *now,
-                           const struct bk_datagram *d, struct bk_server_out *out);
+/* Says what is wrong with the message, which matters on streams only. */
+enum bk_err bk_server_on_register(struct bk_server *s, const struct bk_now *now,
+                                  const struct bk_datagram *d, struct bk_server_out *out);
+void bk_server_on_probe(struct bk_server *s, const struct bk_now *now, const struct bk_datagram *d,
+                        struct bk_server_out *out);
 void bk_server_on_notify_answer(struct bk_server *s, const struct bk_datagram *d);
 /* Sends the call's NOTIFY if it is due and the device has a row; sets the call's timer. */
 void bk_server_notify(struct bk_server *s, bk_time now, struct bk_server_call *c,
                       struct bk_server_out *out);
+
+/* registering.c: streams in place of UDP. Its device's newest from now on; the one before is closed. False: no room. */
+bool bk_server_registering_open(struct bk_server *s, uint32_t stream);
+/* It is no longer: a row that it led to is gone. */
+void bk_server_registering_ended(struct bk_server *s, uint32_t stream);
+/* One message of it. */
+BK_NODISCARD enum bk_err bk_server_on_registering(struct bk_server *s, const struct bk_now *now,
+                                                  uint32_t stream, const struct bk_stun *m,
+                                                  struct bk_server_out *out);
+/* To where the row points, by datagram or stream. */
+void bk_server_send_to_row(struct bk_server *s, const struct bk_row *row, struct bk_slice bytes,
+                           struct bk_server_out *out);
 
 /* Draws the call's NOTIFY transaction ID; forgets it. */
 void bk_server_notify_begin(struct bk_server *s, uint32_t call);
@@ -212,14 +235,16 @@ uint32_t bk_server_query_start(struct bk_server *s, enum bk_server_query_kind ki
 /* Ends it: copies it out and frees its place. False if there is no such query. */
 bool bk_server_query_end(struct bk_server *s, uint64_t number, struct bk_server_query *out);
 
-/* requests.c: false when that peer has asked too often of late. `cost` is in plain requests. */
+/* requests.c: whether a probe of that device, which is proven, may be echoed. */
+bool bk_server_may_probe(struct bk_server *s, bk_time now, uint64_t equipment_id);
+/* False when that peer has asked too often of late. `cost` is in plain requests. */
 enum { BK_SERVER_COST_PLAIN = 1, BK_SERVER_COST_RENEW = 10 };
 bool bk_server_may_ask(struct bk_server *s, bk_time now, uint32_t stream, uint32_t cost);
 /* Whether a refusal that costs that peer next to nothing is to be written in the audit, and how many were not
  * since the last that was. */
 bool bk_server_may_write(struct bk_server *s, bk_time now, uint32_t stream, uint32_t *left_out);
 
-/* lookup.c, enrol.c, renew.c, watch.c, calls.c: requests of a stream that may make them, and the answers of the shell.
+/* lookup.c, enrol.c, renew.c, info.c, watch.c, calls.c: requests of a stream that may make them, and the answers of the shell.
  * The former return what bk_..._read said. */
 BK_NODISCARD enum bk_err bk_server_on_lookup(struct bk_server *s, const struct bk_now *now,
                                              uint32_t stream, const struct bk_stun *m,
@@ -239,6 +264,9 @@ BK_NODISCARD enum bk_err bk_server_on_renew(struct bk_server *s, const struct bk
                                             struct bk_server_out *out);
 void bk_server_on_renewed(struct bk_server *s, const struct bk_server_event *event,
                           struct bk_server_out *out);
+BK_NODISCARD enum bk_err bk_server_on_info(struct bk_server *s, const struct bk_now *now,
+                                           uint32_t stream, const struct bk_stun *m,
+                                           struct bk_server_out *out);
 BK_NODISCARD enum bk_err bk_server_on_watch(struct bk_server *s, const struct bk_now *now,
                                             uint32_t stream, const struct bk_stun *m,
                                             struct bk_server_out *out);

@@ -16,6 +16,7 @@ void bk_server_close(struct bk_server *s, uint32_t stream)
     if (t->closing) {
         return;
     }
+    bk_server_registering_ended(s, stream);
     t->closing = true;
     t->queued = true;
     t->next_close = 0;
@@ -73,6 +74,11 @@ static bool is_welcome(struct bk_server *s, bk_time now, uint32_t stream, struct
         return role == BK_ROLE_DEVICE || role == BK_ROLE_USER;
     case BK_STREAM_WATCH:
         return role == BK_ROLE_DEVICE;
+    case BK_STREAM_REGISTER:
+        return role == BK_ROLE_DEVICE &&
+               bk_exceptions_check_device(&s->exceptions, t->peer.equipment_id) ==
+                   BK_STANDING_GOOD &&
+               bk_server_registering_open(s, stream);
     case BK_STREAM_PLAIN:
         break;
     default:
@@ -123,6 +129,7 @@ void bk_server_on_closed(struct bk_server *s, const struct bk_now *now, uint64_t
     }
     struct bk_server_stream *t = &s->streams[stream];
     leave_close_queue(s, stream);
+    bk_server_registering_ended(s, stream);
     bk_server_watch_ended(s, now->mono, stream, out);
     t->closing = true;
     while (t->calls != 0) {

@@ -23,7 +23,9 @@ struct bk_row {
     uint32_t generation;
     uint16_t port;
     uint8_t local; /* the address and port of ours that its mapping points at */
-    uint8_t mark;  /* low 2 bits: those of its epoch; above: raised by every nonce used */
+    uint8_t
+        mark; /* low 2 bits: those of its epoch; next 2: how often its device means to be heard (rows.c);
+                    * the upper 4: raised by every nonce used */
 };
 
 struct bk_table {

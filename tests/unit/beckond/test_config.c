@@ -31,6 +31,18 @@ static void test_defaults(void **state)
     assert_int_equal(c.binding_per_second, 10);
     assert_int_equal(c.requests_per_second, 20);
     assert_string_equal(c.user, "");
+    assert_int_equal(c.second_udp_port, 1202);
+    assert_true(c.relay);
+    assert_int_equal(c.relay_first_port, 49152);
+    assert_int_equal(c.relay_last_port, 65535);
+    assert_int_equal(c.relay_address4.port, 0);
+    assert_int_equal(c.relay_address6.port, 0);
+    assert_false(c.relay_connect);
+    assert_int_equal(c.relay_user_allocations, 16);
+    assert_int_equal(c.relay_allocations, 1000);
+    assert_int_equal(c.relay_user_bytes_per_s, 0);
+    assert_int_equal(c.relay_bytes_per_s, 0);
+    assert_string_equal(c.external_relay, "");
     assert_int_equal(c.n_listen, 1);
     assert_memory_equal(c.listen[0].ip, wildcard, sizeof wildcard);
 }
@@ -61,6 +73,74 @@ static void test_all_settings(void **state)
     assert_int_equal(c.binding_per_second, 7);
     assert_int_equal(c.requests_per_second, 0);
     assert_string_equal(c.user, "beckon-1");
+}
+
+static void test_relay_settings(void **state)
+{
+    struct bk_config c;
+    char why[BK_CONFIG_WHY_BYTES], text[BK_ADDR_TEXT_BYTES];
+
+    assert_int_equal(load(*state,
+                          "[server]\nhost = h\nsecond_udp_port = 0\nrelay = no\n"
+                          "relay_ports = 50000-50000\nrelay_address = 130.74.23.6\n"
+                          "relay_address = 2001:db8::1\nrelay_connect = yes\n"
+                          "relay_allocations = 65536\nrelay_user_allocations = 1\n"
+                          "relay_bytes_per_second = 10000\nrelay_user_bytes_per_second = 0\n"
+                          "external_relay = [2001:db8::2]:3478\nexternal_relay_secret = a b;c\n",
+                          &c, why),
+                     BK_OK);
+    assert_int_equal(c.second_udp_port, 0);
+    assert_false(c.relay);
+    assert_int_equal(c.relay_first_port, 50000);
+    assert_int_equal(c.relay_last_port, 50000);
+    bk_addr_format_ip(&c.relay_address4, text);
+    assert_string_equal(text, "130.74.23.6");
+    bk_addr_format_ip(&c.relay_address6, text);
+    assert_string_equal(text, "2001:db8::1");
+    assert_true(c.relay_connect);
+    assert_int_equal(c.relay_allocations, 65536);
+    assert_int_equal(c.relay_user_allocations, 1);
+    assert_int_equal(c.relay_bytes_per_s, 10000);
+    assert_string_equal(c.external_relay, "[2001:db8::2]:3478");
+    assert_string_equal(c.external_relay_secret, "a b;c");
+    assert_int_equal(load(*state, "[server]\nhost = h\nudp_port = 65534\n", &c, why), BK_OK);
+    assert_int_equal(c.second_udp_port, 0);
+}
+
+static void test_host_port(void **state)
+{
+    static const struct {
+        const char *text, *host; /* NULL: refused */
+        uint16_t port;
+    } rows[] = {
+        {"turn.example:3478", "turn.example", 3478},
+        {"1.2.3.4:1", "1.2.3.4", 1},
+        {"[::1]:65535", "::1", 65535},
+        {"turn.example", NULL, 0},
+        {"turn.example:", NULL, 0},
+        {":3478", NULL, 0},
+        {"turn.example:0", NULL, 0},
+        {"turn.example:65536", NULL, 0},
+        {"::1:3478", NULL, 0},
+        {"[::1]3478", NULL, 0},
+        {"[turn.example]:3478", NULL, 0},
+        {"[]:1", NULL, 0},
+        {"[:1", NULL, 0},
+        {"", NULL, 0},
+        {":", NULL, 0},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct bk_slice host;
+        uint16_t port = 0;
+        bool ok = bk_config_host_port(bk_slice_text(rows[i].text), &host, &port);
+        assert_int_equal(ok, rows[i].host != NULL);
+        if (ok) {
+            assert_true(bk_slice_equal(host, bk_slice_text(rows[i].host)));
+            assert_int_equal(port, rows[i].port);
+        }
+    }
 }
 
 /* What init writes reads as the defaults, and so it does with every comment sign before a setting taken
@@ -117,6 +197,26 @@ static void test_mistakes(void **state)
         {"[server]\nhost = h\n[agent]\n", "/file:3: there is no section [agent]"},
         {"[server]\nhost = h\nwhat is this\n", "/file:3: neither"},
         {"[server]\nhost = h\n  udp_port 12\n", "/file:3: neither"},
+        {"[server]\nhost = h\nsecond_udp_port = 1200\n", "another port than udp_port"},
+        {"[server]\nhost = h\nsecond_udp_port = 65536\n", "or 0 for none"},
+        {"[server]\nhost = h\nrelay = 1\n", "yes or no"},
+        {"[server]\nhost = h\nrelay_ports = 1023-2000\n", "FIRST-LAST"},
+        {"[server]\nhost = h\nrelay_ports = 2000-1999\n", "FIRST-LAST"},
+        {"[server]\nhost = h\nrelay_ports = 2000-65536\n", "FIRST-LAST"},
+        {"[server]\nhost = h\nrelay_ports = 2000\n", "FIRST-LAST"},
+        {"[server]\nhost = h\nrelay_ports = -\n", "FIRST-LAST"},
+        {"[server]\nhost = h\nrelay_address = h\n", "without a port"},
+        {"[server]\nhost = h\nrelay_address = 1.1.1.1\nrelay_address = 1.1.1.2\n",
+         "/file:4: relay_address = 1.1.1.2"},
+        {"[server]\nhost = h\nrelay_allocations = 0\n", "1 to 65536"},
+        {"[server]\nhost = h\nrelay_user_allocations = 65537\n", "1 to 65536"},
+        {"[server]\nhost = h\nrelay_bytes_per_second = 9999\n", "10000 or more"},
+        {"[server]\nhost = h\nrelay_user_bytes_per_second = 1000000000001\n", "10000 or more"},
+        {"[server]\nhost = h\nexternal_relay = turn.example\n", "HOST:PORT"},
+        {"[server]\nhost = h\nexternal_relay = turn.example:1\n", "belong together"},
+        {"[server]\nhost = h\nexternal_relay_secret = s\n", "belong together"},
+        /* A secret is not shown. */
+        {"[server]\nhost = h\nexternal_relay_secret = \xe9\n", "external_relay_secret = ... is"},
         {"[server]\n", "host is missing"},
         {"", "host is missing"},
     };
@@ -212,10 +312,11 @@ static void test_hosts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_PLACE(test_defaults),     WITH_PLACE(test_all_settings),
-        WITH_PLACE(test_template),     WITH_PLACE(test_mistakes),
-        WITH_PLACE(test_long_line),    WITH_PLACE(test_too_many_listens),
-        WITH_PLACE(test_missing_file), cmocka_unit_test(test_hosts),
+        WITH_PLACE(test_defaults),       WITH_PLACE(test_all_settings),
+        WITH_PLACE(test_template),       WITH_PLACE(test_mistakes),
+        WITH_PLACE(test_relay_settings), cmocka_unit_test(test_host_port),
+        WITH_PLACE(test_long_line),      WITH_PLACE(test_too_many_listens),
+        WITH_PLACE(test_missing_file),   cmocka_unit_test(test_hosts),
         WITH_PLACE(test_long_host),
     };
 

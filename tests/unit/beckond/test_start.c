@@ -150,7 +150,8 @@ static void invite(void)
 static void serve(void)
 {
     char path[BK_STATE_PATH_BYTES], why[BK_STORE_WHY_BYTES];
-    struct bk_config config = {.n_listen = 1, .max_devices = 10};
+    struct bk_config config = {
+        .n_listen = 1, .max_devices = 10, .relay_allocations = 1, .relay_user_allocations = 1};
     struct bk_serve_start start = {.dir = f.dir, .config = &config};
 
     invite();

@@ -73,6 +73,8 @@ static inline void expect_offer(struct call_lab *c, uint64_t stream, uint8_t cal
     assert_int_equal(in.call_id[0], call);
     assert_true(bk_slice_equal(in.box, bk_slice_text("sealed")));
     assert_true(bk_slice_equal(in.user, bk_slice_text("alice")));
+    struct bk_addr from = bk_addr_v4(4, 17, 168, 2, 7000); /* as lab_open has it */
+    assert_true(in.has_observed && bk_addr_equal(&in.observed, &from));
     memcpy(c->offer_txid, m.txid, sizeof(m.txid));
 }
 

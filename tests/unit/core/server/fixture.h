@@ -123,14 +123,21 @@ static inline void lab_timer(struct lab *l)
     lab_check_out(l);
 }
 
-static inline void lab_datagram(struct lab *l, uint8_t local, struct bk_addr from,
-                                struct bk_slice b)
+static inline void lab_datagram_to(struct lab *l, uint8_t local, bool second, struct bk_addr from,
+                                   struct bk_slice b)
 {
     struct bk_server_event e = {.type = BK_SERVER_DATAGRAM};
     e.datagram.local = local;
+    e.datagram.second = second;
     e.datagram.from = from;
     e.datagram.bytes = b;
     lab_input(l, &e);
+}
+
+static inline void lab_datagram(struct lab *l, uint8_t local, struct bk_addr from,
+                                struct bk_slice b)
+{
+    lab_datagram_to(l, local, false, from, b);
 }
 
 /* The nth action of that type, or NULL. */
@@ -177,6 +184,8 @@ struct device {
     struct bk_addr addr;
     uint8_t local;
     struct bk_tag tag;
+    uint16_t interval_s;
+    bool quiet; /* sends indications */
     uint8_t key[BK_KEY_BYTES];
 };
 
@@ -206,9 +215,11 @@ static inline struct bk_slice device_write(struct lab *l, const struct device *d
 {
     uint8_t txid[BK_STUN_TXID_BYTES] = {++l->last_txid};
     struct bk_register r = {
+        .quiet = d->quiet,
         .equipment_id = d->id,
         .generation = d->generation,
         .epoch = d->epoch,
+        .interval_s = d->interval_s,
         .tag = d->tag,
         .nonce = nonce ? bk_slice(nonce, BK_NONCE_BYTES) : BK_SLICE_EMPTY,
     };
@@ -218,7 +229,7 @@ static inline struct bk_slice device_write(struct lab *l, const struct device *d
     return out;
 }
 
-enum { SILENCE = 1 };
+enum { SILENCE = 1, CHALLENGED = 2 };
 
 /* What the first datagram in `out` answers to the device: its code, or SILENCE. */
 static inline int device_answer(struct lab *l, const struct device *d, size_t request_bytes,
@@ -231,9 +242,16 @@ static inline int device_answer(struct lab *l, const struct device *d, size_t re
     assert_true(act->datagram.bytes.n <= request_bytes);
     assert_true(bk_addr_equal(&act->datagram.to, &d->addr));
     assert_int_equal(act->datagram.local, d->local);
+    assert_false(act->datagram.second);
     struct bk_stun m;
     assert_int_equal(bk_stun_read(act->datagram.bytes, &m), BK_OK);
     assert_int_equal(m.txid[0], l->last_txid);
+    if (d->quiet) {
+        *a = (struct bk_register_answer){.code = BK_CODE_STALE_NONCE};
+        assert_int_equal(
+            bk_register_challenge_read(&m, &l->config.mac, BK_SLICE_OF(d->key), &a->nonce), BK_OK);
+        return CHALLENGED;
+    }
     assert_int_equal(bk_register_answer_read(&m, &l->config.mac, BK_SLICE_OF(d->key), a), BK_OK);
     return a->code;
 }
@@ -248,7 +266,7 @@ static inline int device_send(struct lab *l, struct device *d, const char *nonce
     lab_datagram(l, d->local, d->addr, b);
     struct bk_register_answer a;
     int code = device_answer(l, d, b.n, &a);
-    if (code == BK_CODE_STALE_NONCE && got) {
+    if ((code == BK_CODE_STALE_NONCE || code == CHALLENGED) && got) {
         memcpy(got, a.nonce.p, BK_NONCE_BYTES);
         got[BK_NONCE_BYTES] = '\0';
     }
@@ -270,8 +288,9 @@ static inline bool device_is_at(const struct lab *l, const struct device *d, str
     return bk_server_find(l->server, d->id, &row) && bk_addr_equal(&row.addr, &a);
 }
 
-static inline void lab_open_for(struct lab *l, uint64_t stream, enum bk_role role, uint64_t id,
-                                const char *name, enum bk_server_purpose purpose)
+static inline void lab_open_from(struct lab *l, uint64_t stream, enum bk_role role, uint64_t id,
+                                 const char *name, enum bk_server_purpose purpose,
+                                 struct bk_addr from)
 {
     struct bk_server_event e = {.type = BK_SERVER_STREAM_OPEN};
     e.open.stream = stream;
@@ -279,9 +298,15 @@ static inline void lab_open_for(struct lab *l, uint64_t stream, enum bk_role rol
     e.open.peer.equipment_id = id;
     assert_true(bk_slice_to_text(bk_slice_text(name), e.open.peer.name, sizeof(e.open.peer.name)));
     memset(e.open.peer.key, 0x5A, sizeof(e.open.peer.key));
-    e.open.from = bk_addr_v4(4, 17, 168, 2, 7000);
+    e.open.from = from;
     e.open.purpose = purpose;
     lab_input(l, &e);
+}
+
+static inline void lab_open_for(struct lab *l, uint64_t stream, enum bk_role role, uint64_t id,
+                                const char *name, enum bk_server_purpose purpose)
+{
+    lab_open_from(l, stream, role, id, name, purpose, bk_addr_v4(4, 17, 168, 2, 7000));
 }
 
 static inline void lab_open(struct lab *l, uint64_t stream, enum bk_role role, uint64_t id,

@@ -1,6 +1,9 @@
 /* What a datagram of any type, wrong in any way and from any source, makes the server send: never more bytes than
- * it had (plain Binding: at most 24 more), only back to where it came from, and nothing is kept. */
+ * it had (plain Binding: at most 24 more), only back to where it came from (a probe's echo: to another port there), and
+ * nothing is kept. */
 #include "core/server/fixture.h"
+#include "wire/info.h"
+#include "wire/probe.h"
 #include "wire/renew.h"
 #include "wire/watch.h"
 
@@ -79,6 +82,66 @@ static struct bk_slice forged_unknown(struct lab *l, uint8_t *buf)
     return a_register(l, buf, ID + 3, EPOCH, "abcdefghijklmnopqrst", true);
 }
 
+static struct bk_slice quiet(struct lab *l, uint8_t *buf)
+{
+    struct device d = device_new(l, ID);
+    d.quiet = true;
+    d.tag.random++;
+    return device_write(l, &d, NULL, buf, CAP);
+}
+
+static struct bk_slice quiet_forged(struct lab *l, uint8_t *buf)
+{
+    struct device d = device_new(l, ID);
+    d.quiet = true;
+    d.key[0] ^= 1;
+    return device_write(l, &d, NULL, buf, CAP);
+}
+
+static struct bk_slice quiet_revoked(struct lab *l, uint8_t *buf)
+{
+    struct device d = device_new(l, ID + 1);
+    d.quiet = true;
+    return device_write(l, &d, NULL, buf, CAP);
+}
+
+static struct bk_slice challenge(struct lab *l, uint8_t *buf)
+{
+    struct device d = device_new(l, ID);
+    struct bk_slice b;
+    return written(bk_register_challenge_write(buf, CAP, txid,
+                                               bk_slice_text("abcdefghijklmnopqrst"),
+                                               &l->config.mac, BK_SLICE_OF(d.key), &b),
+                   b);
+}
+
+static struct bk_slice a_probe(struct lab *l, uint8_t *buf, bool wrong_key)
+{
+    struct device d = device_new(l, ID);
+    struct bk_probe p = {.equipment_id = ID, .generation = 1, .epoch = EPOCH, .tag = d.tag};
+    struct bk_slice b;
+    p.port = 4000;
+    d.key[0] ^= wrong_key;
+    return written(bk_probe_write(buf, CAP, txid, &p, &l->config.mac, BK_SLICE_OF(d.key), &b), b);
+}
+
+static struct bk_slice probe(struct lab *l, uint8_t *buf)
+{
+    return a_probe(l, buf, false);
+}
+
+static struct bk_slice probe_forged(struct lab *l, uint8_t *buf)
+{
+    return a_probe(l, buf, true);
+}
+
+static struct bk_slice probe_echo(struct lab *l, uint8_t *buf)
+{
+    struct device d = device_new(l, ID);
+    struct bk_slice b;
+    return written(bk_probe_echo_write(buf, CAP, txid, &l->config.mac, BK_SLICE_OF(d.key), &b), b);
+}
+
 static struct bk_slice register_answer(struct lab *l, uint8_t *buf)
 {
     struct device d = device_new(l, ID);
@@ -129,7 +192,24 @@ static struct bk_slice binding_with_more(struct lab *l, uint8_t *buf)
     return written(bk_stun_end(&w, &b), b);
 }
 
+static struct bk_slice binding_changing(struct lab *l, uint8_t *buf)
+{
+    static const uint8_t both[] = {0, 0, 0, BK_CHANGE_PORT | BK_CHANGE_IP};
+    struct bk_stun_writer w = bk_stun_begin(buf, CAP, BK_METHOD_BINDING, BK_STUN_REQUEST, txid);
+    struct bk_slice b;
+    (void)l;
+    bk_stun_put(&w, BK_ATTR_CHANGE_REQUEST, BK_SLICE_OF(both));
+    return written(bk_stun_end(&w, &b), b);
+}
+
 /* What belongs on streams. */
+static struct bk_slice info(struct lab *l, uint8_t *buf)
+{
+    struct bk_slice b;
+    (void)l;
+    return written(bk_info_write(buf, CAP, txid, &b), b);
+}
+
 static struct bk_slice lookup(struct lab *l, uint8_t *buf)
 {
     struct bk_lookup in = {.equipment_id = ID};
@@ -179,10 +259,11 @@ static struct bk_slice watch(struct lab *l, uint8_t *buf)
     return written(bk_watch_write(buf, CAP, txid, &in, &b), b);
 }
 
+enum { OWN = -1 };
 static const struct kind {
     const char *name;
     writer write;
-    int answers; /* unbent: 1 it is answered, 0 it is not */
+    int answers; /* unbent: 1 it is answered, 0 it is not, OWN only at the device's own address */
     bool bits;   /* small enough for every bit of it to be bent */
 } kinds[] = {
     {"REGISTER, keepalive", keepalive, 1, true},
@@ -195,11 +276,20 @@ static const struct kind {
     {"REGISTER, forged", forged, 0, true},
     {"REGISTER, forged, unknown device", forged_unknown, 0, true},
     {"REGISTER, an answer", register_answer, 0, true},
+    {"REGISTER, quiet", quiet, 1, true},
+    {"REGISTER, quiet, forged", quiet_forged, 0, true},
+    {"REGISTER, quiet, revoked", quiet_revoked, 1, true},
+    {"REGISTER, a challenge", challenge, 0, true},
+    {"PROBE", probe, OWN, true},
+    {"PROBE, forged", probe_forged, 0, true},
+    {"PROBE, an echo", probe_echo, 0, true},
     {"NOTIFY", notify, 0, true},
     {"NOTIFY, an answer", notify_answer, 0, true},
     {"Binding", binding, 1, true},
     {"Binding, an answer", binding_answer, 0, true},
     {"Binding, with attributes", binding_with_more, 1, true},
+    {"Binding, from elsewhere", binding_changing, 1, true},
+    {"INFO", info, 0, true},
     {"LOOKUP", lookup, 0, false},
     {"CONNECT", connect_to, 0, false},
     {"RESULT", result, 0, false},
@@ -213,6 +303,9 @@ static struct lab *lab_of_device(void)
 {
     struct lab *l = lab_new();
     struct device d = device_new(l, ID);
+    bk_server_free(l->server);
+    l->config.changes = BK_CHANGE_PORT | BK_CHANGE_IP;
+    assert_int_equal(bk_server_new(&l->config, &l->now, &l->server), BK_OK);
     bk_server_set_binding(l->server, true, UINT32_MAX); /* no limit hides an answer here */
     device_register(l, &d);
     lab_exception(l, ID + 1, 0, true);
@@ -242,8 +335,9 @@ static size_t send(struct lab *l, const struct kind *k, struct bk_addr from, str
         const struct bk_server_action *a = &l->out.actions[i];
         struct bk_stun m;
         assert_int_equal(a->type, BK_SERVER_SEND_DATAGRAM);
-        assert_true(bk_addr_equal(&a->datagram.to, &from));
+        assert_true(bk_addr_same_ip(&a->datagram.to, &from));
         assert_int_equal(bk_stun_read(a->datagram.bytes, &m), BK_OK);
+        assert_true(a->datagram.to.port == (m.method == BK_METHOD_PROBE ? 4000 : from.port));
         assert_int_not_equal(m.cls, BK_STUN_REQUEST);
         is_binding = is_binding || m.method == BK_METHOD_BINDING;
         bytes += a->datagram.bytes.n;
@@ -275,7 +369,7 @@ static void unbent(struct lab *l, const struct kind *k, struct bk_slice b)
 {
     for (size_t s = 0; s < SOURCES; s++) {
         size_t answers = send(l, k, source(s), b);
-        if (answers != (size_t)k->answers) {
+        if (answers != (k->answers == OWN ? s == 0 : (size_t)k->answers)) {
             fail_msg("%s: %zu answers from source %zu", k->name, answers, s);
         }
     }

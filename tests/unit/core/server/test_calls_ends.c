@@ -184,6 +184,27 @@ static void a_result_that_cannot_be_read_ends_the_devices_stream(void **state)
     lab_free(c.l);
 }
 
+/* ACCEPTED comes again with further candidates; a device that never ends is no device of ours. */
+static void eight_results_pass_and_the_ninth_ends_the_devices_stream(void **state)
+{
+    (void)state;
+    struct call_lab c = call_lab_new();
+    struct bk_stun m;
+    deliver(&c, 1, DEVICE_STREAM);
+    for (int i = 0; i < BK_SERVER_RESULTS_MAX; i++) {
+        (void)run(c.l, 1500); /* twelve seconds, in all */
+        send_result(&c, DEVICE_STREAM, 1);
+        assert_true(lab_said(c.l, USER_STREAM, &m));
+        assert_int_equal(m.method, BK_METHOD_RESULT);
+        assert_false(lab_closes(c.l, DEVICE_STREAM) || lab_closes(c.l, USER_STREAM));
+    }
+    send_result(&c, DEVICE_STREAM, 1);
+    assert_false(lab_said(c.l, USER_STREAM, &m));
+    assert_true(lab_closes(c.l, DEVICE_STREAM));
+    assert_false(lab_closes(c.l, USER_STREAM));
+    lab_free(c.l);
+}
+
 static void a_revoked_caller_hears_no_result(void **state)
 {
     (void)state;
@@ -233,6 +254,7 @@ int main(void)
         cmocka_unit_test(a_store_that_refuses_for_another_reason_is_overloaded),
         cmocka_unit_test(a_caller_whose_name_no_message_can_carry_calls_without_one),
         cmocka_unit_test(a_result_that_cannot_be_read_ends_the_devices_stream),
+        cmocka_unit_test(eight_results_pass_and_the_ninth_ends_the_devices_stream),
         cmocka_unit_test(a_revoked_caller_hears_no_result),
         cmocka_unit_test(a_late_timer_does_not_make_up_for_what_it_missed),
     };
