@@ -19,5 +19,8 @@ int main(int argc, char **argv)
     if (argc >= 2 && strcmp(argv[1], "renew") == 0) {
         return cmd_renew(argc - 1, argv + 1);
     }
+    if (argc >= 2 && strcmp(argv[1], "tunnel") == 0) {
+        return cmd_tunnel(argc - 1, argv + 1);
+    }
     return cmd_call(argc, argv);
 }

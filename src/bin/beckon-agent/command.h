@@ -18,6 +18,7 @@ int cmd_passwd(int argc, char **argv);
 int cmd_join(int argc, char **argv);
 int cmd_uri(int argc, char **argv);
 int cmd_renew(int argc, char **argv);
+int cmd_tunnel(int argc, char **argv);
 int cmd_call(int argc, char **argv);
 
 /* Options --state (required) and those of `extra`; false after one line. */

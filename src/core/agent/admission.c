@@ -1,7 +1,7 @@
 /* Admits calls and slows guessing.
  *
  * Invariant: no box is acted on twice. Each bears a tag; a tag is sent once and counts for BK_FRESH_S from
- * then on, so that a box is fresh during one stretch of time, whatever clocks and servers say, and its call
+ * then on (twice that where keepalives are far apart, bk_registration_sent_lately), so that a box is fresh during one stretch of time, whatever clocks and servers say, and its call
  * ID is remembered for longer. No agent sends a tag of an earlier start again, so that what was sealed
  * before a restart is stale for good.
  *
@@ -13,7 +13,7 @@
 #include <string.h>
 
 enum {
-    REMEMBER_S = 2 * BK_FRESH_S + 1, /* a tag counts for half of that */
+    REMEMBER_S = 2 * BK_FRESH_S + 1, /* longer than any tag counts */
     DOUBLINGS_MAX = 6,               /* 64 s, above BK_GUESS_BACK_OFF_MAX_S */
 };
 

@@ -62,7 +62,7 @@ void bk_admission_init(struct bk_admission *a);
  * a caller with a key: passwords, right or wrong, never hold one up, and each key has a back-off of its own. */
 bool bk_admission_has_room(const struct bk_admission *a, const struct bk_admission_facts *facts);
 
-/* Remembers the call ID when it admits. Fresh is what bears a tag that this agent sent within BK_FRESH_S and,
+/* Remembers the call ID when it admits. Fresh is what bears a tag that this agent sent of late (bk_registration_sent_lately) and,
  * where a clock is known (bk_registration_unix_s), a time within BK_FRESH_S of it, either way. */
 enum bk_admission_verdict bk_admission_check(struct bk_admission *a, const struct bk_now *now,
                                              const struct bk_registration *registration,

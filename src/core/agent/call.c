@@ -1,11 +1,11 @@
-/* One call on the device: 226 in, checks in their order, dials, and the session that is picked.
+/* One call on the device: 226 in, checks in their order, and what the caller hears of them.
  *
  * Dials nothing before the box is open, for us, admitted, its password or key right, and the limits on
  * dialling asked. Invariants: the opened text is wiped with the call, the password in it as soon as it was
  * checked, the box keys as soon as nothing can be sent to the server; after END nothing is done; an answer
  * counts once, and only while it is waited for; a caller learns the same after the same time whatever became
  * of its candidates. */
-#include "core/agent/call.h"
+#include "core/agent/call_state.h"
 
 #include <assert.h>
 #include <string.h>
@@ -13,42 +13,7 @@
 #include "seal/caller_key.h"
 #include "wire/result.h"
 
-enum call_state {
-    STATE_NEW,
-    STATE_WAITING, /* for the server's 226 */
-    STATE_ADMITTING,
-    STATE_CHECKING, /* the password, or the key */
-    STATE_DIALLING,
-    STATE_PICKED,
-    STATE_OVER,
-};
-
-enum dial_state {
-    DIAL_NONE,
-    DIAL_OPEN,
-    DIAL_UP,
-};
-
-struct bk_call {
-    struct bk_alloc alloc;
-    struct bk_call_config config;
-    enum call_state state;
-    bool server_open; /* the shell holds or makes a connection to the server */
-    bk_time deadline;
-    bk_time accepted_until; /* when NO_ANSWER is due */
-    char user[BK_NAME_MAX_BYTES + 1];
-    uint8_t plain[BK_CALL_REQUEST_MAX_BYTES];
-    size_t password_at; /* where in `plain` */
-    size_t password_n;
-    struct bk_call_request request; /* borrows from `plain` */
-    size_t box;                     /* which of ours opened it: results come from the same */
-    struct bk_tag tag;              /* the agent's current one, for results */
-    uint64_t unix_s;
-    uint32_t asked_dials; /* candidates that ASK_DIALS waits for, bit i for candidate i */
-    enum dial_state dials[BK_CANDIDATES_MAX];
-};
-
-static struct bk_call_action *add(struct bk_call_out *out, enum bk_call_action_type type)
+struct bk_call_action *bk_call_add(struct bk_call_out *out, enum bk_call_action_type type)
 {
     assert(out->n < BK_CALL_OUT_ACTIONS);
     struct bk_call_action *a = &out->actions[out->n++];
@@ -59,7 +24,7 @@ static struct bk_call_action *add(struct bk_call_out *out, enum bk_call_action_t
 
 static void add_send(struct bk_call_out *out, struct bk_slice bytes)
 {
-    add(out, BK_CALL_SEND_SERVER)->bytes = bytes;
+    bk_call_add(out, BK_CALL_SEND_SERVER)->bytes = bytes;
     out->used += bytes.n;
 }
 
@@ -70,22 +35,12 @@ static void forget_boxes(struct bk_call *c)
     c->config.n_boxes = 0;
 }
 
-static void close_server(struct bk_call *c, struct bk_call_out *out)
+void bk_call_close_server(struct bk_call *c, bool abort, struct bk_call_out *out)
 {
     forget_boxes(c);
     if (c->server_open) {
         c->server_open = false;
-        add(out, BK_CALL_CLOSE_SERVER);
-    }
-}
-
-static void close_dials_but(struct bk_call *c, size_t keep, struct bk_call_out *out)
-{
-    for (size_t i = 0; i < BK_CANDIDATES_MAX; i++) {
-        if (i != keep && c->dials[i] != DIAL_NONE) {
-            c->dials[i] = DIAL_NONE;
-            add(out, BK_CALL_CLOSE_DIAL)->index = i;
-        }
+        bk_call_add(out, BK_CALL_CLOSE_SERVER)->abort = abort;
     }
 }
 
@@ -95,24 +50,28 @@ static void wipe_password(struct bk_call *c)
     c->request.password = BK_SLICE_EMPTY;
 }
 
-static void end(struct bk_call *c, enum bk_call_end reason, struct bk_call_out *out)
+void bk_call_finish(struct bk_call *c, enum bk_call_end reason, struct bk_call_out *out)
 {
-    close_dials_but(c, BK_CANDIDATES_MAX, out);
-    close_server(c, out);
+    bk_call_close_links(c, out);
+    bk_call_close_server(c, false, out);
     wipe_password(c);
-    c->state = STATE_OVER;
-    c->deadline = BK_TIME_NEVER;
-    add(out, BK_CALL_END)->reason = reason;
+    c->state = BK_CALL_OVER;
+    bk_call_add(out, BK_CALL_END)->reason = reason;
 }
 
-/* Boxed to the caller of this call; nothing is sent once the server is gone. */
-static void send_result(struct bk_call *c, enum bk_call_status status, struct bk_call_out *out)
+void bk_call_send_result(struct bk_call *c, enum bk_call_status status,
+                         const struct bk_candidate *own, size_t n, struct bk_call_out *out)
 {
     if (!c->server_open) {
         return;
     }
     struct bk_call_result result = {.status = status, .tag = c->tag, .unix_s = c->unix_s};
     memcpy(result.call_id, c->request.call_id, sizeof result.call_id);
+    if (status == BK_CALL_ACCEPTED) {
+        result.n_candidates = n;
+        memcpy(result.candidates, own, n * sizeof *own);
+        result.server_ms = (uint16_t)(c->server_ms < UINT16_MAX ? c->server_ms : UINT16_MAX);
+    }
     uint8_t plain[BK_CALL_RESULT_MAX_BYTES];
     uint8_t box[BK_CALL_RESULT_MAX_BYTES + BK_REPLY_OVERHEAD_BYTES];
     uint8_t txid[BK_STUN_TXID_BYTES];
@@ -134,8 +93,8 @@ static void send_result(struct bk_call *c, enum bk_call_status status, struct bk
 static void refuse(struct bk_call *c, enum bk_call_status status, enum bk_call_end reason,
                    struct bk_call_out *out)
 {
-    send_result(c, status, out);
-    end(c, reason, out);
+    bk_call_send_result(c, status, NULL, 0, out);
+    bk_call_finish(c, reason, out);
 }
 
 /* Opens the box into `plain`; what it says about itself must agree with what stands outside. */
@@ -207,47 +166,50 @@ static void server_message(struct bk_call *c, const struct bk_now *now, struct b
 {
     struct bk_stun m;
     struct bk_connect outside;
-    if (c->state != STATE_WAITING) {
+    if (c->state != BK_CALL_WAITING) {
         return; /* one connection brings one call */
     }
     if (bk_stun_read(bytes, &m) != BK_OK || m.method != BK_METHOD_CONNECT ||
         m.cls != BK_STUN_REQUEST) {
-        end(c, BK_CALL_END_BAD_REQUEST, out);
+        bk_call_finish(c, BK_CALL_END_BAD_REQUEST, out);
         return;
     }
     if (bk_connect_read(&m, &outside) != BK_OK || outside.equipment_id != c->config.equipment_id) {
         send_reply(BK_CODE_BAD_REQUEST, m.txid, out);
-        end(c, BK_CALL_END_BAD_REQUEST, out);
+        bk_call_finish(c, BK_CALL_END_BAD_REQUEST, out);
         return;
     }
     send_reply(0, m.txid, out);
     if (!bk_slice_to_text(outside.user, c->user, sizeof c->user)) {
         c->user[0] = '\0';
     }
+    if (outside.has_observed) {
+        bk_call_observe(c, &outside.observed);
+    }
     if (open_box(c, &outside) != BK_OK) {
-        end(c, BK_CALL_END_BAD_REQUEST, out);
+        bk_call_finish(c, BK_CALL_END_BAD_REQUEST, out);
         return;
     }
     if (!signature_right(c)) { /* nothing to remember: it will be as wrong the next time */
         refuse(c, BK_CALL_REFUSED, BK_CALL_END_REFUSED, out);
         return;
     }
-    c->state = STATE_ADMITTING;
+    c->state = BK_CALL_ADMITTING;
     c->deadline = bk_time_add(now->mono, BK_CALL_CHECK_MS * BK_MS);
-    add(out, BK_CALL_ASK_ADMISSION)->facts = facts_of(&c->request);
+    bk_call_add(out, BK_CALL_ASK_ADMISSION)->facts = facts_of(&c->request);
 }
 
 static void check_caller(struct bk_call *c, struct bk_call_out *out)
 {
-    c->state = STATE_CHECKING;
-    struct bk_call_action *a = add(out, BK_CALL_CHECK_CALLER);
+    c->state = BK_CALL_CHECKING;
+    struct bk_call_action *a = bk_call_add(out, BK_CALL_CHECK_CALLER);
     a->bytes = c->request.password;
     a->facts = facts_of(&c->request);
 }
 
 static void admission(struct bk_call *c, const struct bk_call_event *event, struct bk_call_out *out)
 {
-    if (c->state != STATE_ADMITTING) {
+    if (c->state != BK_CALL_ADMITTING) {
         return;
     }
     c->tag = event->tag;
@@ -260,7 +222,7 @@ static void admission(struct bk_call *c, const struct bk_call_event *event, stru
         refuse(c, BK_CALL_STALE, BK_CALL_END_STALE, out);
         break;
     case BK_ADMISSION_REPEATED:
-        end(c, BK_CALL_END_REPEATED, out);
+        bk_call_finish(c, BK_CALL_END_REPEATED, out);
         break;
     case BK_ADMISSION_BACK_OFF:
         refuse(c, BK_CALL_BACK_OFF, BK_CALL_END_BACK_OFF, out);
@@ -286,60 +248,25 @@ static bool has_service(const struct bk_call *c, uint64_t permitted)
     return false;
 }
 
-static bool is_first_of_its_kind(const struct bk_call_request *request, size_t index)
-{
-    for (size_t i = 0; i < index; i++) {
-        if (bk_addr_equal(&request->candidates[i].addr, &request->candidates[index].addr)) {
-            return false;
-        }
-    }
-    return true;
-}
-
-static uint32_t permitted_candidates(const struct bk_call *c)
-{
-    uint32_t permitted = 0;
-    for (size_t i = 0; i < c->request.n_candidates; i++) {
-        const struct bk_addr *addr = &c->request.candidates[i].addr;
-        if (is_first_of_its_kind(&c->request, i) &&
-            bk_policy_check(&c->config.policy, addr) == BK_POLICY_ALLOWED) {
-            permitted |= UINT32_C(1) << i;
-        }
-    }
-    return permitted;
-}
-
 /* From here on nothing that is found out about the candidates changes what the caller hears, or when. */
 static void accept(struct bk_call *c, const struct bk_now *now, struct bk_call_out *out)
 {
-    c->state = STATE_DIALLING;
-    c->accepted_until = bk_time_add(now->mono, BK_CALL_NO_ANSWER_MS * BK_MS);
-    c->deadline = c->accepted_until;
-    send_result(c, BK_CALL_ACCEPTED, out);
-    c->asked_dials = permitted_candidates(c);
-    if (c->asked_dials != 0) {
-        add(out, BK_CALL_ASK_DIALS)->dials = c->asked_dials;
+    c->state = BK_CALL_DIALLING;
+    c->accepted_at = now->mono;
+    c->map_at = bk_time_add(now->mono, BK_CALL_MAP_AFTER_MS * BK_MS);
+    c->n_peer = c->request.n_candidates;
+    memcpy(c->peer, c->request.candidates, sizeof c->peer);
+    if (!c->config.no_port) {
+        bk_call_add(out, BK_CALL_LISTEN);
     }
-}
-
-static void dial(struct bk_call *c, uint32_t dials, struct bk_call_out *out)
-{
-    uint32_t now_permitted = dials & c->asked_dials; /* none while nothing is asked for */
-    c->asked_dials = 0;
-    for (size_t i = 0; i < c->request.n_candidates; i++) {
-        if ((now_permitted >> i & 1) != 0) {
-            struct bk_call_action *a = add(out, BK_CALL_DIAL);
-            a->index = i;
-            a->addr = c->request.candidates[i].addr;
-            c->dials[i] = DIAL_OPEN;
-        }
-    }
+    bk_call_send_result(c, BK_CALL_ACCEPTED, c->own, c->n_own, out);
+    bk_call_ask(c, out);
 }
 
 static void caller(struct bk_call *c, const struct bk_now *now, const struct bk_call_event *event,
                    struct bk_call_out *out)
 {
-    if (c->state != STATE_CHECKING) {
+    if (c->state != BK_CALL_CHECKING) {
         return;
     }
     wipe_password(c);
@@ -359,50 +286,9 @@ static void server_closed(struct bk_call *c, struct bk_call_out *out)
     c->server_open = false;
     forget_boxes(c);
     /* Until ACCEPTED is said the caller knows of nothing to wait for; afterwards we go on dialling. */
-    if (c->state == STATE_WAITING || c->state == STATE_ADMITTING || c->state == STATE_CHECKING) {
-        end(c, BK_CALL_END_NO_SERVER, out);
-    }
-}
-
-static bool any_dial_up(const struct bk_call *c)
-{
-    for (size_t i = 0; i < BK_CANDIDATES_MAX; i++) {
-        if (c->dials[i] == DIAL_UP) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void dial_event(struct bk_call *c, const struct bk_now *now,
-                       const struct bk_call_event *event, struct bk_call_out *out)
-{
-    size_t i = event->index;
-    if (i >= BK_CANDIDATES_MAX || c->dials[i] == DIAL_NONE) {
-        return;
-    }
-    if (c->state == STATE_PICKED) {
-        if (event->type == BK_CALL_SESSION_ENDED || event->type == BK_CALL_DIAL_FAILED) {
-            c->dials[i] = DIAL_NONE;
-            end(c, BK_CALL_END_SERVED, out);
-        }
-        return;
-    }
-    if (event->type == BK_CALL_SESSION_PICKED) {
-        c->state = STATE_PICKED;
-        c->deadline = BK_TIME_NEVER;
-        close_dials_but(c, i, out);
-        close_server(c, out);
-    } else if (event->type == BK_CALL_SESSION_UP) {
-        if (!any_dial_up(c)) {
-            c->deadline = bk_time_add(now->mono, BK_CALL_PICK_MS * BK_MS);
-        }
-        c->dials[i] = DIAL_UP;
-    } else {
-        c->dials[i] = DIAL_NONE; /* the caller hears of it when the time is up, not before */
-        if (!any_dial_up(c)) {
-            c->deadline = c->accepted_until;
-        }
+    if (c->state == BK_CALL_WAITING || c->state == BK_CALL_ADMITTING ||
+        c->state == BK_CALL_CHECKING) {
+        bk_call_finish(c, BK_CALL_END_NO_SERVER, out);
     }
 }
 
@@ -416,8 +302,12 @@ enum bk_err bk_call_new(const struct bk_alloc *alloc, const struct bk_call_confi
     }
     c->alloc = *alloc;
     c->config = *config;
-    c->state = STATE_NEW;
+    c->state = BK_CALL_NEW;
     c->deadline = BK_TIME_NEVER;
+    c->pick_until = BK_TIME_NEVER;
+    c->linger_until = BK_TIME_NEVER;
+    c->map_at = BK_TIME_NEVER;
+    c->learn_until = BK_TIME_NEVER;
     *out = c;
     return BK_OK;
 }
@@ -436,20 +326,21 @@ void bk_call_input(struct bk_call *c, const struct bk_now *now, const struct bk_
 {
     out->n = 0;
     out->used = 0;
-    if (c->state == STATE_OVER) {
+    if (c->state == BK_CALL_OVER) {
         return;
     }
     switch (event->type) {
     case BK_CALL_START:
-        if (c->state == STATE_NEW) {
-            c->state = STATE_WAITING;
+        if (c->state == BK_CALL_NEW) {
+            c->state = BK_CALL_WAITING;
             c->server_open = true;
             c->deadline = bk_time_add(now->mono, BK_CALL_SERVER_WAIT_MS * BK_MS);
-            add(out, BK_CALL_CONNECT_SERVER);
+            bk_call_add(out, BK_CALL_CONNECT_SERVER);
         }
         break;
-    case BK_CALL_SERVER_OPEN:
-        break; /* the server speaks first */
+    case BK_CALL_SERVER_OPEN: /* the server speaks first */
+        c->server_ms = event->ms;
+        break;
     case BK_CALL_SERVER_MESSAGE:
         server_message(c, now, event->bytes, out);
         break;
@@ -463,14 +354,52 @@ void bk_call_input(struct bk_call *c, const struct bk_now *now, const struct bk_
         caller(c, now, event, out);
         break;
     case BK_CALL_DIALS:
-        dial(c, event->dials, out);
+        bk_call_dials_answered(c, now, event->dials, out);
+        break;
+    case BK_CALL_OWN:
+        bk_call_own(c, event, out);
+        break;
+    case BK_CALL_OBSERVED:
+        bk_call_observed(c, now, &event->addr, out);
         break;
     case BK_CALL_DIAL_FAILED:
     case BK_CALL_SESSION_UP:
     case BK_CALL_SESSION_PICKED:
     case BK_CALL_SESSION_ENDED:
-        dial_event(c, now, event, out);
+        bk_call_link_event(c, now, event, out);
         break;
+    case BK_CALL_PATHS:
+        bk_call_paths(c, now, event, out);
+        break;
+    case BK_CALL_NETWORK_CHANGED:
+        bk_call_network_changed(c, out);
+        break;
+    case BK_CALL_STOP:
+        if (c->state == BK_CALL_UP) {
+            bk_call_finish(c, BK_CALL_END_SERVED, out);
+        }
+        break;
+    }
+}
+
+/* When the wait for a session that is used is over. */
+static bk_time dialling_until(const struct bk_call *c)
+{
+    return bk_call_count(c, BK_LINK_STANDING) > 0
+               ? c->pick_until
+               : bk_time_add(c->accepted_at, BK_CALL_NO_ANSWER_MS * BK_MS);
+}
+
+static void timer_after_accepted(struct bk_call *c, const struct bk_now *now,
+                                 struct bk_call_out *out)
+{
+    if (c->state == BK_CALL_DIALLING && dialling_until(c) <= now->mono) {
+        refuse(c, BK_CALL_NO_ANSWER, BK_CALL_END_NO_ANSWER, out);
+    } else if (c->linger_until <= now->mono) {
+        bk_call_finish(c, BK_CALL_END_SERVED, out);
+    } else {
+        bk_call_links_timer(c, now, out);
+        bk_call_paths_timer(c, now, out);
     }
 }
 
@@ -478,13 +407,12 @@ void bk_call_timer(struct bk_call *c, const struct bk_now *now, struct bk_call_o
 {
     out->n = 0;
     out->used = 0;
-    if (now->mono < c->deadline) {
+    if (c->state == BK_CALL_DIALLING || c->state == BK_CALL_UP) {
+        timer_after_accepted(c, now, out);
+    } else if (now->mono < c->deadline || c->state == BK_CALL_OVER) {
         return;
-    }
-    if (c->state == STATE_WAITING) {
-        end(c, BK_CALL_END_NO_SERVER, out);
-    } else if (c->state == STATE_DIALLING) {
-        refuse(c, BK_CALL_NO_ANSWER, BK_CALL_END_NO_ANSWER, out);
+    } else if (c->state == BK_CALL_WAITING) {
+        bk_call_finish(c, BK_CALL_END_NO_SERVER, out);
     } else {
         refuse(c, BK_CALL_BUSY, BK_CALL_END_BUSY, out);
     }
@@ -492,12 +420,31 @@ void bk_call_timer(struct bk_call *c, const struct bk_now *now, struct bk_call_o
 
 bk_time bk_call_deadline(const struct bk_call *c)
 {
-    return c->deadline;
+    if (c->state == BK_CALL_OVER) {
+        return BK_TIME_NEVER;
+    }
+    if (c->state != BK_CALL_DIALLING && c->state != BK_CALL_UP) {
+        return c->deadline;
+    }
+    bk_time at = c->state == BK_CALL_DIALLING ? dialling_until(c) : c->linger_until;
+    at = bk_time_min(at, bk_call_links_deadline(c));
+    return bk_time_min(at, bk_call_paths_deadline(c));
+}
+
+void bk_call_set_policy(struct bk_call *c, const struct bk_policy *policy)
+{
+    c->config.policy = *policy;
+}
+
+const struct bk_candidate *bk_call_candidates(const struct bk_call *c, size_t *n)
+{
+    *n = c->n_peer;
+    return c->peer;
 }
 
 const struct bk_call_request *bk_call_opened(const struct bk_call *c)
 {
-    return c->state == STATE_DIALLING || c->state == STATE_PICKED ? &c->request : NULL;
+    return c->state == BK_CALL_DIALLING || c->state == BK_CALL_UP ? &c->request : NULL;
 }
 
 struct bk_slice bk_call_user(const struct bk_call *c)

@@ -1,7 +1,11 @@
-/* One call on the device's side, from the connection to the server to the end-to-end session that the
- * caller picked. Checks everything before the first SYN: seal, IDs, a signature, freshness and memory (asked
- * of the idle part), password or key, service, policy, and the limits on dialling (of the idle part again).
- * The lifetime of this core is one call. */
+/* One call on the device's side, from the connection to the server to the end of its last end-to-end session. Checks
+ * everything before the first SYN: seal, IDs, a signature, freshness and memory (asked of the idle part), password or
+ * key, service, policy, and the limits on dialling (of the idle part again); so also what the caller names while the
+ * call is up (PATHS). The lifetime of this core is one call.
+ *
+ * An attempt to connect, and the session that comes of it, is a link, known by its number: those that the core asks for
+ * are below BK_CALL_DIALS_MAX; what comes in by the listener gets a number from there on that is free (the shell's
+ * choice). A number is free again after DIAL_FAILED, SESSION_ENDED and CLOSE_LINK. */
 #ifndef BK_CORE_AGENT_CALL_H
 #define BK_CORE_AGENT_CALL_H
 
@@ -13,15 +17,32 @@
 #include "wire/call_request.h"
 #include "wire/call_result.h"
 #include "wire/connect.h"
+#include "wire/paths.h"
 
 enum {
-    BK_CALL_OUT_ACTIONS = 16,
+    BK_CALL_DIALS_MAX = 16,                    /* links that we make */
+    BK_CALL_LINKS_MAX = BK_CALL_DIALS_MAX + 8, /* and those that come */
+    BK_CALL_STANDING_MAX = 8,                  /* sessions; more are closed */
+    BK_CALL_USED_MAX = 4,                      /* of them with HTTP/2 on them */
+    BK_CALL_OUT_ACTIONS = BK_CALL_LINKS_MAX + 16,
     BK_CALL_BOXES_MAX = 3, /* all that a device may hold at a time: lib/box_keys.h */
     BK_CALL_SERVICES_MAX = 64,
     BK_CALL_SERVER_WAIT_MS = 8000, /* until 226 is here */
     BK_CALL_CHECK_MS = 8000,       /* 226 to ACCEPTED: admission and the password check */
-    BK_CALL_NO_ANSWER_MS = 5000,   /* ACCEPTED to NO_ANSWER: always this long, whatever the cause */
+    BK_CALL_NO_ANSWER_MS = 9000,   /* ACCEPTED to NO_ANSWER: always this long, whatever the cause */
     BK_CALL_PICK_MS = 10000,       /* a session that stands to its being picked */
+    BK_CALL_MAP_AFTER_MS = 300, /* ACCEPTED, and no direct session yet: the own router is asked */
+    /* A relayed address that took the connection and cut it has no permission for us yet. */
+    BK_CALL_REDIAL_MS = 300,
+    BK_CALL_REDIALS_MAX = 8,
+    BK_CALL_PUNCH_TRIES = 24,          /* at most; fewer where the way is long (wire/paths.h) */
+    BK_CALL_PUNCH_FIRST_MAX_MS = 1500, /* whatever round trip the caller claims */
+    BK_CALL_ROUND_EVERY_MS = 1000,     /* PATHS sooner after the one before are ignored */
+    BK_CALL_LEARN_MS = 3000,           /* to be told our address; answered without it then */
+    BK_CALL_LINGER_MS = 3000,          /* the last session was lost: another may be coming */
+    BK_CALL_OWN_HOSTS_MAX = 4,
+    BK_CALL_OWN_MAPPED_MAX = 3,
+    BK_CALL_OWN_MAX = BK_CALL_OWN_HOSTS_MAX + BK_CALL_OWN_MAPPED_MAX + 1, /* one REFLEXIVE */
 };
 
 struct bk_call_config {
@@ -33,6 +54,8 @@ struct bk_call_config {
     struct bk_slice services[BK_CALL_SERVICES_MAX]; /* names; borrowed for the call's life */
     size_t n_services;
     struct bk_policy policy;
+    bool
+        no_port; /* the host cannot give us a port of our own: nothing is listened to, nor met halfway */
 };
 
 enum bk_call_event_type {
@@ -40,18 +63,24 @@ enum bk_call_event_type {
     BK_CALL_SERVER_OPEN,
     BK_CALL_SERVER_MESSAGE,
     BK_CALL_SERVER_CLOSED,
-    BK_CALL_ADMISSION,      /* answers ASK_ADMISSION */
-    BK_CALL_CALLER,         /* answers CHECK_CALLER */
-    BK_CALL_DIALS,          /* answers ASK_DIALS */
-    BK_CALL_DIAL_FAILED,    /* candidate `index`: no connection, or not the caller at its end */
-    BK_CALL_SESSION_UP,     /* candidate `index`: end-to-end TLS stands, both sides verified */
-    BK_CALL_SESSION_PICKED, /* candidate `index`: the requester speaks HTTP/2 on it */
-    BK_CALL_SESSION_ENDED,  /* the picked session is over */
+    BK_CALL_ADMISSION, /* answers ASK_ADMISSION */
+    BK_CALL_CALLER,    /* answers CHECK_CALLER */
+    BK_CALL_DIALS,     /* answers ASK_DIALS */
+    BK_CALL_OWN, /* `candidate`: where we can be reached; `gone`: or no longer. At any time, HOST and MAPPED */
+    BK_CALL_OBSERVED,        /* answers LEARN: `addr`, or zeroes */
+    BK_CALL_DIAL_FAILED,     /* link `index`: no connection, or not the caller at its end */
+    BK_CALL_SESSION_UP,      /* link `index`: end-to-end TLS stands, both sides verified */
+    BK_CALL_SESSION_PICKED,  /* link `index`: the requester speaks HTTP/2 on it */
+    BK_CALL_SESSION_ENDED,   /* link `index` was a session, and is over */
+    BK_CALL_PATHS,           /* `bytes`, a message on the control stream of link `index` */
+    BK_CALL_NETWORK_CHANGED, /* of the host: addresses of ours are forgotten, and told anew */
+    BK_CALL_STOP,            /* the caller may no longer call */
 };
 
 struct bk_call_event {
     enum bk_call_event_type type;
-    struct bk_slice bytes;             /* SERVER_MESSAGE: one whole message */
+    struct bk_slice bytes;             /* SERVER_MESSAGE, PATHS: one whole message */
+    uint32_t ms;                       /* SERVER_OPEN: the round trip to the server, 0 unknown */
     enum bk_admission_verdict verdict; /* ADMISSION */
     struct bk_tag tag;                 /* ADMISSION: the current one */
     uint64_t unix_s;                   /* ADMISSION: the agent's clock, or 0 */
@@ -61,23 +90,35 @@ struct bk_call_event {
     uint32_t
         dials; /* DIALS: candidates that the limits on dialling let pass, bit i for candidate i */
     size_t index;
+    struct bk_candidate candidate; /* OWN */
+    bool gone;                     /* OWN */
+    struct bk_addr addr;           /* OBSERVED; SESSION_UP of a link that came: its far end, */
+    struct bk_addr local;          /* and the near one */
+    bool cut;                      /* DIAL_FAILED: TCP stood, and was cut before TLS did */
+    bool lost;                     /* SESSION_ENDED: not in order */
 };
 
 enum bk_call_action_type {
-    BK_CALL_CONNECT_SERVER,
-    BK_CALL_SEND_SERVER, /* always leaves before a CLOSE_SERVER that follows it */
-    BK_CALL_CLOSE_SERVER,
+    BK_CALL_CONNECT_SERVER, /* from the port of our own */
+    BK_CALL_SEND_SERVER,    /* always leaves before a CLOSE_SERVER that follows it */
+    BK_CALL_CLOSE_SERVER,   /* `abort`: nothing that was said matters any more */
     BK_CALL_ASK_ADMISSION,
     BK_CALL_CHECK_CALLER, /* the password in `bytes` (Argon2id, slow; valid until answered), or where
                            * facts.has_key whether facts.key is known here */
     BK_CALL_ASK_DIALS, /* candidates in `dials`, all within policy: the idle part's limits (core/agent/dials.h) */
-    BK_CALL_DIAL,       /* candidate `index`; bk_call_opened() has what TLS needs */
-    BK_CALL_CLOSE_DIAL, /* candidate `index`, whatever its state */
+    BK_CALL_LISTEN, /* on the port of our own, from now on */
+    BK_CALL_DIAL,   /* link `index`: `addr`; bk_call_opened() has what TLS needs */
+    BK_CALL_PUNCH, /* link `index`: simultaneous open with `addr`, in `first_ms`, `tries` times, `every_ms` */
+    BK_CALL_CLOSE_LINK, /* link `index`, whatever its state */
+    BK_CALL_MAP,        /* have the own router map our port, until the end; once. OWN tells */
+    BK_CALL_LEARN,      /* how the server sees our port; answered by OBSERVED */
+    BK_CALL_SEND_PATHS, /* `bytes`, on the control stream of link `index`, if it has one */
+    BK_CALL_PING,       /* every session: those that are dead are to end soon */
     BK_CALL_END,        /* nothing more will come; `reason` for the log */
 };
 
 enum bk_call_end {
-    BK_CALL_END_SERVED,      /* the session was picked and is over */
+    BK_CALL_END_SERVED,      /* a session was picked, and all are over */
     BK_CALL_END_NO_SERVER,   /* the server could not be reached, or closed before 226 */
     BK_CALL_END_BAD_REQUEST, /* 226 or the box is malformed, not ours, or will not open */
     BK_CALL_END_REPEATED,
@@ -93,9 +134,13 @@ struct bk_call_action {
     enum bk_call_action_type type;
     struct bk_slice bytes;           /* SEND_SERVER; CHECK_CALLER: the password */
     struct bk_admission_facts facts; /* ASK_ADMISSION, CHECK_CALLER */
-    uint32_t dials;                  /* ASK_DIALS */
+    uint32_t dials;                  /* ASK_DIALS: bit i for bk_call_candidates()[i] */
+    bool abort;                      /* CLOSE_SERVER */
     size_t index;
-    struct bk_addr addr;     /* DIAL */
+    struct bk_addr addr;     /* DIAL, PUNCH */
+    uint32_t first_ms;       /* PUNCH */
+    uint32_t tries;          /* PUNCH */
+    uint32_t every_ms;       /* PUNCH */
     enum bk_call_end reason; /* END */
 };
 
@@ -118,6 +163,13 @@ void bk_call_input(struct bk_call *c, const struct bk_now *now, const struct bk_
 void bk_call_timer(struct bk_call *c, const struct bk_now *now, struct bk_call_out *out);
 bk_time bk_call_deadline(const struct bk_call *c);
 
+/* What is so from now on: own addresses may have changed. */
+void bk_call_set_policy(struct bk_call *c, const struct bk_policy *policy);
+
+/* What ASK_DIALS asks about: of the request, or of the newest PATHS. At most BK_CANDIDATES_MAX. */
+const struct bk_candidate *bk_call_candidates(const struct bk_call *c, size_t *n);
+/* How a link came about; of one that came in: as well as that can be told from here. */
+enum bk_candidate_kind bk_call_link_kind(const struct bk_call *c, size_t index);
 /* The opened request, once ASK_DIALS was asked for; NULL before. The password in it is wiped by then. */
 const struct bk_call_request *bk_call_opened(const struct bk_call *c);
 /* Whom the server says is calling; for the log. Empty before 226. */

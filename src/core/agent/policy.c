@@ -6,7 +6,8 @@
 
 enum {
     PRIVILEGED_PORTS_END = 1024,
-    HTTPS_PORT = 443, /* the one port below that a caller behind a strict firewall may need */
+    /* The one port below that a caller behind a strict firewall may need; at the server, its relay's too. */
+    HTTPS_PORT = 443,
 };
 
 /* The two addresses of an IPv4 network that reach all of its hosts. */
@@ -75,7 +76,7 @@ static enum bk_policy_verdict check_spelling(const struct bk_policy *policy,
             return BK_POLICY_OWN;
         }
     }
-    if (is_server(policy, target) && has_port(policy, target->port)) {
+    if (is_server(policy, target) && target->port != HTTPS_PORT && has_port(policy, target->port)) {
         return BK_POLICY_SERVER;
     }
     if (policy->n_allow > 0) {

@@ -1,6 +1,6 @@
 /* Which addresses a device may dial when a caller asks it to: a device must never become a scanner or
  * a reflector. Refused: everything but global and private scope in every spelling; its own addresses;
- * its gateway, inside and outside; ports below 1024 except 443; the server's service ports; private
+ * its gateway, inside and outside; ports below 1024 except 443; the server's service ports, but for 443, where its relay is; private
  * addresses unless inside a prefix of one of its own interfaces. Lists of the device's owner deny more, or
  * narrow it down to prefixes in which private addresses need not be its own network's; they lift nothing else. */
 #ifndef BK_CORE_AGENT_POLICY_H

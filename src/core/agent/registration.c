@@ -1,65 +1,24 @@
-/* Keeps one registration alive: REGISTER out, answers in, NOTIFY answered.
+/* Keeps one registration alive: events and timers, and which of the servers is in use.
  *
  * Nothing that a datagram says is believed before its sender's address and its integrity are checked.
- * Invariants: while the server's address is known exactly one send is due at `due`; every REGISTER
- * carries a counter never used before with this random part. */
+ * Invariant: while the server's address is known exactly one send by UDP is due at `udp.due`. */
 #include "core/agent/registration.h"
 
 #include <assert.h>
 #include <string.h>
 
-#include "core/agent/admission.h"
-#include "wire/notify.h"
-#include "wire/register.h"
+#include "core/agent/registration_private.h"
 
 enum {
-    FIRST_RETRY_MS = 500,
-    RETRY_DOUBLINGS_MAX = 8,
-    UNANSWERED_MAX = 3,    /* then the name is resolved again and the registration counts as lost */
-    CHALLENGES_MAX = 3,    /* nonces answered at once between two timed sends */
-    EASINGS_MAX = 8,       /* challenges since the last success that make us hurry again */
-    NONCE_USE_MS = 4000,   /* the server takes a nonce for about 5 s */
-    REVOKED_INTERVALS = 4, /* a revoked device asks so many times less often */
-    NOTIFY_TAG_INTERVALS = 4, /* a NOTIFY may go to a registration so many intervals old */
-    RESOLVE_WAIT_S = 5,       /* a resolver that says nothing for so long is asked again */
-    DATAGRAM_BYTES = 256,     /* all that we send is smaller */
-    SLOW_CLOCK_S = 10,        /* the server's clock may fall behind ours by so much, */
-    SLOW_CLOCK_PART = 1000,   /* and by such a part of the time since its first answer */
+    RESOLVE_WAIT_S = 5,   /* a resolver that says nothing for so long is asked again */
+    TRIAL_SENDS = 3,      /* of UDP beside the tunnel, and of the first server beside another */
+    TURN_SENDS = 4,       /* unanswered, before another server is tried, */
+    TURN_SENDS_LATER = 1, /* and once all have been */
+    FIRST_WAIT_S = 600,   /* the first server did not answer: tried again after */
 };
 
-static uint64_t interval(const struct bk_registration *r)
-{
-    return r->config.keepalive_s * BK_SECOND;
-}
-
-/* The keepalive interval less up to a tenth: never longer, or a NAT could forget us. */
-static uint64_t keepalive_delay(const struct bk_registration *r)
-{
-    uint64_t whole = interval(r);
-    return whole - bk_random_below(&r->config.rng, whole / 10 + 1);
-}
-
-/* What to wait for an answer after the `attempt`th send: doubling from half a second, ±20 %, never
- * above the interval. */
-static uint64_t retry_delay(const struct bk_registration *r)
-{
-    if (r->told_revoked) {
-        return REVOKED_INTERVALS * keepalive_delay(r);
-    }
-    uint32_t doublings = r->attempt > 0 ? r->attempt - 1 : 0;
-    if (doublings > RETRY_DOUBLINGS_MAX) {
-        doublings = RETRY_DOUBLINGS_MAX;
-    }
-    uint64_t base = (FIRST_RETRY_MS * BK_MS) << doublings;
-    if (base > interval(r)) {
-        base = interval(r);
-    }
-    uint64_t delay = base - base / 5 + bk_random_below(&r->config.rng, 2 * (base / 5) + 1);
-    return delay < interval(r) ? delay : interval(r);
-}
-
-static struct bk_registration_action *add(struct bk_registration_out *out,
-                                          enum bk_registration_action_type type)
+struct bk_registration_action *bk_registration_add(struct bk_registration_out *out,
+                                                   enum bk_registration_action_type type)
 {
     assert(out->n < BK_AGENT_OUT_ACTIONS);
     struct bk_registration_action *a = &out->actions[out->n++];
@@ -68,248 +27,195 @@ static struct bk_registration_action *add(struct bk_registration_out *out,
     return a;
 }
 
-static uint8_t *room(struct bk_registration_out *out)
+uint8_t *bk_registration_room(struct bk_registration_out *out)
 {
-    assert(sizeof out->bytes - out->used >= DATAGRAM_BYTES);
+    assert(sizeof out->bytes - out->used >= BK_AGENT_DATAGRAM_BYTES);
     return out->bytes + out->used;
 }
 
-static void add_send(const struct bk_registration *r, struct bk_slice bytes,
-                     struct bk_registration_out *out)
+void bk_registration_add_send(const struct bk_addr *to, struct bk_slice bytes,
+                              struct bk_registration_out *out)
 {
-    struct bk_registration_action *a = add(out, BK_REGISTRATION_SEND);
-    a->addr = r->server;
+    struct bk_registration_action *a = bk_registration_add(out, BK_REGISTRATION_SEND);
+    a->tunnel = to == NULL;
+    if (to != NULL) {
+        a->addr = *to;
+    }
     a->bytes = bytes;
     out->used += bytes.n;
 }
 
-static struct bk_slice key_of(const struct bk_registration *r)
-{
-    return bk_slice(r->config.key, sizeof r->config.key);
-}
+/* ---- servers ---- */
 
-static void draw_tag(struct bk_registration *r)
+void bk_registration_ask_for_address(struct bk_registration *r, bk_time now,
+                                     struct bk_registration_out *out)
 {
-    r->tag.random = bk_random_u64(&r->config.rng);
-    r->tag.counter = 0;
-    memset(r->sent, 0, sizeof r->sent);
-    r->sent_next = 0;
-}
-
-static void raise_counter(struct bk_registration *r, bk_time now)
-{
-    if (r->tag.counter == UINT32_MAX) {
-        draw_tag(r); /* as if the agent had been restarted: the server asks for one proof */
+    bk_registration_add(out, BK_REGISTRATION_RESOLVE)->index = r->index;
+    if (r->udp.attempt < UINT32_MAX) {
+        r->udp.attempt++;
     }
-    r->tag.counter++;
-    size_t slots = sizeof r->sent / sizeof r->sent[0];
-    r->sent[r->sent_next % slots].counter = r->tag.counter;
-    r->sent[r->sent_next % slots].at = now;
-    r->sent_next++;
+    r->udp.due = bk_time_add(now, RESOLVE_WAIT_S * BK_SECOND);
 }
 
-static void send_register(struct bk_registration *r, bk_time now, struct bk_registration_out *out)
+void bk_registration_turn_to(struct bk_registration *r, uint8_t index)
 {
-    raise_counter(r, now);
-    struct bk_register message = {
-        .equipment_id = r->config.equipment_id,
-        .generation = r->config.generation,
-        .epoch = r->config.epoch,
-        .tag = r->tag,
-    };
-    if (r->have_nonce && now < r->nonce_until) {
-        message.nonce = bk_slice(r->nonce, sizeof r->nonce);
+    r->index = index;
+    r->have_server = false;
+    r->udp.waiting = false;
+    r->udp.have_nonce = false;
+    r->turn_sends = 0;
+    r->tunnel_tried = false;
+    if (r->rounds == 0) {
+        r->udp.attempt = 0;
     }
-    struct bk_slice bytes;
-    enum bk_err err = bk_register_write(room(out), DATAGRAM_BYTES, r->txid, &message,
-                                        &r->config.mac, key_of(r), &bytes);
-    assert(err == BK_OK);
-    (void)err;
-    add_send(r, bytes, out);
-    r->waiting = true;
-    r->due = bk_time_add(now, retry_delay(r));
 }
 
-/* A new exchange: answers to older ones are no longer listened to. */
-static void begin_exchange(struct bk_registration *r, bk_time now, struct bk_registration_out *out)
+static void next_server(struct bk_registration *r)
 {
-    r->config.rng.fill(r->config.rng.ctx, r->txid, sizeof r->txid);
-    r->attempt = 1;
-    r->challenges = 0;
-    r->have_nonce = false;
-    send_register(r, now, out);
-}
-
-static void ask_for_address(struct bk_registration *r, bk_time now, struct bk_registration_out *out)
-{
-    add(out, BK_REGISTRATION_RESOLVE);
-    if (r->attempt < UINT32_MAX) {
-        r->attempt++;
+    uint8_t next = (uint8_t)((r->index + 1) % r->config.n_servers);
+    if (next == 0 && r->rounds < UINT32_MAX) {
+        r->rounds++;
     }
-    r->due = bk_time_add(now, RESOLVE_WAIT_S * BK_SECOND);
+    bk_registration_turn_to(r, next);
 }
 
-static void resolved(struct bk_registration *r, bk_time now, const struct bk_addr *server,
-                     struct bk_registration_out *out)
+void bk_registration_fail_over(struct bk_registration *r, bk_time now,
+                               struct bk_registration_out *out)
 {
-    bool moved = !r->have_server || !bk_addr_equal(&r->server, server);
-    r->server = *server;
+    uint32_t sends = r->rounds == 0 ? TURN_SENDS : TURN_SENDS_LATER;
+    if (r->udp_blocked) {
+        sends = TURN_SENDS_LATER;
+    }
+    if (r->config.n_servers > 1 && r->have_server && r->state == BK_REGISTRATION_TRYING &&
+        !r->told_revoked && r->turn_sends >= sends && r->tunnel_state == BK_TUNNEL_NONE &&
+        (r->tunnel_tried || now < r->tunnel_after)) {
+        next_server(r);
+        bk_registration_ask_for_address(r, now, out);
+    }
+}
+
+/* The first server again, beside the one in use. */
+static void try_first(struct bk_registration *r, bk_time now, const struct bk_addr *first,
+                      struct bk_registration_out *out)
+{
+    r->wants_first = false;
+    r->back.on = true;
+    r->back.index = r->index;
+    r->back.server = r->server;
+    r->index = 0;
+    r->server = *first;
+    bk_registration_begin(r, &r->udp, now, out);
+}
+
+/* It does not answer. One answered exchange where we were, and all is as before. */
+static void go_back(struct bk_registration *r, bk_time now, struct bk_registration_out *out)
+{
+    r->back.on = false;
+    r->index = r->back.index;
+    r->server = r->back.server;
+    r->turn_sends = 0;
+    bk_registration_begin(r, &r->udp, now, out);
+}
+
+static void first_due(struct bk_registration *r, bk_time now, struct bk_registration_out *out)
+{
+    r->first_at = BK_TIME_NEVER;
+    if (r->state != BK_REGISTRATION_UP || r->index == 0 || r->back.on) {
+        return;
+    }
+    if (!r->by_tunnel) {
+        r->first_at = bk_time_add(now, FIRST_WAIT_S * BK_SECOND);
+        r->wants_first = true;
+        bk_registration_add(out, BK_REGISTRATION_RESOLVE)->index = 0;
+        return;
+    }
+    bk_registration_tunnel_close(r, out); /* there is one tunnel only */
+    r->state = BK_REGISTRATION_TRYING;
+    bk_registration_turn_to(r, 0);
+    bk_registration_ask_for_address(r, now, out);
+}
+
+static void resolved(struct bk_registration *r, bk_time now,
+                     const struct bk_registration_event *event, struct bk_registration_out *out)
+{
+    if (event->index == 0 && r->wants_first && r->index != 0 && !r->by_tunnel &&
+        r->state == BK_REGISTRATION_UP) {
+        try_first(r, now, &event->addr, out);
+        return;
+    }
+    if (event->index != r->index || r->back.on) {
+        return;
+    }
+    bool moved = !r->have_server || !bk_addr_equal(&r->server, &event->addr);
+    bool was_known = r->have_server;
+    r->server = event->addr;
     r->have_server = true;
     if (moved) {
-        begin_exchange(r, now, out);
+        r->udp.attempt = was_known || r->rounds == 0 ? 0 : r->udp.attempt;
+        bk_registration_begin(r, &r->udp, now, out);
     }
 }
 
-static void unresolved(struct bk_registration *r, bk_time now)
+static void unresolved(struct bk_registration *r, bk_time now, uint8_t index)
 {
-    if (!r->have_server) {
-        r->due = bk_time_add(now, retry_delay(r)); /* the timer asks again */
-    }
-}
-
-/* Never of the next century, nor older than what was believed before, nor much slower than our own time runs: a server cannot stop the
- * clock of a device that has no other. */
-static void take_time(struct bk_registration *r, bk_time now, uint64_t unix_s)
-{
-    if (unix_s >= BK_TIME_BELIEVED_BELOW_S) {
+    if (index != r->index || r->have_server) {
         return;
     }
-    if (r->first_unix_s == 0) {
-        if (unix_s < r->config.newest_unix_s) {
+    r->udp.due =
+        bk_time_add(now, bk_registration_retry_delay(r, &r->udp)); /* the timer asks again */
+    if (r->config.n_servers > 1) {
+        uint32_t attempt = r->udp.attempt;
+        next_server(r);
+        r->udp.attempt = attempt;
+    }
+}
+
+/* ---- timers and datagrams ---- */
+
+static void unanswered(struct bk_registration *r, bk_time now, struct bk_registration_out *out)
+{
+    struct bk_registration_exchange *x = &r->udp;
+    if (x->attempt >= BK_AGENT_UNANSWERED_MAX) {
+        r->state = BK_REGISTRATION_TRYING;
+        bk_registration_fall_back(r);
+        if (!r->told_lost) { /* once, also where it never stood */
+            r->told_lost = true;
+            r->told_up = false;
+            bk_registration_add(out, BK_REGISTRATION_LOST);
+        }
+        if (x->attempt % BK_AGENT_UNANSWERED_MAX == 0) {
+            bk_registration_add(out, BK_REGISTRATION_RESOLVE)->index = r->index;
+        }
+    }
+    if (r->state == BK_REGISTRATION_TRYING) {
+        bk_registration_tunnel_wanted(r, now, out);
+        uint8_t index = r->index;
+        bk_registration_fail_over(r, now, out);
+        if (r->index != index) {
             return;
         }
-        r->first_unix_s = unix_s;
-        r->first_time_at = now;
     }
-    uint64_t passed_s = (now - r->first_time_at) / BK_SECOND;
-    uint64_t behind_s = passed_s / SLOW_CLOCK_PART + SLOW_CLOCK_S;
-    if (unix_s >= r->server_unix_s && unix_s - r->first_unix_s + behind_s >= passed_s) {
-        r->server_unix_s = unix_s;
-        r->server_time_at = now;
+    if (x->attempt < UINT32_MAX) {
+        x->attempt++;
     }
+    r->turn_sends++;
+    x->challenges = 0;
+    bk_registration_send(r, x, now, out);
 }
 
-static void registered(struct bk_registration *r, const struct bk_now *now,
-                       const struct bk_register_answer *answer, struct bk_registration_out *out)
+static void udp_due(struct bk_registration *r, bk_time now, struct bk_registration_out *out)
 {
-    bool news = !r->told_up || !bk_addr_equal(&r->observed, &answer->mapped);
-    r->state = BK_REGISTRATION_UP;
-    r->observed = answer->mapped;
-    r->told_up = true;
-    r->told_revoked = false;
-    r->waiting = false;
-    r->easings = 0;
-    r->attempt = 0;
-    r->have_nonce = false;
-    r->due = bk_time_add(now->mono, keepalive_delay(r));
-    take_time(r, now->mono, answer->unix_s);
-    if (news) {
-        add(out, BK_REGISTRATION_REGISTERED)->addr = answer->mapped;
-    }
-    if (answer->renew) { /* each time: when to follow it is core/agent/renewal.h's to say */
-        add(out, BK_REGISTRATION_RENEW);
-    }
-}
-
-static void challenged(struct bk_registration *r, bk_time now, struct bk_slice nonce,
-                       struct bk_registration_out *out)
-{
-    if (r->challenges == CHALLENGES_MAX) {
-        return; /* something is turning in circles: leave it to the timer, which slows down */
-    }
-    r->challenges++;
-    if (r->easings < EASINGS_MAX) {
-        r->easings++;
-        r->attempt = 1; /* the server is there: what gets lost now is worth repeating soon */
-    }
-    assert(nonce.n == sizeof r->nonce); /* bk_register_answer_read saw to it */
-    memcpy(r->nonce, nonce.p, sizeof r->nonce);
-    r->have_nonce = true;
-    r->nonce_until = bk_time_add(now, NONCE_USE_MS * BK_MS);
-    /* Under a new transaction ID a duplicate of this challenge is no answer any more. */
-    r->config.rng.fill(r->config.rng.ctx, r->txid, sizeof r->txid);
-    send_register(r, now, out);
-}
-
-static void revoked(struct bk_registration *r, bk_time now, struct bk_registration_out *out)
-{
-    if (!r->told_revoked) {
-        add(out, BK_REGISTRATION_REVOKED);
-    }
-    r->told_revoked = true;
-    r->told_up = false;
-    r->state = BK_REGISTRATION_TRYING;
-    r->waiting = false;
-    r->attempt = 0;
-    r->due = bk_time_add(now, retry_delay(r));
-}
-
-static void answered(struct bk_registration *r, const struct bk_now *now, const struct bk_stun *m,
-                     struct bk_registration_out *out)
-{
-    struct bk_register_answer answer;
-    if (!r->waiting || memcmp(m->txid, r->txid, sizeof r->txid) != 0 ||
-        bk_register_answer_read(m, &r->config.mac, key_of(r), &answer) != BK_OK) {
-        return;
-    }
-    if (answer.code == 0) {
-        registered(r, now, &answer, out);
-    } else if (answer.code == BK_CODE_STALE_NONCE) {
-        challenged(r, now->mono, answer.nonce, out);
-    } else if (answer.code == BK_CODE_FORBIDDEN) {
-        revoked(r, now->mono, out);
-    } /* anything else is as good as no answer */
-}
-
-static bool sent_within(const struct bk_registration *r, bk_time now, const struct bk_tag *tag,
-                        uint64_t window)
-{
-    size_t slots = sizeof r->sent / sizeof r->sent[0];
-    size_t used = r->sent_next < slots ? r->sent_next : slots;
-    if (tag->random != r->tag.random) {
-        return false;
-    }
-    for (size_t i = 0; i < used; i++) {
-        if (r->sent[i].counter == tag->counter) {
-            return now - r->sent[i].at <= window;
-        }
-    }
-    return false;
-}
-
-static bool seen_before(const struct bk_registration *r, const uint8_t txid[BK_STUN_TXID_BYTES])
-{
-    size_t used = r->seen_next < BK_AGENT_SEEN_MAX ? r->seen_next : BK_AGENT_SEEN_MAX;
-    for (size_t i = 0; i < used; i++) {
-        if (memcmp(r->seen[i], txid, BK_STUN_TXID_BYTES) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void notified(struct bk_registration *r, bk_time now, const struct bk_stun *m,
-                     struct bk_registration_out *out)
-{
-    struct bk_tag tag;
-    uint64_t window = NOTIFY_TAG_INTERVALS * interval(r);
-    if (window < BK_FRESH_S * BK_SECOND) {
-        window = BK_FRESH_S * BK_SECOND;
-    }
-    if (bk_notify_read(m, &r->config.mac, key_of(r), &tag) != BK_OK ||
-        !sent_within(r, now, &tag, window)) {
-        return;
-    }
-    struct bk_slice bytes;
-    enum bk_err err = bk_notify_answer_write(room(out), DATAGRAM_BYTES, m->txid, &r->config.mac,
-                                             key_of(r), &bytes);
-    assert(err == BK_OK);
-    (void)err;
-    add_send(r, bytes, out);
-    if (!seen_before(r, m->txid)) {
-        memcpy(r->seen[r->seen_next % BK_AGENT_SEEN_MAX], m->txid, BK_STUN_TXID_BYTES);
-        r->seen_next++;
-        add(out, BK_REGISTRATION_CALL);
+    struct bk_registration_exchange *x = &r->udp;
+    if (!r->have_server) {
+        bk_registration_ask_for_address(r, now, out);
+    } else if (!x->waiting) {
+        bk_registration_keep_alive(r, now, out);
+    } else if (r->back.on && x->attempt >= TRIAL_SENDS) {
+        go_back(r, now, out);
+    } else if (r->by_tunnel && x->attempt >= TRIAL_SENDS) {
+        bk_registration_trial_ended(r, now);
+    } else {
+        unanswered(r, now, out);
     }
 }
 
@@ -317,26 +223,61 @@ static void datagram(struct bk_registration *r, const struct bk_now *now,
                      const struct bk_registration_event *event, struct bk_registration_out *out)
 {
     struct bk_stun m;
-    if (!r->have_server || !bk_addr_equal(&event->addr, &r->server) ||
-        bk_stun_read(event->bytes, &m) != BK_OK) {
+    const struct bk_addr *from = event->tunnel ? NULL : &event->addr;
+    bool in_use = event->tunnel ? r->tunnel_state == BK_TUNNEL_OPEN
+                                : r->have_server && bk_addr_equal(&event->addr, &r->server);
+    bool of_back = !event->tunnel && r->back.on && bk_addr_equal(&event->addr, &r->back.server);
+    if ((!in_use && !of_back) || bk_stun_read(event->bytes, &m) != BK_OK) {
         return;
     }
-    if (m.method == BK_METHOD_REGISTER && (m.cls == BK_STUN_SUCCESS || m.cls == BK_STUN_ERROR)) {
-        answered(r, now, &m, out);
-    } else if (m.method == BK_METHOD_NOTIFY && m.cls == BK_STUN_REQUEST) {
-        notified(r, now->mono, &m, out);
+    if (m.method == BK_METHOD_NOTIFY && m.cls == BK_STUN_REQUEST) {
+        bk_registration_notified(r, now->mono, &m, from, in_use ? r->index : r->back.index, out);
+    } else if (m.method == BK_METHOD_REGISTER && in_use) {
+        if (m.cls == BK_STUN_SUCCESS || m.cls == BK_STUN_ERROR) {
+            bk_registration_answered(r, now, &m, event->tunnel ? &r->tunnel : &r->udp, out);
+        } else if (m.cls == BK_STUN_INDICATION && !event->tunnel) {
+            bk_registration_quiet_challenged(r, now->mono, &m, out);
+        }
     }
 }
+
+static void network_changed(struct bk_registration *r, bk_time now, struct bk_registration_out *out)
+{
+    if (r->state == BK_REGISTRATION_IDLE && !r->have_server) {
+        return;
+    }
+    bk_registration_fall_back(r);
+    r->changed_at = 0;
+    r->ceiling_until = 0;
+    r->rounds = 0;
+    r->tunnel_failures = 0;
+    r->tunnel_after = 0;
+    r->udp.attempt = 0;
+    if (r->have_server) {
+        bk_registration_begin(r, &r->udp, now, out);
+    } else {
+        bk_registration_ask_for_address(r, now, out);
+    }
+    if (r->tunnel_state == BK_TUNNEL_OPEN && !r->tunnel.waiting) {
+        bk_registration_begin(r, &r->tunnel, now, out); /* does it still stand? */
+    }
+}
+
+/* ---- entry points ---- */
 
 void bk_registration_init(struct bk_registration *r, const struct bk_registration_config *config)
 {
     memset(r, 0, sizeof *r);
     r->config = *config;
-    if (r->config.keepalive_s == 0) {
-        r->config.keepalive_s = BK_AGENT_KEEPALIVE_S;
+    if (r->config.n_servers == 0) {
+        r->config.n_servers = 1;
     }
-    r->due = BK_TIME_NEVER;
-    draw_tag(r);
+    assert(r->config.n_servers <= BK_AGENT_SERVERS_MAX);
+    r->udp.due = BK_TIME_NEVER;
+    r->tunnel.due = BK_TIME_NEVER;
+    r->first_at = BK_TIME_NEVER;
+    bk_registration_fall_back(r);
+    bk_registration_draw_tag(r);
 }
 
 void bk_registration_input(struct bk_registration *r, const struct bk_now *now,
@@ -348,24 +289,28 @@ void bk_registration_input(struct bk_registration *r, const struct bk_now *now,
     switch (event->type) {
     case BK_REGISTRATION_START:
         r->state = BK_REGISTRATION_TRYING;
-        ask_for_address(r, now->mono, out);
+        bk_registration_ask_for_address(r, now->mono, out);
         break;
     case BK_REGISTRATION_RESOLVED:
-        resolved(r, now->mono, &event->addr, out);
+        resolved(r, now->mono, event, out);
         break;
     case BK_REGISTRATION_UNRESOLVED:
-        unresolved(r, now->mono);
+        unresolved(r, now->mono, event->index);
         break;
     case BK_REGISTRATION_DATAGRAM:
         datagram(r, now, event, out);
         break;
     case BK_REGISTRATION_NETWORK_CHANGED:
-        if (r->have_server) {
-            begin_exchange(r, now->mono, out);
-        } else if (r->state != BK_REGISTRATION_IDLE) {
-            r->attempt = 0;
-            ask_for_address(r, now->mono, out);
-        }
+        network_changed(r, now->mono, out);
+        break;
+    case BK_REGISTRATION_TUNNEL_UP:
+        bk_registration_tunnel_up(r, now->mono, out);
+        break;
+    case BK_REGISTRATION_TUNNEL_DOWN:
+        bk_registration_tunnel_down(r, now->mono, out);
+        break;
+    case BK_REGISTRATION_KEPT:
+        bk_registration_kept(r, now->mono, event->kept_s);
         break;
     }
 }
@@ -375,37 +320,20 @@ void bk_registration_timer(struct bk_registration *r, const struct bk_now *now,
 {
     out->n = 0;
     out->used = 0;
-    if (now->mono < r->due) {
-        return;
+    if (now->mono >= r->first_at) {
+        first_due(r, now->mono, out);
     }
-    if (!r->have_server) {
-        ask_for_address(r, now->mono, out);
-        return;
+    if (now->mono >= r->udp.due) {
+        udp_due(r, now->mono, out);
     }
-    if (!r->waiting) {
-        begin_exchange(r, now->mono, out);
-        return;
+    if (now->mono >= r->tunnel.due) {
+        bk_registration_tunnel_due(r, now->mono, out);
     }
-    if (r->attempt >= UNANSWERED_MAX) {
-        r->state = BK_REGISTRATION_TRYING;
-        if (r->told_up || r->attempt == UNANSWERED_MAX) { /* once, also where it never stood */
-            r->told_up = false;
-            add(out, BK_REGISTRATION_LOST);
-        }
-        if (r->attempt % UNANSWERED_MAX == 0) {
-            add(out, BK_REGISTRATION_RESOLVE);
-        }
-    }
-    if (r->attempt < UINT32_MAX) {
-        r->attempt++;
-    }
-    r->challenges = 0;
-    send_register(r, now->mono, out);
 }
 
 bk_time bk_registration_deadline(const struct bk_registration *r)
 {
-    return r->due;
+    return bk_time_min(bk_time_min(r->udp.due, r->tunnel.due), r->first_at);
 }
 
 void bk_registration_rekey(struct bk_registration *r, const struct bk_now *now, uint32_t generation,
@@ -415,28 +343,15 @@ void bk_registration_rekey(struct bk_registration *r, const struct bk_now *now, 
     r->config.epoch = epoch;
     memcpy(r->config.key, key, sizeof r->config.key);
     r->told_revoked = false;
-    r->attempt = 0;
-    r->waiting = false; /* what was sent under the old key has no answer any more */
-    if (r->have_server) {
-        r->due = now->mono;
+    r->udp.attempt = 0;
+    r->udp.waiting = false; /* what was sent under the old key has no answer any more */
+    r->quiet_open = false;
+    r->quiet_run = UINT32_MAX; /* the next one is answered */
+    if (r->have_server && !r->by_tunnel) {
+        r->udp.due = now->mono;
     }
-}
-
-bool bk_registration_sent_lately(const struct bk_registration *r, const struct bk_now *now,
-                                 const struct bk_tag *tag)
-{
-    return sent_within(r, now->mono, tag, BK_FRESH_S * BK_SECOND);
-}
-
-uint64_t bk_registration_unix_s(const struct bk_registration *r, const struct bk_now *now)
-{
-    if (now->unix_s != 0 || r->server_unix_s == 0) {
-        return now->unix_s;
+    if (r->tunnel_state == BK_TUNNEL_OPEN) {
+        r->tunnel.waiting = false;
+        r->tunnel.due = now->mono;
     }
-    return r->server_unix_s + (now->mono - r->server_time_at) / BK_SECOND;
-}
-
-uint64_t bk_registration_server_unix_s(const struct bk_registration *r)
-{
-    return r->server_unix_s;
 }

@@ -266,6 +266,15 @@ static inline void reach_dialling(struct bench *b)
     dials(b, ALL);
 }
 
+/* The same, and past the moment at which the own router is asked. */
+static inline void reach_waiting(struct bench *b)
+{
+    reach_dialling(b);
+    tick(b);
+    assert_int_equal(b->out.n, 1);
+    assert_int_equal(b->out.actions[0].type, BK_CALL_MAP);
+}
+
 static inline bool holds(const void *p, size_t n, const char *text)
 {
     size_t len = strlen(text);

@@ -32,10 +32,14 @@ static void a_good_call_goes_step_by_step(void **state)
 
     caller(b, true);
     assert_false(holds(asked.p, asked.n, "open")); /* wiped */
-    assert_int_equal(b->out.n, 2);
+    assert_int_equal(b->out.n, 3);
+    assert_int_equal(b->out.actions[0].type,
+                     BK_CALL_LISTEN); /* before ACCEPTED, whoever hears it may come */
+    assert_int_equal(b->out.actions[1].type, BK_CALL_SEND_SERVER);
     assert_int_equal(result(b).status, BK_CALL_ACCEPTED);
-    assert_int_equal(b->out.actions[1].type, BK_CALL_ASK_DIALS); /* after ACCEPTED */
-    assert_int_equal(b->out.actions[1].dials, 1);
+    assert_int_equal(result(b).n_candidates, 0);                 /* we know of none */
+    assert_int_equal(b->out.actions[2].type, BK_CALL_ASK_DIALS); /* after ACCEPTED */
+    assert_int_equal(b->out.actions[2].dials, 1);
     assert_non_null(bk_call_opened(b->c));
     assert_memory_equal(bk_call_opened(b->c)->call_key, b->request.call_key, BK_KEY_BYTES);
 
@@ -50,6 +54,7 @@ static void a_good_call_goes_step_by_step(void **state)
     dial_event(b, BK_CALL_SESSION_PICKED, 0);
     assert_int_equal(b->out.n, 1);
     assert_int_equal(b->out.actions[0].type, BK_CALL_CLOSE_SERVER);
+    assert_true(b->out.actions[0].abort);
     assert_true(bk_call_deadline(b->c) == BK_TIME_NEVER);
     dial_event(b, BK_CALL_SESSION_ENDED, 0);
     assert_ended(b, BK_CALL_END_SERVED);
@@ -269,6 +274,9 @@ static void no_answer_comes_after_a_fixed_time_whatever_the_cause(void **state)
             dial_event(b, BK_CALL_DIAL_FAILED, 0);
             assert_int_equal(b->out.n, 0);
         }
+        tick(b); /* the same for all: the router is asked */
+        assert_int_equal(b->out.n, 1);
+        assert_int_equal(b->out.actions[0].type, BK_CALL_MAP);
         assert_int_equal(bk_call_deadline(b->c), due);
         fake_pass(&b->now, due - b->now.mono - 1);
         bk_call_timer(b->c, &b->now, &b->out);
@@ -276,12 +284,12 @@ static void no_answer_comes_after_a_fixed_time_whatever_the_cause(void **state)
         tick(b);
         assert_int_equal(b->now.mono, due);
         assert_int_equal(result(b).status, BK_CALL_NO_ANSWER);
-        assert_int_equal(count(b, BK_CALL_CLOSE_DIAL), cause == 2 ? 1 : 0);
+        assert_int_equal(count(b, BK_CALL_CLOSE_LINK), cause == 2 ? 1 : 0);
         assert_ended(b, BK_CALL_END_NO_ANSWER);
     }
 }
 
-static void the_picked_session_closes_the_others(void **state)
+static void what_is_not_picked_is_closed(void **state)
 {
     (void)state;
     struct bench *b = &bench;
@@ -294,11 +302,15 @@ static void the_picked_session_closes_the_others(void **state)
     dial_event(b, BK_CALL_SESSION_UP, 2);
     dial_event(b, BK_CALL_SESSION_UP, 1);
     dial_event(b, BK_CALL_SESSION_PICKED, 1);
-    assert_int_equal(count(b, BK_CALL_CLOSE_DIAL), 2);
+    assert_int_equal(count(b, BK_CALL_CLOSE_LINK),
+                     1); /* what was under way; what stands has its time */
+    assert_int_equal(must_find(b, BK_CALL_CLOSE_LINK)->index, 0);
     assert_int_equal(count(b, BK_CALL_CLOSE_SERVER), 1);
-    for (size_t i = 0; i < b->out.n; i++) {
-        assert_true(b->out.actions[i].type != BK_CALL_CLOSE_DIAL || b->out.actions[i].index != 1);
-    }
+    assert_int_equal(bk_call_deadline(b->c), b->now.mono + BK_CALL_PICK_MS * BK_MS);
+    tick(b);
+    assert_int_equal(b->out.n, 1);
+    assert_int_equal(must_find(b, BK_CALL_CLOSE_LINK)->index, 2);
+    assert_true(bk_call_deadline(b->c) == BK_TIME_NEVER);
     dial_event(b, BK_CALL_SESSION_ENDED, 2); /* closed already: not ours any more */
     assert_int_equal(b->out.n, 0);
     dial_event(b, BK_CALL_SESSION_ENDED, 1);
@@ -310,18 +322,18 @@ static void a_session_nobody_picks_ends(void **state)
     (void)state;
     struct bench *b = &bench;
     begin(b);
-    reach_dialling(b);
+    reach_waiting(b);
     fake_pass(&b->now, 3 * BK_SECOND);
     dial_event(b, BK_CALL_SESSION_UP, 0);
     assert_int_equal(bk_call_deadline(b->c), b->now.mono + 10 * BK_SECOND);
     tick(b);
-    assert_int_equal(count(b, BK_CALL_CLOSE_DIAL), 1);
+    assert_int_equal(count(b, BK_CALL_CLOSE_LINK), 1);
     assert_ended(b, BK_CALL_END_NO_ANSWER);
 
     begin(b); /* it fails after the time for an answer: no reason to wait longer */
-    reach_dialling(b);
+    reach_waiting(b);
     dial_event(b, BK_CALL_SESSION_UP, 0);
-    fake_pass(&b->now, 6 * BK_SECOND);
+    fake_pass(&b->now, BK_CALL_NO_ANSWER_MS * BK_MS);
     dial_event(b, BK_CALL_DIAL_FAILED, 0);
     assert_true(bk_call_deadline(b->c) <= b->now.mono);
     tick(b);
@@ -351,6 +363,7 @@ static void a_lost_server_matters_only_before_accepted(void **state)
     begin(b);
     reach_dialling(b);
     input(b, (struct bk_call_event){.type = BK_CALL_SERVER_CLOSED});
+    tick(b); /* the router is asked */
     tick(b);
     assert_null(find(b, BK_CALL_SEND_SERVER)); /* nobody to tell */
     assert_ended(b, BK_CALL_END_NO_ANSWER);
@@ -556,7 +569,7 @@ static void a_lost_session_does_not_shorten_the_wait_for_another(void **state)
     b->request.n_candidates = 2;
     b->request.candidates[1] =
         (struct bk_candidate){BK_CANDIDATE_MAPPED, bk_addr_v4(4, 17, 168, 2, 5001)};
-    reach_dialling(b);
+    reach_waiting(b);
     bk_time no_answer = bk_call_deadline(b->c);
     dial_event(b, BK_CALL_SESSION_UP, 0);
     bk_time pick = bk_call_deadline(b->c);
@@ -624,7 +637,7 @@ int main(void)
         cmocka_unit_test_teardown(a_call_without_a_service_dials_too, tear_down),
         cmocka_unit_test_teardown(all_permitted_candidates_are_dialled_once, tear_down),
         cmocka_unit_test_teardown(no_answer_comes_after_a_fixed_time_whatever_the_cause, tear_down),
-        cmocka_unit_test_teardown(the_picked_session_closes_the_others, tear_down),
+        cmocka_unit_test_teardown(what_is_not_picked_is_closed, tear_down),
         cmocka_unit_test_teardown(a_session_nobody_picks_ends, tear_down),
         cmocka_unit_test_teardown(a_lost_server_matters_only_before_accepted, tear_down),
         cmocka_unit_test_teardown(a_second_226_is_ignored, tear_down),

@@ -222,6 +222,7 @@ static void an_answer_about_dials_comes_late(void **state)
     struct bench *b = &bench;
     begin(b);
     reach_accepted(b);
+    tick(b); /* the router is asked */
     bk_time due = bk_call_deadline(b->c);
     input(b, (struct bk_call_event){.type = BK_CALL_SERVER_CLOSED});
     assert_int_equal(b->out.n, 0);
@@ -230,14 +231,15 @@ static void an_answer_about_dials_comes_late(void **state)
     assert_int_equal(count(b, BK_CALL_DIAL), 1);
     assert_true(bk_call_deadline(b->c) == due);
     tick(b);
-    assert_int_equal(count(b, BK_CALL_CLOSE_DIAL), 1);
+    assert_int_equal(count(b, BK_CALL_CLOSE_LINK), 1);
     assert_ended(b, BK_CALL_END_NO_ANSWER);
 
     begin(b);
     reach_accepted(b);
+    tick(b); /* the router is asked */
     tick(b);
     assert_int_equal(result(b).status, BK_CALL_NO_ANSWER);
-    assert_int_equal(count(b, BK_CALL_CLOSE_DIAL), 0);
+    assert_int_equal(count(b, BK_CALL_CLOSE_LINK), 0);
     assert_ended(b, BK_CALL_END_NO_ANSWER);
     dials(b, ALL);
     assert_int_equal(b->out.n, 0);

@@ -78,7 +78,7 @@ static void every_address_has_its_verdict(void **state)
         {"[64:ff9b::c0a8:1ff]:5000", BK_POLICY_SCOPE}, /* 192.168.1.255 */
 
         {"[2a02:9::6]:1200", BK_POLICY_SERVER},
-        {"[2a02:9::6]:443", BK_POLICY_SERVER},
+        {"[2a02:9::6]:443", BK_POLICY_ALLOWED},
         {"[2a02:9::6]:5000", BK_POLICY_ALLOWED},
         {"4.17.168.2:1200", BK_POLICY_ALLOWED},
 
@@ -96,7 +96,7 @@ static void every_address_has_its_verdict(void **state)
 
         {"130.74.23.6:1200", BK_POLICY_SERVER},
         {"130.74.23.6:1201", BK_POLICY_SERVER},
-        {"130.74.23.6:443", BK_POLICY_SERVER},
+        {"130.74.23.6:443", BK_POLICY_ALLOWED},
         {"[64:ff9b::824a:1706]:1201", BK_POLICY_SERVER},
         {"[::130.74.23.6]:1201", BK_POLICY_SERVER},
 

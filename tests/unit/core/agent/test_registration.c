@@ -6,140 +6,7 @@
 #include <cmocka.h>
 
 #include "core/agent/admission.h"
-#include "core/agent/fake.h"
-#include "core/agent/registration.h"
-#include "seal/seal.h"
-#include "wire/notify.h"
-#include "wire/register.h"
-
-/* One agent and a hand-moved server. */
-struct bench {
-    uint64_t seed;
-    struct bk_mac_ops mac;
-    struct bk_registration r;
-    struct bk_registration_out out;
-    struct bk_now now;
-    uint8_t buf[512];
-    struct bk_slice key;
-    uint32_t generation; /* as the server knows it */
-    uint16_t epoch;
-};
-
-static void begin(struct bench *b, uint64_t seed)
-{
-    memset(b, 0, sizeof *b);
-    b->seed = seed;
-    b->mac = bk_mac_sodium();
-    b->now = fake_now();
-    struct bk_registration_config config = {.rng = fake_random(&b->seed),
-                                            .mac = b->mac,
-                                            .equipment_id = 2133,
-                                            .generation = 7,
-                                            .epoch = 3};
-    memset(config.key, 0x5A, sizeof config.key);
-    bk_registration_init(&b->r, &config);
-    b->key = bk_slice(b->r.config.key, sizeof b->r.config.key);
-    b->generation = 7;
-    b->epoch = 3;
-}
-
-static void input(struct bench *b, enum bk_registration_event_type type)
-{
-    struct bk_registration_event event = {.type = type, .addr = fake_server()};
-    bk_registration_input(&b->r, &b->now, &event, &b->out);
-}
-
-static void receive_from(struct bench *b, struct bk_slice bytes, struct bk_addr from)
-{
-    struct bk_registration_event event = {BK_REGISTRATION_DATAGRAM, from, bytes};
-    bk_registration_input(&b->r, &b->now, &event, &b->out);
-}
-
-static void receive(struct bench *b, struct bk_slice bytes)
-{
-    receive_from(b, bytes, fake_server());
-}
-
-static size_t count(const struct bench *b, enum bk_registration_action_type type)
-{
-    size_t n = 0;
-    for (size_t i = 0; i < b->out.n; i++) {
-        n += b->out.actions[i].type == type;
-    }
-    return n;
-}
-
-/* The one REGISTER that was just sent, checked as a server would. */
-static struct bk_register sent(struct bench *b, struct bk_stun *m)
-{
-    struct bk_register got;
-    assert_int_equal(count(b, BK_REGISTRATION_SEND), 1);
-    for (size_t i = 0; i < b->out.n; i++) {
-        if (b->out.actions[i].type == BK_REGISTRATION_SEND) {
-            struct bk_addr server = fake_server();
-            assert_true(bk_addr_equal(&b->out.actions[i].addr, &server));
-            assert_int_equal(bk_stun_read(b->out.actions[i].bytes, m), BK_OK);
-            assert_int_equal(bk_stun_check_fingerprint(m), BK_OK);
-            assert_int_equal(bk_stun_check_sha256(m, &b->mac, b->key, BK_STUN_SHORT_MAC_BYTES),
-                             BK_OK);
-            assert_int_equal(bk_register_read(m, &got), BK_OK);
-        }
-    }
-    assert_int_equal(got.equipment_id, 2133);
-    assert_int_equal(got.generation, b->generation);
-    assert_int_equal(got.epoch, b->epoch);
-    return got;
-}
-
-static struct bk_slice answer(struct bench *b, const uint8_t *txid, uint16_t code,
-                              const char *nonce, struct bk_addr mapped, uint64_t unix_s)
-{
-    struct bk_register_answer a = {
-        .code = code, .mapped = mapped, .unix_s = unix_s, .nonce = bk_slice_text(nonce)};
-    struct bk_slice bytes;
-    assert_int_equal(
-        bk_register_answer_write(b->buf, sizeof b->buf, txid, &a, &b->mac, b->key, &bytes), BK_OK);
-    return bytes;
-}
-
-static void succeed(struct bench *b, const uint8_t *txid)
-{
-    receive(b, answer(b, txid, 0, NULL, fake_mapped(), 1700000000));
-}
-
-static void challenge(struct bench *b, const uint8_t *txid)
-{
-    receive(b, answer(b, txid, BK_CODE_STALE_NONCE, "abcdefghijklmnopqrst", fake_mapped(), 0));
-}
-
-static void tick(struct bench *b)
-{
-    uint64_t wait = bk_time_left(b->now.mono, bk_registration_deadline(&b->r));
-    assert_true(wait != BK_TIME_NEVER);
-    fake_pass(&b->now, wait);
-    bk_registration_timer(&b->r, &b->now, &b->out);
-}
-
-static void come_up(struct bench *b, uint64_t seed)
-{
-    struct bk_stun m;
-    begin(b, seed);
-    input(b, BK_REGISTRATION_START);
-    assert_int_equal(count(b, BK_REGISTRATION_RESOLVE), 1);
-    input(b, BK_REGISTRATION_RESOLVED);
-    sent(b, &m);
-    succeed(b, b->r.txid);
-    assert_int_equal(count(b, BK_REGISTRATION_REGISTERED), 1);
-}
-
-static struct bk_slice notify(struct bench *b, uint8_t txid_byte, const struct bk_tag *tag)
-{
-    uint8_t txid[BK_STUN_TXID_BYTES] = {txid_byte};
-    struct bk_slice bytes;
-    assert_int_equal(bk_notify_write(b->buf, sizeof b->buf, txid, tag, &b->mac, b->key, &bytes),
-                     BK_OK);
-    return bytes;
-}
+#include "core/agent/registration_bench.h"
 
 static void start_registers_and_says_the_observed_address(void **state)
 {
@@ -224,7 +91,7 @@ static void three_unanswered_mean_lost_once_and_a_new_resolution(void **state)
         assert_int_equal(resolved, send >= 7 ? 2 : send >= 4 ? 1 : 0);
     }
     assert_int_equal(b.r.state, BK_REGISTRATION_TRYING);
-    succeed(&b, b.r.txid);
+    succeed(&b, b.r.udp.txid);
     assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
 }
 
@@ -235,8 +102,8 @@ static void a_moved_server_is_registered_at_once(void **state)
     come_up(&b, 5);
     input(&b, BK_REGISTRATION_RESOLVED);
     assert_int_equal(b.out.n, 0); /* the same address: nothing to do */
-    struct bk_registration_event moved = {BK_REGISTRATION_RESOLVED, bk_addr_v4(9, 9, 9, 9, 1200),
-                                          BK_SLICE_EMPTY};
+    struct bk_registration_event moved = {.type = BK_REGISTRATION_RESOLVED,
+                                          .addr = bk_addr_v4(9, 9, 9, 9, 1200)};
     bk_registration_input(&b.r, &b.now, &moved, &b.out);
     assert_int_equal(b.out.n, 1);
     assert_true(bk_addr_equal(&b.out.actions[0].addr, &moved.addr));
@@ -279,12 +146,12 @@ static void a_challenge_is_answered_at_once_and_only_once(void **state)
     assert_int_equal(b.out.n, 0);
     tick(&b); /* unanswered: the nonce goes out again while it is good */
     assert_int_equal(sent(&b, &m).nonce.n, BK_NONCE_BYTES);
-    while (b.r.nonce_until > b.now.mono) {
+    while (b.r.udp.nonce_until > b.now.mono) {
         tick(&b);
     }
     tick(&b);
     assert_int_equal(sent(&b, &m).nonce.n, 0);
-    succeed(&b, b.r.txid);
+    succeed(&b, b.r.udp.txid);
     assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
 }
 
@@ -299,7 +166,7 @@ static void a_challenge_makes_the_next_waits_short_again(void **state)
         tick(&b);
     }
     assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) > 10 * BK_SECOND);
-    challenge(&b, b.r.txid);
+    challenge(&b, b.r.udp.txid);
     assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) <= 600 * BK_MS);
 }
 
@@ -314,7 +181,7 @@ static void endless_challenges_do_not_make_a_storm(void **state)
         tick(&b);
         sends += count(&b, BK_REGISTRATION_SEND);
         for (int i = 0; i < 10; i++) {
-            challenge(&b, b.r.txid);
+            challenge(&b, b.r.udp.txid);
             sends += count(&b, BK_REGISTRATION_SEND);
         }
     }
@@ -332,7 +199,7 @@ static void strangers_and_wrong_macs_change_nothing(void **state)
     sent(&b, &m);
     static struct bk_registration before;
     before = b.r;
-    struct bk_slice good = answer(&b, b.r.txid, 0, NULL, fake_mapped(), 1700000000);
+    struct bk_slice good = answer(&b, b.r.udp.txid, 0, NULL, fake_mapped(), 1700000000);
     receive_from(&b, good, bk_addr_v4(130, 74, 23, 6, 1201));
     assert_int_equal(b.out.n, 0);
     receive_from(&b, good, bk_addr_v4(130, 74, 23, 7, 1200));
@@ -409,13 +276,13 @@ static void a_notify_for_another_registration_is_ignored(void **state)
     tag = b.r.tag;
     for (int i = 0; i < 3; i++) {
         tick(&b);
-        succeed(&b, b.r.txid);
+        succeed(&b, b.r.udp.txid);
     }
     receive(&b, notify(&b, 4, &tag)); /* some keepalives old: the server may have missed those */
     assert_int_equal(count(&b, BK_REGISTRATION_CALL), 1);
     for (int i = 0; i < 6; i++) {
         tick(&b);
-        succeed(&b, b.r.txid);
+        succeed(&b, b.r.udp.txid);
     }
     receive(&b, notify(&b, 5, &tag));
     assert_int_equal(b.out.n, 0);
@@ -442,14 +309,14 @@ static void revoked_is_told_once_and_tried_again_slowly(void **state)
     for (int i = 0; i < 3; i++) {
         tick(&b);
         sent(&b, &m);
-        receive(&b, answer(&b, b.r.txid, BK_CODE_FORBIDDEN, NULL, fake_mapped(), 0));
+        receive(&b, answer(&b, b.r.udp.txid, BK_CODE_FORBIDDEN, NULL, fake_mapped(), 0));
         assert_int_equal(count(&b, BK_REGISTRATION_REVOKED), i == 0 ? 1 : 0);
         uint64_t wait = bk_time_left(b.now.mono, bk_registration_deadline(&b.r));
         assert_true(wait >= 90 * BK_SECOND && wait <= 100 * BK_SECOND);
     }
     tick(&b);
     assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) >= 90 * BK_SECOND);
-    succeed(&b, b.r.txid);
+    succeed(&b, b.r.udp.txid);
     assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
     assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) <= 25 * BK_SECOND);
 }
@@ -461,10 +328,10 @@ static void a_changed_mapping_or_network_is_told_and_tried(void **state)
     struct bk_stun m;
     come_up(&b, 14);
     tick(&b);
-    succeed(&b, b.r.txid);
+    succeed(&b, b.r.udp.txid);
     assert_int_equal(b.out.n, 0); /* no news */
     tick(&b);
-    receive(&b, answer(&b, b.r.txid, 0, NULL, bk_addr_v4(5, 5, 5, 5, 5), 1700000000));
+    receive(&b, answer(&b, b.r.udp.txid, 0, NULL, bk_addr_v4(5, 5, 5, 5, 5), 1700000000));
     assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
     input(&b, BK_REGISTRATION_NETWORK_CHANGED);
     sent(&b, &m);
@@ -479,11 +346,11 @@ static void without_a_clock_the_servers_time_is_carried_on(void **state)
     assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 0);
     input(&b, BK_REGISTRATION_START);
     input(&b, BK_REGISTRATION_RESOLVED);
-    succeed(&b, b.r.txid);
+    succeed(&b, b.r.udp.txid);
     fake_pass(&b.now, 10 * BK_SECOND);
     assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 1700000010);
     tick(&b);
-    receive(&b, answer(&b, b.r.txid, 0, NULL, fake_mapped(), 1600000000)); /* never back */
+    receive(&b, answer(&b, b.r.udp.txid, 0, NULL, fake_mapped(), 1600000000)); /* never back */
     assert_true(bk_registration_unix_s(&b.r, &b.now) > 1700000010);
     b.now.unix_s = 1800000000; /* the host's own clock goes first */
     assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 1800000000);
@@ -499,12 +366,12 @@ static void no_time_before_the_stored_one_is_believed(void **state)
     b.r.config.newest_unix_s = 1700000001;
     input(&b, BK_REGISTRATION_START);
     input(&b, BK_REGISTRATION_RESOLVED);
-    succeed(&b, b.r.txid); /* says 1700000000 */
+    succeed(&b, b.r.udp.txid); /* says 1700000000 */
     assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
     assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 0);
     assert_int_equal(bk_registration_server_unix_s(&b.r), 0);
     tick(&b);
-    receive(&b, answer(&b, b.r.txid, 0, NULL, fake_mapped(), 1700000001));
+    receive(&b, answer(&b, b.r.udp.txid, 0, NULL, fake_mapped(), 1700000001));
     assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 1700000001);
 }
 
@@ -518,18 +385,18 @@ static void no_time_of_the_next_century_is_believed(void **state)
     b.now.unix_s = 0;
     input(&b, BK_REGISTRATION_START);
     input(&b, BK_REGISTRATION_RESOLVED);
-    receive(&b, answer(&b, b.r.txid, 0, NULL, fake_mapped(), UINT64_MAX));
+    receive(&b, answer(&b, b.r.udp.txid, 0, NULL, fake_mapped(), UINT64_MAX));
     assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
     assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 0);
-    tick(&b);
-    succeed(&b, b.r.txid); /* says 1700000000 */
+    tick_answered(&b);
+    succeed(&b, b.r.udp.txid); /* says 1700000000 */
     for (size_t i = 0; i < sizeof absurd / sizeof absurd[0]; i++) {
-        tick(&b);
-        receive(&b, answer(&b, b.r.txid, 0, NULL, fake_mapped(), absurd[i]));
+        tick_answered(&b);
+        receive(&b, answer(&b, b.r.udp.txid, 0, NULL, fake_mapped(), absurd[i]));
         assert_int_equal(bk_registration_server_unix_s(&b.r), 1700000000);
     }
-    tick(&b);
-    receive(&b, answer(&b, b.r.txid, 0, NULL, fake_mapped(), 4102444799));
+    tick_answered(&b);
+    receive(&b, answer(&b, b.r.udp.txid, 0, NULL, fake_mapped(), 4102444799));
     assert_int_equal(bk_registration_server_unix_s(&b.r), 4102444799);
 }
 
@@ -542,13 +409,13 @@ static void the_servers_time_does_not_stand_still(void **state)
     b.now.unix_s = 0;
     input(&b, BK_REGISTRATION_START);
     input(&b, BK_REGISTRATION_RESOLVED);
-    succeed(&b, b.r.txid); /* says 1700000000 */
+    succeed(&b, b.r.udp.txid); /* says 1700000000 */
     bk_time began = b.now.mono;
     uint64_t passed_s = 0;
     for (int i = 0; i < 400; i++) {
-        tick(&b);
+        tick_answered(&b);
         passed_s = (b.now.mono - began) / BK_SECOND;
-        receive(&b, answer(&b, b.r.txid, 0, NULL, fake_mapped(),
+        receive(&b, answer(&b, b.r.udp.txid, 0, NULL, fake_mapped(),
                            1700000000 + (i % 2 == 0 ? 0 : passed_s / 2)));
         assert_int_equal(b.r.state, BK_REGISTRATION_UP);
     }
@@ -556,9 +423,9 @@ static void the_servers_time_does_not_stand_still(void **state)
     uint64_t time_s = bk_registration_unix_s(&b.r, &b.now);
     assert_true(time_s <= 1700000000 + passed_s && time_s + 60 >= 1700000000 + passed_s);
     /* One whose clock is a little slower than ours is followed, seconds lost on the way included. */
-    tick(&b);
+    tick_answered(&b);
     passed_s = (b.now.mono - began) / BK_SECOND;
-    receive(&b, answer(&b, b.r.txid, 0, NULL, fake_mapped(), 1700000000 + passed_s - 5));
+    receive(&b, answer(&b, b.r.udp.txid, 0, NULL, fake_mapped(), 1700000000 + passed_s - 5));
     assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 1700000000 + passed_s - 5);
 }
 
@@ -611,19 +478,19 @@ static void an_answer_that_means_nothing_to_us_is_as_good_as_none(void **state)
     input(&b, BK_REGISTRATION_RESOLVED);
     sent(&b, &m);
     bk_time due = bk_registration_deadline(&b.r);
-    receive(&b, answer(&b, b.r.txid, BK_CODE_OVERLOADED, NULL, fake_mapped(), 0));
+    receive(&b, answer(&b, b.r.udp.txid, BK_CODE_OVERLOADED, NULL, fake_mapped(), 0));
     assert_int_equal(b.out.n, 0);
     assert_true(bk_registration_deadline(&b.r) == due);
     /* A message of another kind from the server's own address is no answer either. */
     uint8_t buf[128];
     struct bk_slice bytes;
-    assert_int_equal(bk_notify_answer_write(buf, sizeof buf, b.r.txid, &b.mac, b.key, &bytes),
+    assert_int_equal(bk_notify_answer_write(buf, sizeof buf, b.r.udp.txid, &b.mac, b.key, &bytes),
                      BK_OK);
     receive(&b, bytes);
     assert_int_equal(b.out.n, 0);
     tick(&b);
     sent(&b, &m);
-    succeed(&b, b.r.txid);
+    succeed(&b, b.r.udp.txid);
     assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
 }
 
@@ -632,7 +499,7 @@ static void succeed_with_a_hint(struct bench *b)
     struct bk_register_answer a = {.mapped = fake_mapped(), .unix_s = 1700000000, .renew = true};
     struct bk_slice bytes;
     assert_int_equal(
-        bk_register_answer_write(b->buf, sizeof b->buf, b->r.txid, &a, &b->mac, b->key, &bytes),
+        bk_register_answer_write(b->buf, sizeof b->buf, b->r.udp.txid, &a, &b->mac, b->key, &bytes),
         BK_OK);
     receive(b, bytes);
 }
@@ -644,15 +511,15 @@ static void an_old_key_is_told_of_each_time(void **state)
     come_up(&b, 1);
     assert_int_equal(count(&b, BK_REGISTRATION_RENEW), 0);
     for (int i = 0; i < 3; i++) {
-        tick(&b);
+        tick_answered(&b);
         succeed_with_a_hint(&b);
         assert_int_equal(count(&b, BK_REGISTRATION_RENEW), 1);
         assert_int_equal(b.out.n, 1);
         succeed_with_a_hint(&b); /* a copy of the same answer */
         assert_int_equal(b.out.n, 0);
     }
-    tick(&b);
-    succeed(&b, b.r.txid);
+    tick_answered(&b);
+    succeed(&b, b.r.udp.txid);
     assert_int_equal(count(&b, BK_REGISTRATION_RENEW), 0);
     begin(&b, 1); /* together with the first success */
     input(&b, BK_REGISTRATION_START);
@@ -687,7 +554,7 @@ static void a_renewed_key_is_registered_with_at_once(void **state)
     assert_true(after.tag.counter > before.counter);
     assert_true(bk_registration_deadline(&b.r) > b.now.mono);
     assert_true(bk_registration_sent_lately(&b.r, &b.now, &before)); /* calls under way go on */
-    succeed(&b, b.r.txid);
+    succeed(&b, b.r.udp.txid);
     assert_int_equal(b.r.state, BK_REGISTRATION_UP);
     assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 0); /* it stood all the time */
 }
@@ -703,14 +570,14 @@ static void what_was_sent_under_the_old_key_is_over(void **state)
     input(&b, BK_REGISTRATION_RESOLVED);
     sent(&b, &m);
     uint8_t txid[BK_STUN_TXID_BYTES];
-    memcpy(txid, b.r.txid, sizeof txid);
+    memcpy(txid, b.r.udp.txid, sizeof txid);
     renew_key(&b);
     succeed(&b, txid);
     assert_int_equal(b.out.n, 0);
     tick(&b);
     sent(&b, &m);
-    assert_memory_not_equal(txid, b.r.txid, sizeof txid);
-    succeed(&b, b.r.txid);
+    assert_memory_not_equal(txid, b.r.udp.txid, sizeof txid);
+    succeed(&b, b.r.udp.txid);
     assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
 }
 
@@ -728,19 +595,19 @@ static void a_renewed_key_ends_silence_and_revocation(void **state)
     tick(&b);
     sent(&b, &m);
     assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) < BK_SECOND);
-    succeed(&b, b.r.txid);
+    succeed(&b, b.r.udp.txid);
     assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
 
     come_up(&b, 1);
     tick(&b);
-    receive(&b, answer(&b, b.r.txid, BK_CODE_FORBIDDEN, NULL, fake_mapped(), 0));
+    receive(&b, answer(&b, b.r.udp.txid, BK_CODE_FORBIDDEN, NULL, fake_mapped(), 0));
     assert_int_equal(count(&b, BK_REGISTRATION_REVOKED), 1);
     renew_key(&b);
     assert_true(bk_registration_deadline(&b.r) == b.now.mono);
     tick(&b);
     sent(&b, &m);
     assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) < BK_SECOND);
-    succeed(&b, b.r.txid);
+    succeed(&b, b.r.udp.txid);
     assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
 }
 

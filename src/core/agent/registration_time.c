@@ -1,0 +1,42 @@
+/* The time that servers tell with their answers: the only clock of a device that has none. */
+#include "core/agent/registration_private.h"
+
+enum {
+    SLOW_CLOCK_S = 10,      /* the server's clock may fall behind ours by so much, */
+    SLOW_CLOCK_PART = 1000, /* and by such a part of the time since its first answer */
+};
+
+/* Never of the next century, nor older than what was believed before, nor much slower than our own time runs: a server
+ * cannot stop the clock of a device that has no other. */
+void bk_registration_take_time(struct bk_registration *r, bk_time now, uint64_t unix_s)
+{
+    if (unix_s >= BK_TIME_BELIEVED_BELOW_S) {
+        return;
+    }
+    if (r->first_unix_s == 0) {
+        if (unix_s < r->config.newest_unix_s) {
+            return;
+        }
+        r->first_unix_s = unix_s;
+        r->first_time_at = now;
+    }
+    uint64_t passed_s = (now - r->first_time_at) / BK_SECOND;
+    uint64_t behind_s = passed_s / SLOW_CLOCK_PART + SLOW_CLOCK_S;
+    if (unix_s >= r->server_unix_s && unix_s - r->first_unix_s + behind_s >= passed_s) {
+        r->server_unix_s = unix_s;
+        r->server_time_at = now;
+    }
+}
+
+uint64_t bk_registration_unix_s(const struct bk_registration *r, const struct bk_now *now)
+{
+    if (now->unix_s != 0 || r->server_unix_s == 0) {
+        return now->unix_s;
+    }
+    return r->server_unix_s + (now->mono - r->server_time_at) / BK_SECOND;
+}
+
+uint64_t bk_registration_server_unix_s(const struct bk_registration *r)
+{
+    return r->server_unix_s;
+}
