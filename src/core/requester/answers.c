@@ -8,10 +8,14 @@
 #include "core/requester/state.h"
 #include "wire/result.h"
 
-static void refused(struct bk_requester *r, const struct bk_stun *m, struct bk_requester_out *out)
+static void refused(struct bk_requester *r, const struct bk_now *now, const struct bk_stun *m,
+                    struct bk_requester_out *out)
 {
     uint16_t code;
     enum bk_requester_failure failure = BK_FAIL_SERVER_PROTOCOL;
+    if (bk_requester_has_held(r)) {
+        return; /* the device has come to us */
+    }
     if (bk_error_read(m, &code) == BK_OK) {
         if (code == BK_CODE_NOT_FOUND) {
             failure = BK_FAIL_UNKNOWN_DEVICE;
@@ -25,7 +29,11 @@ static void refused(struct bk_requester *r, const struct bk_stun *m, struct bk_r
             failure = BK_FAIL_OVERLOADED;
         }
     }
-    bk_requester_fail(r, failure, out);
+    if (failure == BK_FAIL_OFFLINE || failure == BK_FAIL_OVERLOADED) {
+        bk_requester_server_failed(r, now, failure, out);
+    } else {
+        bk_requester_fail(r, failure, out);
+    }
 }
 
 /* By our clock, which may be wrong by a day. A server that goes on offering a box key for ever would have
@@ -36,7 +44,8 @@ static bool box_key_timely(const struct bk_box_key *key, uint64_t unix_s)
                            (key->made_s <= unix_s || key->made_s - unix_s <= BK_REQUESTER_SKEW_S));
 }
 
-/* Certificate, then pin, then box key: a changed key is told as such even if all else fits. */
+/* Certificate, then pin, then box key: a changed key is told as such even if all else fits. A second server's word
+ * counts no more than the first one's: the key that a person was shown is the pin by then. */
 static bool verify_device(struct bk_requester *r, const struct bk_now *now,
                           const struct bk_lookup_answer *answer, struct bk_requester_out *out)
 {
@@ -44,13 +53,17 @@ static bool verify_device(struct bk_requester *r, const struct bk_now *now,
     if (r->config.certs.read(r->config.certs.ctx, answer->certificate, now->unix_s, &device) !=
             BK_OK ||
         device.role != BK_ROLE_DEVICE || device.equipment_id != answer->equipment_id ||
-        (r->config.equipment_id != 0 && r->config.equipment_id != device.equipment_id)) {
+        (r->config.equipment_id != 0 && r->config.equipment_id != device.equipment_id) ||
+        (r->asked_pin && r->equipment_id != device.equipment_id)) {
         bk_requester_fail(r, BK_FAIL_CERTIFICATE, out);
         return false;
     }
+    uint8_t before[BK_PIN_BYTES];
+    memcpy(before, r->config.have_pin ? r->config.pin : r->pin, sizeof before);
     r->equipment_id = device.equipment_id;
     bk_pin_of_key(device.key, r->pin);
-    if (r->config.have_pin && !bk_equal_const_time(r->pin, r->config.pin, BK_PIN_BYTES)) {
+    if ((r->config.have_pin || r->asked_pin) &&
+        !bk_equal_const_time(r->pin, before, BK_PIN_BYTES)) {
         bk_requester_fail(r, BK_FAIL_PIN_CHANGED, out);
         return false;
     }
@@ -74,14 +87,33 @@ static void lookup_answered(struct bk_requester *r, const struct bk_now *now,
     if (!verify_device(r, now, &answer, out)) {
         return;
     }
+    if (!answer.registered && bk_requester_next_server(r, now, out)) {
+        return;
+    }
     r->found = true;
-    r->has_tag = answer.registered;
+    r->has_tag = r->has_device_addr = answer.registered;
     if (answer.registered) {
         r->tag = answer.tag;
+        r->device_addr = answer.observed;
+        bk_requester_note_family(r, &answer.observed);
+        bk_requester_permit(r, &answer.observed, out);
     }
-    r->pin_accepted = r->config.have_pin;
+    r->pin_accepted = r->pin_accepted || r->config.have_pin;
     r->deadline = BK_TIME_NEVER; /* a person may be asked now */
     bk_requester_phase(out, BK_PHASE_FOUND);
+    bk_requester_go_on(r, now, out);
+}
+
+/* Without an answer that can be read the call goes on, by fewer ways. */
+static void info_answered(struct bk_requester *r, const struct bk_now *now, const struct bk_stun *m,
+                          struct bk_requester_out *out)
+{
+    struct bk_info info;
+    if (m->cls == BK_STUN_SUCCESS && bk_info_answer_read(m, &info) == BK_OK) {
+        bk_requester_take_info(r, &info);
+    }
+    r->info_done = true;
+    bk_requester_round_go_on(r, now, out);
     bk_requester_go_on(r, now, out);
 }
 
@@ -114,14 +146,20 @@ static void stale(struct bk_requester *r, const struct bk_now *now,
     bk_requester_send_request(r, now, out);
 }
 
-static void accepted(struct bk_requester *r, const struct bk_now *now, struct bk_requester_out *out)
+/* Perhaps again, with further candidates. */
+static void accepted(struct bk_requester *r, const struct bk_now *now,
+                     const struct bk_call_result *said, struct bk_requester_out *out)
 {
-    if (!r->accepted) {
-        r->accepted = true;
+    if (!r->heard_accepted) {
+        r->heard_accepted = true;
+        r->accepted = r->delivered = true; /* it has it, whatever the server says */
         bk_requester_wipe_secrets(r);
         r->deadline = bk_time_add(now->mono, BK_REQUESTER_SESSION_MS * BK_MS);
         bk_requester_phase(out, BK_PHASE_ACCEPTED);
     }
+    r->both_ms = r->told_ms + said->server_ms;
+    bk_requester_dial(r, now, said->candidates, said->n_candidates, out);
+    bk_requester_consider_held(r, now, out);
 }
 
 static void not_let_in(struct bk_requester *r, const struct bk_now *now, enum bk_call_status status,
@@ -156,9 +194,12 @@ static void result(struct bk_requester *r, const struct bk_now *now, const struc
     if (r->state != STATE_REQUESTED || !open_result(r, m, &said)) {
         return;
     }
+    if (bk_requester_has_held(r) && said.status != BK_CALL_ACCEPTED) {
+        return; /* it has come to us since */
+    }
     switch (said.status) {
     case BK_CALL_ACCEPTED:
-        accepted(r, now, out);
+        accepted(r, now, &said, out);
         break;
     case BK_CALL_STALE:
         stale(r, now, &said, out);
@@ -179,6 +220,40 @@ static void result(struct bk_requester *r, const struct bk_now *now, const struc
     }
 }
 
+static void lookup_or_request_answered(struct bk_requester *r, const struct bk_now *now,
+                                       const struct bk_stun *m, struct bk_requester_out *out)
+{
+    struct bk_requester_question *asked = m->method == BK_METHOD_LOOKUP ? &r->lookup : &r->connect;
+    if (m->cls == BK_STUN_ERROR) {
+        asked->waiting = false;
+        refused(r, now, m, out);
+    } else if (m->cls == BK_STUN_SUCCESS) {
+        asked->waiting = false;
+        if (m->method == BK_METHOD_LOOKUP) {
+            lookup_answered(r, now, m, out);
+        } else {
+            request_answered(r, now, out);
+        }
+    }
+}
+
+static bool waited_for(const struct bk_requester_question *asked, const struct bk_stun *m)
+{
+    return asked->waiting && memcmp(m->txid, asked->txid, sizeof asked->txid) == 0;
+}
+
+/* What cannot be read ends a call that is being made; one that stands goes on without this server. */
+static void nonsense(struct bk_requester *r, const struct bk_now *now, struct bk_requester_out *out)
+{
+    if (r->state == STATE_UP) {
+        bk_requester_close_server(r, out);
+        r->info_done = true;
+        bk_requester_round_go_on(r, now, out);
+    } else {
+        bk_requester_fail(r, BK_FAIL_SERVER_PROTOCOL, out);
+    }
+}
+
 void bk_requester_message(struct bk_requester *r, const struct bk_now *now, struct bk_slice bytes,
                           struct bk_requester_out *out)
 {
@@ -187,25 +262,16 @@ void bk_requester_message(struct bk_requester *r, const struct bk_now *now, stru
         return;
     }
     if (bk_stun_read(bytes, &m) != BK_OK) {
-        bk_requester_fail(r, BK_FAIL_SERVER_PROTOCOL, out);
-        return;
-    }
-    if (m.method == BK_METHOD_RESULT && m.cls == BK_STUN_INDICATION) {
+        nonsense(r, now, out);
+    } else if (m.method == BK_METHOD_RESULT && m.cls == BK_STUN_INDICATION) {
         result(r, now, &m, out);
-        return;
-    }
-    uint16_t asked = r->state == STATE_REQUESTED ? BK_METHOD_CONNECT : BK_METHOD_LOOKUP;
-    if (!r->waiting || m.method != asked || memcmp(m.txid, r->txid, sizeof r->txid) != 0) {
-        return;
-    }
-    if (m.cls == BK_STUN_ERROR) {
-        refused(r, &m, out);
-    } else if (m.cls == BK_STUN_SUCCESS) {
-        r->waiting = false;
-        if (asked == BK_METHOD_LOOKUP) {
-            lookup_answered(r, now, &m, out);
-        } else {
-            request_answered(r, now, out);
+    } else if (m.method == BK_METHOD_INFO && waited_for(&r->info, &m)) {
+        if (m.cls == BK_STUN_SUCCESS || m.cls == BK_STUN_ERROR) {
+            r->info.waiting = false;
+            info_answered(r, now, &m, out);
         }
+    } else if ((m.method == BK_METHOD_LOOKUP && waited_for(&r->lookup, &m)) ||
+               (m.method == BK_METHOD_CONNECT && waited_for(&r->connect, &m))) {
+        lookup_or_request_answered(r, now, &m, out);
     }
 }

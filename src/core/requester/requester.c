@@ -1,9 +1,9 @@
 /* One call on the caller's side: dispatch, deadlines, and the way from START to 217.
  *
- * What the server says is checked in answers.c; this file decides what comes next. Invariants: no
- * password is asked for, and nothing signed, before the device's key is accepted; 217 leaves once all of
- * certificate, pin, key or password, and candidates are there; no two of them bear the same call ID; after
- * FAILED nothing is done but closing sessions. */
+ * What the server says is checked in answers.c, our own addresses are gathered in gather.c, the request is sealed in
+ * request.c; dials.c, paths.c and rounds.c are what comes after it. Invariants: no password is asked for, and nothing
+ * signed, before the device's key is accepted; 217 leaves once all of certificate, pin, key or password, and candidates
+ * are there; after FAILED and ENDED nothing is done but closing sessions. */
 #include "core/requester/requester.h"
 
 #include <assert.h>
@@ -11,8 +11,8 @@
 
 #include "core/requester/state.h"
 
-static struct bk_requester_action *add(struct bk_requester_out *out,
-                                       enum bk_requester_action_type type)
+struct bk_requester_action *bk_requester_add(struct bk_requester_out *out,
+                                             enum bk_requester_action_type type)
 {
     assert(out->n < BK_REQUESTER_OUT_ACTIONS);
     struct bk_requester_action *a = &out->actions[out->n++];
@@ -23,14 +23,15 @@ static struct bk_requester_action *add(struct bk_requester_out *out,
 
 void bk_requester_phase(struct bk_requester_out *out, enum bk_requester_phase phase)
 {
-    add(out, BK_REQUESTER_PHASE)->phase = phase;
+    bk_requester_add(out, BK_REQUESTER_PHASE)->phase = phase;
 }
 
-static void close_server(struct bk_requester *r, struct bk_requester_out *out)
+void bk_requester_close_server(struct bk_requester *r, struct bk_requester_out *out)
 {
+    r->lookup.waiting = r->info.waiting = r->connect.waiting = false;
     if (r->server != SERVER_NONE) {
         r->server = SERVER_NONE;
-        add(out, BK_REQUESTER_CLOSE_SERVER);
+        bk_requester_add(out, BK_REQUESTER_CLOSE_SERVER);
     }
 }
 
@@ -43,27 +44,53 @@ void bk_requester_wipe_secrets(struct bk_requester *r)
 void bk_requester_fail(struct bk_requester *r, enum bk_requester_failure failure,
                        struct bk_requester_out *out)
 {
-    close_server(r, out);
+    bk_requester_close_server(r, out);
+    bk_requester_close_held(r, out);
     bk_requester_wipe_secrets(r);
+    bk_requester_wipe_relays(r);
     r->state = STATE_OVER;
     r->deadline = BK_TIME_NEVER;
-    struct bk_requester_action *a = add(out, BK_REQUESTER_FAILED);
+    struct bk_requester_action *a = bk_requester_add(out, BK_REQUESTER_FAILED);
     a->failure = failure;
     memcpy(a->pin, r->pin, sizeof a->pin);
     a->equipment_id = r->equipment_id;
 }
 
-static void draw_txid(struct bk_requester *r)
-{
-    r->config.rng.fill(r->config.rng.ctx, r->txid, sizeof r->txid);
-    r->waiting = true;
-}
-
-static void connect_server(struct bk_requester *r, bk_time now, struct bk_requester_out *out)
+void bk_requester_connect_server(struct bk_requester *r, struct bk_requester_out *out)
 {
     r->server = SERVER_OPENING;
+    bk_requester_add(out, BK_REQUESTER_CONNECT_SERVER)->server = r->server_i;
+}
+
+static void ask_server(struct bk_requester *r, bk_time now, struct bk_requester_out *out)
+{
     r->deadline = bk_time_add(now, BK_REQUESTER_SERVER_MS * BK_MS);
-    add(out, BK_REQUESTER_CONNECT_SERVER);
+    bk_requester_connect_server(r, out);
+}
+
+bool bk_requester_next_server(struct bk_requester *r, const struct bk_now *now,
+                              struct bk_requester_out *out)
+{
+    if (r->server_i + 1 >= r->config.n_servers || r->accepted) {
+        return false;
+    }
+    bk_requester_close_server(r, out);
+    bk_requester_close_held(r, out);
+    r->server_i++;
+    r->state = STATE_PREPARING;
+    r->found = r->delivered = false;
+    r->info_done = r->info_refused = false;
+    r->info_until = BK_TIME_NEVER;
+    ask_server(r, now->mono, out);
+    return true;
+}
+
+void bk_requester_server_failed(struct bk_requester *r, const struct bk_now *now,
+                                enum bk_requester_failure failure, struct bk_requester_out *out)
+{
+    if (!bk_requester_next_server(r, now, out)) {
+        bk_requester_fail(r, failure, out);
+    }
 }
 
 static void send_lookup(struct bk_requester *r, struct bk_requester_out *out)
@@ -73,104 +100,26 @@ static void send_lookup(struct bk_requester *r, struct bk_requester_out *out)
         lookup.name = bk_slice_text(r->config.device_name);
     }
     struct bk_slice bytes;
-    draw_txid(r);
-    if (bk_lookup_write(out->bytes + out->used, sizeof out->bytes - out->used, r->txid, &lookup,
-                        &bytes) != BK_OK) {
+    bk_requester_draw(r, &r->lookup);
+    if (bk_lookup_write(out->bytes + out->used, sizeof out->bytes - out->used, r->lookup.txid,
+                        &lookup, &bytes) != BK_OK) {
         bk_requester_fail(r, BK_FAIL_UNKNOWN_DEVICE, out); /* a name that no device can have */
         return;
     }
-    add(out, BK_REQUESTER_SEND_SERVER)->bytes = bytes;
+    bk_requester_add(out, BK_REQUESTER_SEND_SERVER)->bytes = bytes;
     out->used += bytes.n;
 }
 
-/* The time that goes into the box: once the device has told its clock, that is the one that counts. */
-static uint64_t request_time(const struct bk_requester *r, const struct bk_now *now)
-{
-    if (r->device_unix_s == 0) {
-        return now->unix_s;
-    }
-    return r->device_unix_s + bk_time_left(r->device_at, now->mono) / BK_SECOND;
-}
-
-/* Writes the inside of the box, signed or with the password, into `plain`. */
-static enum bk_err write_inside(const struct bk_requester *r, const struct bk_now *now,
-                                uint8_t plain[BK_CALL_REQUEST_MAX_BYTES], struct bk_slice *text)
-{
-    struct bk_call_request request = {
-        .equipment_id = r->equipment_id,
-        .unix_s = request_time(r, now),
-        .has_tag = r->has_tag,
-        .tag = r->tag,
-        .service = bk_slice_text(r->config.service),
-        .has_signature = r->sign,
-        .n_candidates = r->n_candidates,
-    };
-    memcpy(request.call_id, r->call_id, sizeof request.call_id);
-    memcpy(request.candidates, r->candidates, sizeof request.candidates);
-    memcpy(request.call_key, r->config.call_key, sizeof request.call_key);
-    memcpy(request.reply_key, r->reply.public_key, sizeof request.reply_key);
-    if (r->sign) {
-        bk_caller_key_of(r->config.key_seed, request.caller_key);
-    } else {
-        request.password = bk_slice(r->password, r->password_n);
-    }
-    enum bk_err err = bk_call_request_write(plain, BK_CALL_REQUEST_MAX_BYTES, &request, text);
-    if (err == BK_OK && r->sign) {
-        uint8_t signature[BK_SIGNATURE_BYTES];
-        bk_caller_sign(r->config.key_seed, r->pin, bk_call_request_to_sign(*text), signature);
-        bk_call_request_set_signature(plain, *text, signature);
-    }
-    return err;
-}
-
-/* Seals all that is known into the box and writes 217 around it. */
-static enum bk_err write_request(struct bk_requester *r, const struct bk_now *now,
-                                 struct bk_requester_out *out, struct bk_slice *bytes)
-{
-    uint8_t plain[BK_CALL_REQUEST_MAX_BYTES];
-    uint8_t box[BK_BOX_MAX_BYTES];
-    struct bk_slice text;
-    struct bk_connect message = {.equipment_id = r->equipment_id};
-    memcpy(message.call_id, r->call_id, sizeof message.call_id);
-    enum bk_err err = write_inside(r, now, plain, &text);
-    if (err == BK_OK) {
-        err = bk_seal_request(r->box_key.key, text, box, sizeof box, &message.box);
-    }
-    bk_wipe(plain, sizeof plain);
-    if (err == BK_OK) {
-        draw_txid(r);
-        err = bk_connect_write(out->bytes + out->used, sizeof out->bytes - out->used, r->txid,
-                               &message, bytes);
-    }
-    return err;
-}
-
-/* A call ID that nobody has seen, and word of it to the shell before the device can know it. */
-static void expect(struct bk_requester *r, struct bk_requester_out *out)
-{
-    r->config.rng.fill(r->config.rng.ctx, r->call_id, sizeof r->call_id);
-    struct bk_requester_action *a = add(out, BK_REQUESTER_EXPECT);
-    memcpy(a->pin, r->pin, sizeof a->pin);
-    memcpy(a->call_id, r->call_id, sizeof a->call_id);
-    a->equipment_id = r->equipment_id;
-}
-
-void bk_requester_send_request(struct bk_requester *r, const struct bk_now *now,
-                               struct bk_requester_out *out)
+void bk_requester_send_info(struct bk_requester *r, struct bk_requester_out *out)
 {
     struct bk_slice bytes;
-    expect(r, out);
-    if (write_request(r, now, out, &bytes) != BK_OK) {
-        /* A box key that is no point of the curve; everything else was checked on its way in. */
-        bk_requester_fail(r, BK_FAIL_CERTIFICATE, out);
-        return;
-    }
-    r->state = STATE_REQUESTED;
-    r->delivered = false;
-    r->deadline = bk_time_add(now->mono, BK_REQUESTER_DELIVERY_MS * BK_MS);
-    add(out, BK_REQUESTER_SEND_SERVER)->bytes = bytes;
+    bk_requester_draw(r, &r->info);
+    enum bk_err err =
+        bk_info_write(out->bytes + out->used, sizeof out->bytes - out->used, r->info.txid, &bytes);
+    assert(err == BK_OK); /* a header in a buffer with room for it */
+    (void)err;
+    bk_requester_add(out, BK_REQUESTER_SEND_SERVER)->bytes = bytes;
     out->used += bytes.n;
-    bk_requester_phase(out, BK_PHASE_REQUESTED);
 }
 
 void bk_requester_key_refused(struct bk_requester *r, const struct bk_now *now,
@@ -182,7 +131,7 @@ void bk_requester_key_refused(struct bk_requester *r, const struct bk_now *now,
     r->key_status = status;
     r->retried = false;
     r->state = STATE_PREPARING;
-    r->waiting = false;
+    r->connect.waiting = false;
     r->deadline = BK_TIME_NEVER; /* a person may be asked now */
     bk_requester_go_on(r, now, out);
 }
@@ -193,15 +142,17 @@ void bk_requester_go_on(struct bk_requester *r, const struct bk_now *now,
     if (r->state != STATE_PREPARING || !r->found) {
         return;
     }
+    bk_requester_gather_relay(r, now, out);
+    enum gathered gathered = bk_requester_gathered(r, now);
     /* Before anybody is asked anything: without a candidate the call cannot come about. */
-    if (r->gathered && r->n_candidates == 0) {
+    if (gathered == GATHERED_NOTHING) {
         bk_requester_fail(r, BK_FAIL_NO_CANDIDATE, out);
         return;
     }
     if (!r->pin_accepted) {
         if (!r->asked_pin) {
             r->asked_pin = true;
-            struct bk_requester_action *a = add(out, BK_REQUESTER_CONFIRM_PIN);
+            struct bk_requester_action *a = bk_requester_add(out, BK_REQUESTER_CONFIRM_PIN);
             memcpy(a->pin, r->pin, sizeof a->pin);
             a->equipment_id = r->equipment_id;
         }
@@ -210,20 +161,19 @@ void bk_requester_go_on(struct bk_requester *r, const struct bk_now *now,
     if (!r->sign && !r->have_password) {
         if (!r->asked_password) {
             r->asked_password = true;
-            add(out, BK_REQUESTER_NEED_PASSWORD)->key_refused = r->key_refused;
+            bk_requester_add(out, BK_REQUESTER_NEED_PASSWORD)->key_refused = r->key_refused;
         }
         return;
     }
-    if (!r->gathered) {
+    if (gathered != GATHERED_ENOUGH) {
         return;
     }
     if (r->server == SERVER_NONE) {
-        connect_server(r, now->mono, out);
+        ask_server(r, now->mono, out);
     }
-    if (r->server != SERVER_OPEN) {
-        return;
+    if (r->server == SERVER_OPEN) {
+        bk_requester_send_request(r, now, out);
     }
-    bk_requester_send_request(r, now, out);
 }
 
 static void start(struct bk_requester *r, const struct bk_now *now, struct bk_requester_out *out)
@@ -232,53 +182,103 @@ static void start(struct bk_requester *r, const struct bk_now *now, struct bk_re
         return;
     }
     r->state = STATE_PREPARING;
-    r->gather_until = bk_time_add(now->mono, BK_REQUESTER_GATHER_MS * BK_MS);
-    connect_server(r, now->mono, out);
-    add(out, BK_REQUESTER_GATHER);
+    ask_server(r, now->mono, out);
+    bk_requester_gather(r, now, out);
 }
 
-static void server_open(struct bk_requester *r, const struct bk_now *now,
+static void server_open(struct bk_requester *r, const struct bk_now *now, uint32_t ms,
                         struct bk_requester_out *out)
 {
     if (r->server != SERVER_OPENING) {
         return;
     }
     r->server = SERVER_OPEN;
+    r->server_ms = ms;
+    if (r->state == STATE_UP) {
+        bk_requester_send_info(r, out);
+        return;
+    }
     if (r->found) {
         r->deadline = BK_TIME_NEVER;
-        bk_requester_go_on(r, now, out);
     } else {
         bk_requester_phase(out, BK_PHASE_SERVER);
         send_lookup(r, out);
     }
-}
-
-static void server_closed(struct bk_requester *r, struct bk_requester_out *out)
-{
-    enum server_state was = r->server;
-    r->server = SERVER_NONE;
-    r->waiting = false;
-    if (r->state == STATE_PREPARING && (!r->found || was == SERVER_OPENING)) {
-        bk_requester_fail(r, BK_FAIL_SERVER, out);
-    } else if (r->state == STATE_REQUESTED && !r->delivered) {
-        bk_requester_fail(r, BK_FAIL_SERVER, out);
-    } /* else a person is being asked, or the device has the request and may dial yet */
-}
-
-static void candidates(struct bk_requester *r, const struct bk_now *now,
-                       const struct bk_requester_event *event, struct bk_requester_out *out)
-{
-    if (r->gathered) {
-        return;
-    }
-    r->gathered = true;
-    r->gather_until = BK_TIME_NEVER;
-    r->n_candidates =
-        event->n_candidates < BK_CANDIDATES_MAX ? event->n_candidates : BK_CANDIDATES_MAX;
-    for (size_t i = 0; i < r->n_candidates; i++) {
-        r->candidates[i] = event->candidates[i];
+    if (r->state == STATE_PREPARING && !r->info_refused) {
+        r->info_done = false;
+        r->info_until = bk_time_add(now->mono, BK_REQUESTER_RELAY_MS * BK_MS);
+        bk_requester_send_info(r, out);
     }
     bk_requester_go_on(r, now, out);
+}
+
+static void server_closed(struct bk_requester *r, const struct bk_now *now,
+                          struct bk_requester_out *out)
+{
+    enum server_state was = r->server;
+    if (was == SERVER_NONE) {
+        return;
+    }
+    r->server = SERVER_NONE;
+    r->info_refused = r->info.waiting; /* if that is why it left, it is not asked again */
+    r->lookup.waiting = r->info.waiting = r->connect.waiting = false;
+    r->info_done = true;
+    if (r->state == STATE_UP) {
+        bk_requester_round_go_on(r, now, out);
+    } else if (r->state == STATE_PREPARING && (!r->found || was == SERVER_OPENING)) {
+        bk_requester_server_failed(r, now, BK_FAIL_SERVER, out);
+    } else if (r->state == STATE_REQUESTED && !r->delivered) {
+        bk_requester_server_failed(r, now, BK_FAIL_SERVER, out);
+    } else { /* a person is being asked, or the device has the request and may dial yet */
+        bk_requester_go_on(r, now, out);
+    }
+}
+
+static void candidate(struct bk_requester *r, const struct bk_now *now,
+                      const struct bk_requester_event *event, struct bk_requester_out *out)
+{
+    bool known = false;
+    if (r->state == STATE_NEW || event->source >= BK_SOURCES) {
+        return;
+    }
+    const struct bk_requester_own *own =
+        bk_requester_keep(r, event->source, &event->candidate, &known);
+    if (r->state == STATE_UP && own != NULL) {
+        if (known && event->source == BK_SOURCE_MAPPING) {
+            bk_requester_renewed(r, now, own, out);
+        } else if (!known && bk_requester_relayed(r) && r->rounds.state != ROUND_COLLECTING) {
+            bk_requester_want_round(r, now, false, out);
+        }
+    }
+    bk_requester_go_on(r, now, out);
+}
+
+static void gathered(struct bk_requester *r, const struct bk_now *now,
+                     enum bk_requester_source source, struct bk_requester_out *out)
+{
+    if (r->state == STATE_NEW || source >= BK_SOURCES) {
+        return;
+    }
+    r->done[source] = true;
+    if (r->state == STATE_UP) {
+        bk_requester_round_go_on(r, now, out);
+    } else {
+        bk_requester_go_on(r, now, out);
+    }
+}
+
+static void network_changed(struct bk_requester *r, const struct bk_now *now,
+                            struct bk_requester_out *out)
+{
+    if (r->state == STATE_PREPARING) {
+        bk_requester_gather(r, now, out);
+    } else if (r->state == STATE_REQUESTED || r->state == STATE_UP) {
+        for (size_t i = 0; i < BK_REQUESTER_SESSIONS_MAX; i++) {
+            r->sessions[i].doubtful = true;
+        }
+        r->rounds.gather = true;
+        bk_requester_want_round(r, now, true, out);
+    }
 }
 
 static void pin_answer(struct bk_requester *r, const struct bk_now *now, bool yes,
@@ -325,20 +325,6 @@ static void no_password(struct bk_requester *r, struct bk_requester_out *out)
                       out);
 }
 
-static void session_up(struct bk_requester *r, uint64_t session, struct bk_requester_out *out)
-{
-    if (r->state != STATE_REQUESTED) {
-        add(out, BK_REQUESTER_CLOSE_SESSION)->session = session;
-        return;
-    }
-    r->state = STATE_UP;
-    r->deadline = BK_TIME_NEVER;
-    bk_requester_wipe_secrets(r);
-    add(out, BK_REQUESTER_USE_SESSION)->session = session;
-    close_server(r, out);
-    bk_requester_phase(out, BK_PHASE_UP);
-}
-
 enum bk_err bk_requester_new(const struct bk_alloc *alloc, const struct bk_requester_config *config,
                              struct bk_requester **out)
 {
@@ -349,7 +335,10 @@ enum bk_err bk_requester_new(const struct bk_alloc *alloc, const struct bk_reque
     r->alloc = *alloc;
     r->config = *config;
     r->deadline = BK_TIME_NEVER;
-    r->gather_until = BK_TIME_NEVER;
+    r->alone_until = r->info_until = r->relay_until = r->ready_at = BK_TIME_NEVER;
+    r->patience_until = r->lost_until = BK_TIME_NEVER;
+    r->rounds.relayed_since = r->rounds.next = BK_TIME_NEVER;
+    r->current = BK_REQUESTER_NO_SESSION;
     r->sign = config->have_key;
     bk_box_pair_make(&config->rng, &r->reply);
     *out = r;
@@ -365,11 +354,19 @@ void bk_requester_free(struct bk_requester *r)
     }
 }
 
-void bk_requester_input(struct bk_requester *r, const struct bk_now *now,
-                        const struct bk_requester_event *event, struct bk_requester_out *out)
+static void begin_out(struct bk_requester *r, struct bk_requester_out *out)
 {
     out->n = 0;
     out->used = 0;
+    if (r->relays_lent) {
+        bk_requester_wipe_relays(r);
+    }
+}
+
+void bk_requester_input(struct bk_requester *r, const struct bk_now *now,
+                        const struct bk_requester_event *event, struct bk_requester_out *out)
+{
+    begin_out(r, out);
     if (r->state == STATE_OVER && event->type != BK_REQUESTER_SESSION_UP) {
         return;
     }
@@ -378,16 +375,19 @@ void bk_requester_input(struct bk_requester *r, const struct bk_now *now,
         start(r, now, out);
         break;
     case BK_REQUESTER_SERVER_OPEN:
-        server_open(r, now, out);
+        server_open(r, now, event->ms, out);
         break;
     case BK_REQUESTER_SERVER_MESSAGE:
         bk_requester_message(r, now, event->bytes, out);
         break;
     case BK_REQUESTER_SERVER_CLOSED:
-        server_closed(r, out);
+        server_closed(r, now, out);
         break;
-    case BK_REQUESTER_CANDIDATES:
-        candidates(r, now, event, out);
+    case BK_REQUESTER_CANDIDATE:
+        candidate(r, now, event, out);
+        break;
+    case BK_REQUESTER_GATHERED:
+        gathered(r, now, event->source, out);
         break;
     case BK_REQUESTER_PIN_ACCEPTED:
     case BK_REQUESTER_PIN_REFUSED:
@@ -400,25 +400,30 @@ void bk_requester_input(struct bk_requester *r, const struct bk_now *now,
         no_password(r, out);
         break;
     case BK_REQUESTER_SESSION_UP:
-        session_up(r, event->session, out);
+        bk_requester_session_up(r, now, event, out);
+        break;
+    case BK_REQUESTER_SESSION_ENDED:
+        bk_requester_session_ended(r, now, event->session, event->lost, out);
+        break;
+    case BK_REQUESTER_PATHS:
+        bk_requester_paths(r, now, event->session, event->bytes, out);
+        break;
+    case BK_REQUESTER_ROUND_TRIP:
+        bk_requester_round_trip(r, event->session, event->ms);
+        break;
+    case BK_REQUESTER_NETWORK_CHANGED:
+        network_changed(r, now, out);
         break;
     }
 }
 
-void bk_requester_timer(struct bk_requester *r, const struct bk_now *now,
-                        struct bk_requester_out *out)
+/* Nothing came in time. */
+static void too_late(struct bk_requester *r, const struct bk_now *now, struct bk_requester_out *out)
 {
-    out->n = 0;
-    out->used = 0;
-    if (r->state == STATE_PREPARING && now->mono >= r->gather_until) {
-        struct bk_requester_event none = {.type = BK_REQUESTER_CANDIDATES};
-        candidates(r, now, &none, out);
-    }
-    if (now->mono < r->deadline) {
-        return;
-    }
     if (r->state == STATE_PREPARING) {
-        bk_requester_fail(r, BK_FAIL_SERVER, out);
+        bk_requester_server_failed(r, now, BK_FAIL_SERVER, out);
+    } else if (bk_requester_has_held(r)) {
+        bk_requester_use_held(r, now, out);
     } else if (!r->delivered) {
         bk_requester_fail(r, BK_FAIL_OFFLINE, out);
     } else if (!r->accepted && r->server == SERVER_NONE) {
@@ -429,7 +434,32 @@ void bk_requester_timer(struct bk_requester *r, const struct bk_now *now,
     }
 }
 
+void bk_requester_timer(struct bk_requester *r, const struct bk_now *now,
+                        struct bk_requester_out *out)
+{
+    begin_out(r, out);
+    if (now->mono >= r->deadline) {
+        too_late(r, now, out);
+    }
+    if (r->state == STATE_PREPARING) {
+        bk_requester_go_on(r, now, out);
+    } else if (r->state == STATE_REQUESTED || r->state == STATE_UP) {
+        bk_requester_patience(r, now, out);
+    }
+    if (r->state == STATE_UP) {
+        bk_requester_round_timer(r, now, out);
+    }
+}
+
 bk_time bk_requester_deadline(const struct bk_requester *r)
 {
-    return r->state == STATE_PREPARING ? bk_time_min(r->deadline, r->gather_until) : r->deadline;
+    bk_time t = r->deadline;
+    if (r->state == STATE_PREPARING && r->found) {
+        t = bk_time_min(t, bk_requester_gather_deadline(r));
+    }
+    if (r->state == STATE_REQUESTED || r->state == STATE_UP) {
+        t = bk_time_min(t, r->lost_until);
+        t = bk_requester_has_held(r) ? bk_time_min(t, r->patience_until) : t;
+    }
+    return r->state == STATE_UP ? bk_time_min(t, bk_requester_round_deadline(r)) : t;
 }

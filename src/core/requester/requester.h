@@ -1,6 +1,7 @@
 /* One call on the requester's side: asks the server about the device, checks what it says against the
- * pin, seals the request, and picks the first end-to-end session that stands. The lifetime of this core
- * is one call.
+ * pin, gathers candidates, seals the request, and picks among the end-to-end sessions that stand: the best that can be had
+ * at once, another when no better one has come for a while. A relayed call keeps looking for a direct path and moves new
+ * streams to it, and back if that is lost. The lifetime of this core is one call.
  *
  * Every sealing has a call ID of its own, drawn here: the first, the one after STALE, and the one with the
  * password after the caller's own key was refused. What belongs to an earlier one is not this call any more. */
@@ -15,14 +16,36 @@
 #include "wire/call_request.h"
 #include "wire/call_result.h"
 #include "wire/connect.h"
+#include "wire/info.h"
 #include "wire/lookup.h"
 
 enum {
-    BK_REQUESTER_OUT_ACTIONS = 16,
+    BK_REQUESTER_OUT_ACTIONS = 32,
     BK_REQUESTER_SERVER_MS = 5000,   /* TLS to the server, and its answer to LOOKUP */
     BK_REQUESTER_DELIVERY_MS = 9000, /* 217 to the server's answer */
-    BK_REQUESTER_SESSION_MS = 7000,  /* its answer, then ACCEPTED, to a session that stands */
-    BK_REQUESTER_GATHER_MS = 6000,   /* GATHER unanswered for so long: there is no candidate */
+    BK_REQUESTER_SESSION_MS = 10000, /* its answer, then ACCEPTED, to a session that stands */
+    BK_REQUESTER_RELAY_MS = 3000,    /* a relayed address that takes longer is gone without */
+    /* A port mapping is waited for so long once everything else is there; longer where there is nothing else. */
+    BK_REQUESTER_MAPPING_MS = 150,
+    BK_REQUESTER_MAPPING_ALONE_MS = 6000,
+    BK_REQUESTER_RELAY_PATIENCE_MS =
+        1500,                      /* a relayed session that stands waits for a direct one */
+    BK_REQUESTER_BETTER_MS = 150,  /* and a direct one for one of a better kind, if that may come */
+    BK_REQUESTER_PUNCH_TRIES = 24, /* at most; fewer where the way is long (wire/paths.h) */
+    BK_REQUESTER_DIALS_MAX =
+        16, /* of the device's addresses, dialled or met: before the call is up, and in each round */
+    BK_REQUESTER_PERMITS_MAX = 8, /* IP addresses of the device, all in all */
+    BK_REQUESTER_SERVERS_MAX = 4,
+    BK_REQUESTER_SESSIONS_MAX = 8, /* that stand at a time, used or not; more are closed */
+    BK_REQUESTER_IN_USE_MAX = 4,   /* sessions with HTTP/2 on them, at a time */
+    BK_REQUESTER_ROUND_SERVER_MS =
+        3000, /* from a round's begin to PATHS: what is not there by then is left out */
+    BK_REQUESTER_ROUND_MS =
+        10000, /* from its begin to its end: who has not come by then does not come */
+    BK_REQUESTER_ROUND_GAP_MS =
+        3000, /* from the end of a round to the next, however badly wanted */
+    BK_REQUESTER_LOST_MS =
+        5000, /* with every session lost, and dials under way, a new one is waited for */
     /* A box key that ended no longer ago, or begins no later, is let pass: clocks differ. */
     BK_REQUESTER_SKEW_S = 24 * 3600,
 };
@@ -40,6 +63,16 @@ struct bk_requester_config {
      * not take it. */
     bool have_key;
     uint8_t key_seed[BK_SIGN_SEED_BYTES];
+    size_t n_servers;  /* tried in turn, until one knows where the device is; 0 counts as 1 */
+    bool no_reflexive; /* the connection to the server does not leave by the listener's port */
+};
+
+/* Where candidates come from besides the server's own word. */
+enum bk_requester_source {
+    BK_SOURCE_HOST,
+    BK_SOURCE_MAPPING,
+    BK_SOURCE_RELAY,
+    BK_SOURCES,
 };
 
 enum bk_requester_event_type {
@@ -47,35 +80,67 @@ enum bk_requester_event_type {
     BK_REQUESTER_SERVER_OPEN,
     BK_REQUESTER_SERVER_MESSAGE,
     BK_REQUESTER_SERVER_CLOSED, /* could not be reached, or went away */
-    BK_REQUESTER_CANDIDATES,    /* answers GATHER; none: no way to be dialled */
+    BK_REQUESTER_CANDIDATE,     /* one more, from `source`, at any time after GATHER */
+    BK_REQUESTER_GATHERED,      /* `source` has nothing more to come for now */
     BK_REQUESTER_PIN_ACCEPTED,  /* answers CONFIRM_PIN with yes */
     BK_REQUESTER_PIN_REFUSED,
     BK_REQUESTER_PASSWORD, /* answers NEED_PASSWORD; copied, wiped once it cannot be needed again */
     BK_REQUESTER_NO_PASSWORD, /* or this does: none is to be had */
-    BK_REQUESTER_SESSION_UP, /* connection `session`: end-to-end TLS stands for the newest EXPECT */
+    BK_REQUESTER_SESSION_UP, /* connection `session`, come about by `kind`: end-to-end TLS stands for the newest EXPECT */
+    BK_REQUESTER_SESSION_ENDED, /* one that was up, in use or not, is over; `lost`: not in order */
+    BK_REQUESTER_PATHS,         /* `bytes`, a message on the control stream of `session` */
+    BK_REQUESTER_ROUND_TRIP,    /* of `session`, measured: `ms` */
+    BK_REQUESTER_NETWORK_CHANGED,
 };
 
 struct bk_requester_event {
     enum bk_requester_event_type type;
-    struct bk_slice bytes; /* SERVER_MESSAGE; PASSWORD */
-    const struct bk_candidate *candidates;
-    size_t n_candidates;
+    struct bk_slice bytes;           /* SERVER_MESSAGE; PASSWORD */
+    enum bk_requester_source source; /* CANDIDATE, GATHERED */
+    struct bk_candidate candidate;   /* CANDIDATE */
+    uint32_t ms; /* SERVER_OPEN: the round trip of that connection, 0 unknown; ROUND_TRIP */
     uint64_t session;
+    enum bk_candidate_kind kind; /* SESSION_UP */
+    bool
+        ours; /* SESSION_UP: we dialled the device there (DIAL), and not it us; a punched one counts as either */
+    bool lost; /* SESSION_ENDED */
 };
 
 enum bk_requester_action_type {
-    BK_REQUESTER_CONNECT_SERVER, /* also once more, if the server left while a person was asked */
+    /* To server number `server`, from the listener's port unless config.no_reflexive; also once more, if the server left
+     * while a person was asked, to the next server, and in rounds, to be told our address anew. */
+    BK_REQUESTER_CONNECT_SERVER,
     BK_REQUESTER_SEND_SERVER,
-    BK_REQUESTER_CLOSE_SERVER,
-    BK_REQUESTER_GATHER,        /* start collecting candidates; asked for at START */
+    BK_REQUESTER_CLOSE_SERVER, /* also while it is being opened; of that connection nothing is told any more */
+    /* Start collecting host addresses and mappings; asked for at START, and again when the network has changed: the core
+     * has forgotten those of before, and all that hold now are told anew. Each of HOST and MAPPING answers with GATHERED
+     * (MAPPING with none at once where none is wanted). After that a CANDIDATE of MAPPING with another address is a
+     * further one; with the same, a renewed lease, which the core has the device try. */
+    BK_REQUESTER_GATHER,
+    /* `info` has relays: hold a relayed address of the family of `addr`, permitted to `addr` (which the server observed
+     * of the device); answered by CANDIDATE and GATHERED of RELAY. Not asked for where there is none. Asked for once more
+     * only after the network has changed and while no relayed session stands: the former one may be given back then. */
+    BK_REQUESTER_GATHER_RELAY,
+    BK_REQUESTER_PERMIT, /* `addr` may come by the relayed address too */
+    BK_REQUESTER_DIAL,   /* `candidate` of the device: connect, and be TLS server there */
+    BK_REQUESTER_PUNCH, /* simultaneous open with `candidate`: the first try now, then `tries` in all, `every_ms` */
+    BK_REQUESTER_STOP_DIALS,    /* all of both that do not stand yet */
     BK_REQUESTER_CONFIRM_PIN,   /* first contact: `pin` is not known yet */
     BK_REQUESTER_NEED_PASSWORD, /* `key_refused`: the device did not take the caller's key */
     BK_REQUESTER_EXPECT, /* from now on accept sessions of call ID `call_id`, of the device with
                                  * key pin `pin`, and of no earlier ID */
-    BK_REQUESTER_USE_SESSION,   /* the winner: open HTTP/2 on it */
-    BK_REQUESTER_CLOSE_SESSION, /* a loser */
-    BK_REQUESTER_PHASE,         /* progress, for -v and the waterfall */
-    BK_REQUESTER_FAILED,        /* the call is over */
+    /* Open HTTP/2 on it if that is not done yet, and new streams there from now on: the first winner, a better one
+     * later, or one in use to which new streams fall back. */
+    BK_REQUESTER_USE_SESSION,
+    BK_REQUESTER_CLOSE_SESSION,  /* a loser, never used */
+    BK_REQUESTER_RETIRE_SESSION, /* in use: it ends in order when its streams have */
+    BK_REQUESTER_SEND_PATHS,     /* `bytes`, on the control stream of `session` */
+    /* A renewed mapping, `candidate`, through which the device had come before: it has come again, or it has not. */
+    BK_REQUESTER_MAPPING_PROVEN,
+    BK_REQUESTER_MAPPING_DOUBTED,
+    BK_REQUESTER_PHASE,  /* progress, for -v and the waterfall */
+    BK_REQUESTER_FAILED, /* the call is over */
+    BK_REQUESTER_ENDED, /* it was up, and every session of it has ended; `lost`: the last one not in order */
 };
 
 enum bk_requester_phase {
@@ -111,13 +176,19 @@ enum bk_requester_failure {
 
 struct bk_requester_action {
     enum bk_requester_action_type type;
-    struct bk_slice bytes;             /* SEND_SERVER */
+    struct bk_slice bytes;             /* SEND_SERVER, SEND_PATHS */
     uint8_t pin[BK_PIN_BYTES];         /* CONFIRM_PIN, EXPECT, FAILED with PIN_CHANGED */
     uint64_t equipment_id;             /* CONFIRM_PIN, EXPECT */
     uint8_t call_id[BK_CALL_ID_BYTES]; /* EXPECT */
     bool key_refused;                  /* NEED_PASSWORD */
     bool expired; /* FAILED with CERTIFICATE: it was the box key, by its time */
     uint64_t session;
+    size_t server;                 /* CONNECT_SERVER */
+    const struct bk_info *info;    /* GATHER_RELAY; valid until the core's next use */
+    struct bk_addr addr;           /* GATHER_RELAY, PERMIT */
+    struct bk_candidate candidate; /* DIAL, PUNCH, MAPPING_PROVEN, MAPPING_DOUBTED */
+    uint32_t tries, every_ms;      /* PUNCH */
+    bool lost;                     /* ENDED */
     enum bk_requester_phase phase;
     enum bk_requester_failure failure;
 };

@@ -12,6 +12,7 @@
 
 #include "core/agent/fake.h"
 #include "core/requester/requester.h"
+#include "wire/paths.h"
 #include "wire/result.h"
 
 enum {
@@ -35,9 +36,13 @@ struct bench {
     struct bk_call_request request; /* as opened from the last 217 */
     uint8_t plain[BK_CALL_REQUEST_MAX_BYTES];
     uint8_t txid[BK_STUN_TXID_BYTES];
+    uint8_t info_txid[BK_STUN_TXID_BYTES];
+    bool keeps_info;       /* INFO is answered by the test, if at all; else by an error at once */
+    struct bk_paths paths; /* as read from the last SEND_PATHS */
     uint8_t call_id[BK_CALL_ID_BYTES]; /* of the newest 217 */
+    uint16_t device_ms;                /* its round trip to the server, as told with ACCEPTED */
     uint8_t signed_key[BK_BOX_KEY_BYTES];
-    uint8_t buf[2048];
+    uint8_t buf[4096];
 };
 
 static struct bench bench;
@@ -151,22 +156,63 @@ static inline void start(struct bench *b)
     start_with(b, bk_alloc_libc());
 }
 
-/* The server's connection opens; LOOKUP is taken from it. */
-static inline struct bk_lookup open_server(struct bench *b)
-{
-    struct bk_stun m;
-    struct bk_lookup lookup;
-    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_OPEN});
-    assert_true(phase(b, BK_PHASE_SERVER));
-    assert_int_equal(bk_stun_read(must_find(b, BK_REQUESTER_SEND_SERVER)->bytes, &m), BK_OK);
-    assert_int_equal(bk_lookup_read(&m, &lookup), BK_OK);
-    memcpy(b->txid, m.txid, sizeof b->txid);
-    return lookup;
-}
-
 static inline void message(struct bench *b, struct bk_slice bytes)
 {
     input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_MESSAGE, .bytes = bytes});
+}
+
+/* The message to the server of this method. */
+static inline struct bk_stun sent(const struct bench *b, uint16_t method)
+{
+    struct bk_stun m;
+    for (size_t i = 0; i < b->out.n; i++) {
+        if (b->out.actions[i].type == BK_REQUESTER_SEND_SERVER) {
+            assert_int_equal(bk_stun_read(b->out.actions[i].bytes, &m), BK_OK);
+            if (m.method == method) {
+                return m;
+            }
+        }
+    }
+    fail();
+    return m;
+}
+
+static inline void take_info(struct bench *b)
+{
+    struct bk_stun m = sent(b, BK_METHOD_INFO);
+    assert_int_equal(bk_info_read(&m), BK_OK);
+    memcpy(b->info_txid, m.txid, sizeof b->info_txid);
+}
+
+static inline void answer_info(struct bench *b, const struct bk_info *info)
+{
+    uint8_t buf[1024];
+    struct bk_slice bytes;
+    if (info == NULL) {
+        assert_int_equal(bk_error_write(buf, sizeof buf, BK_METHOD_INFO, b->info_txid,
+                                        BK_CODE_OVERLOADED, "no", &bytes),
+                         BK_OK);
+    } else {
+        assert_int_equal(bk_info_answer_write(buf, sizeof buf, b->info_txid, info, &bytes), BK_OK);
+    }
+    message(b, bytes);
+}
+
+/* The server's connection opens; LOOKUP and INFO are taken from it. */
+static inline struct bk_lookup open_server(struct bench *b)
+{
+    struct bk_lookup lookup;
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_OPEN, .ms = 30});
+    assert_true(phase(b, BK_PHASE_SERVER));
+    struct bk_stun m = sent(b, BK_METHOD_LOOKUP);
+    assert_int_equal(bk_lookup_read(&m, &lookup), BK_OK);
+    memcpy(b->txid, m.txid, sizeof b->txid);
+    take_info(b);
+    if (!b->keeps_info) {
+        answer_info(b, NULL);
+        assert_int_equal(b->out.n, 0);
+    }
+    return lookup;
 }
 
 static inline void answer_lookup(struct bench *b)
@@ -185,15 +231,31 @@ static inline void answer_error(struct bench *b, uint16_t method, uint16_t code)
     message(b, bytes);
 }
 
+static inline void candidate(struct bench *b, enum bk_requester_source source,
+                             enum bk_candidate_kind kind, struct bk_addr addr)
+{
+    input(b, (struct bk_requester_event){
+                 .type = BK_REQUESTER_CANDIDATE, .source = source, .candidate = {kind, addr}});
+}
+
+static inline void gathered(struct bench *b, enum bk_requester_source source)
+{
+    input(b, (struct bk_requester_event){.type = BK_REQUESTER_GATHERED, .source = source});
+}
+
+static inline struct bk_addr own_address(size_t i)
+{
+    return bk_addr_v4(4, 17, 168, 2, (uint16_t)(5000 + i));
+}
+
+/* So many mappings, and nothing more to come. */
 static inline void candidates(struct bench *b, size_t n)
 {
-    static struct bk_candidate list[BK_CANDIDATES_MAX + 2];
-    for (size_t i = 0; i < BK_CANDIDATES_MAX + 2; i++) {
-        list[i].kind = BK_CANDIDATE_MAPPED;
-        list[i].addr = bk_addr_v4(4, 17, 168, 2, (uint16_t)(5000 + i));
+    gathered(b, BK_SOURCE_HOST);
+    for (size_t i = 0; i < n; i++) {
+        candidate(b, BK_SOURCE_MAPPING, BK_CANDIDATE_MAPPED, own_address(i));
     }
-    input(b, (struct bk_requester_event){
-                 .type = BK_REQUESTER_CANDIDATES, .candidates = list, .n_candidates = n});
+    gathered(b, BK_SOURCE_MAPPING);
 }
 
 static inline void password(struct bench *b)
@@ -215,7 +277,7 @@ static inline void take_any_request(struct bench *b)
     assert_true(expect < must_find(b, BK_REQUESTER_SEND_SERVER));
     assert_memory_not_equal(expect->call_id, b->call_id, BK_CALL_ID_BYTES);
     assert_int_equal(expect->equipment_id, DEVICE);
-    assert_int_equal(bk_stun_read(must_find(b, BK_REQUESTER_SEND_SERVER)->bytes, &m), BK_OK);
+    m = sent(b, BK_METHOD_CONNECT);
     assert_int_equal(bk_connect_read(&m, &outside), BK_OK);
     memcpy(b->txid, m.txid, sizeof b->txid);
     memcpy(b->call_id, outside.call_id, sizeof b->call_id);
@@ -264,9 +326,15 @@ static inline void deliver(struct bench *b)
 }
 
 /* RESULT from the device; `twist` makes it wrong in one way. */
-static inline void result(struct bench *b, enum bk_call_status status, int twist)
+static inline void result_with(struct bench *b, enum bk_call_status status, int twist,
+                               const struct bk_candidate *list, size_t n)
 {
     struct bk_call_result inside = {.status = status, .tag = {77, 78}, .unix_s = 4711};
+    inside.n_candidates = n;
+    inside.server_ms = status == BK_CALL_ACCEPTED ? b->device_ms : 0;
+    for (size_t i = 0; i < n; i++) {
+        inside.candidates[i] = list[i];
+    }
     struct bk_result outside;
     static const uint8_t txid[BK_STUN_TXID_BYTES] = {9};
     uint8_t plain_buf[BK_CALL_RESULT_MAX_BYTES];
@@ -288,9 +356,36 @@ static inline void result(struct bench *b, enum bk_call_status status, int twist
     message(b, bytes);
 }
 
+static inline void result(struct bench *b, enum bk_call_status status, int twist)
+{
+    result_with(b, status, twist, NULL, 0);
+}
+
+static inline void session_by(struct bench *b, uint64_t number, enum bk_candidate_kind kind)
+{
+    input(b, (struct bk_requester_event){
+                 .type = BK_REQUESTER_SESSION_UP, .session = number, .kind = kind});
+}
+
 static inline void session(struct bench *b, uint64_t number)
 {
-    input(b, (struct bk_requester_event){.type = BK_REQUESTER_SESSION_UP, .session = number});
+    session_by(b, number, BK_CANDIDATE_MAPPED);
+}
+
+static inline void session_ends(struct bench *b, uint64_t number, bool lost)
+{
+    input(b, (struct bk_requester_event){
+                 .type = BK_REQUESTER_SESSION_ENDED, .session = number, .lost = lost});
+}
+
+/* How many actions of a type there are. */
+static inline size_t count(const struct bench *b, enum bk_requester_action_type type)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < b->out.n; i++) {
+        n += b->out.actions[i].type == type;
+    }
+    return n;
 }
 
 static inline void tick(struct bench *b)

@@ -163,6 +163,8 @@ static void the_server_may_leave_while_the_password_is_asked(void **state)
     password(b);
     assert_non_null(find(b, BK_REQUESTER_CONNECT_SERVER));
     input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_OPEN});
+    take_info(b);
+    answer_info(b, NULL);
     take_request(b);
 }
 

@@ -195,6 +195,9 @@ static void a_server_that_left_meanwhile_is_connected_again(void **state)
     assert_int_equal(b->out.n, 1);
     assert_int_equal(b->out.actions[0].type, BK_REQUESTER_CONNECT_SERVER);
     input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_OPEN});
+    assert_int_equal(b->out.n, 1);
+    take_info(b); /* it may see us otherwise now */
+    answer_info(b, NULL);
     take_request(b);
 
     begin(b);
@@ -250,7 +253,8 @@ static void no_candidate_is_told_before_anybody_is_asked(void **state)
     start(b);
     open_server(b);
     answer_lookup(b);
-    assert_int_equal(bk_requester_deadline(b->r), b->now.mono + BK_REQUESTER_GATHER_MS * BK_MS);
+    assert_int_equal(bk_requester_deadline(b->r),
+                     b->now.mono + BK_REQUESTER_MAPPING_ALONE_MS * BK_MS);
     tick(b);
     assert_failed(b, BK_FAIL_NO_CANDIDATE);
 }
@@ -499,7 +503,7 @@ static void the_password_is_kept_no_longer_than_needed(void **state)
 {
     (void)state;
     struct bench *b = &bench;
-    for (int how = 0; how < 4; how++) {
+    for (int how = 0; how < 5; how++) {
         begin(b);
         struct bk_alloc alloc = {NULL, get_static, put_static};
         assert_int_equal(bk_requester_new(&alloc, &b->config, &b->r), BK_OK);
@@ -518,8 +522,10 @@ static void the_password_is_kept_no_longer_than_needed(void **state)
             result(b, BK_CALL_REFUSED, 0);
         } else if (how == 2) {
             session(b, 41);
+        } else if (how == 3) {
+            session_by(b, 41, BK_CANDIDATE_RELAYED); /* not used yet */
         }
-        if (how < 3) {
+        if (how < 4) {
             assert_false(memory_holds(text.p, text.n));
         }
         bk_requester_free(b->r);
@@ -528,6 +534,31 @@ static void the_password_is_kept_no_longer_than_needed(void **state)
             assert_int_equal(memory[i], 0);
         }
     }
+}
+
+/* What opens the relay is the shell's, from the moment that it has got it. */
+static void the_relays_credentials_are_lent_and_wiped(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    static const char credentials[] = "c2VjcmV0IG9mIGEgcmVsYXk=";
+    struct bk_info info = {.observed = own_address(9), .n_relays = 1, .lifetime_s = 600};
+    info.relays[0].port = 3478;
+    info.username = bk_slice_text("1700000600:alice");
+    info.password = bk_slice_text(credentials);
+    begin(b);
+    b->keeps_info = true;
+    start_with(b, (struct bk_alloc){NULL, get_static, put_static});
+    open_server(b);
+    answer_info(b, &info);
+    assert_true(memory_holds(credentials, sizeof credentials - 1));
+    answer_lookup(b);
+    assert_non_null(find(b, BK_REQUESTER_GATHER_RELAY));
+    assert_true(memory_holds(credentials, sizeof credentials - 1));
+    gathered(b, BK_SOURCE_HOST);
+    assert_false(memory_holds(credentials, sizeof credentials - 1));
+    bk_requester_free(b->r);
+    b->r = NULL;
 }
 
 static void memory_that_fails_fails_the_call_before_it_begins(void **state)
@@ -557,8 +588,14 @@ static void memory_that_fails_fails_the_call_before_it_begins(void **state)
     take_request(b);
     deliver(b);
     result(b, BK_CALL_ACCEPTED, 0);
-    session(b, 1);
+    session_by(b, 1, BK_CANDIDATE_RELAYED);
+    tick(b);
     assert_true(phase(b, BK_PHASE_UP));
+    tick(b); /* a round */
+    tick(b);
+    session(b, 2);
+    session_ends(b, 2, true);
+    session_ends(b, 1, true);
     bk_requester_free(b->r);
     b->r = NULL;
     assert_true(heap.calls < nth);
@@ -626,7 +663,6 @@ static void what_no_request_can_hold_is_refused_before_it_is_sent(void **state)
     strncpy(b->config.device_name, "no name", sizeof b->config.device_name - 1);
     start(b);
     input(b, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_OPEN});
-    assert_null(find(b, BK_REQUESTER_SEND_SERVER));
     assert_failed(b, BK_FAIL_UNKNOWN_DEVICE);
 
     begin(b); /* a rightly signed box key that is no point of the curve */
@@ -728,6 +764,7 @@ int main(void)
                                   tear_down),
         cmocka_unit_test_teardown(a_password_longer_than_any_is_wrong, tear_down),
         cmocka_unit_test_teardown(the_password_is_kept_no_longer_than_needed, tear_down),
+        cmocka_unit_test_teardown(the_relays_credentials_are_lent_and_wiped, tear_down),
         cmocka_unit_test_teardown(memory_that_fails_fails_the_call_before_it_begins, tear_down),
         cmocka_unit_test_teardown(answers_that_nobody_asked_for_change_nothing, tear_down),
         cmocka_unit_test_teardown(a_first_contact_is_confirmed_once, tear_down),
