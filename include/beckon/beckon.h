@@ -114,6 +114,14 @@ BECKON_API enum beckon_status beckon_agent_serve_call(int channel, const char *s
                                                       const char *config_file, beckon_log log,
                                                       void *ctx);
 
+/* Keeps a TLS connection to the server, for a device that UDP does not carry: what comes over `channel`, the socket
+ * inherited from the idle part as descriptor 3, goes there, and back. The idle part has this done by its call_program
+ * with the arguments tunnel --state STATE_DIR [--config CONFIG_FILE]. For a process of its own, which it holds to what
+ * a call takes (seccomp). Returns when either side ends. */
+BECKON_API enum beckon_status beckon_agent_tunnel(int channel, const char *state_dir,
+                                                  const char *config_file, beckon_log log,
+                                                  void *ctx);
+
 /* Makes keys, enrols with the server that the token names, and writes state and a first agent.conf.
  * Refuses a state directory that is joined already (FAILED). BAD_TOKEN, USED_TOKEN, SERVER_DOWN, BUSY, PENDING. */
 BECKON_API enum beckon_status beckon_agent_join(const char *state_dir, const char *token,
@@ -139,6 +147,7 @@ struct beckon_client_options {
     const char *listen;    /* "[ADDR]:PORT" to take the call on; NULL: any port */
     const char *advertise; /* "ADDR:PORT" that a mapping made by hand leads from, to the port of
                             * `listen`, which must be given too; NULL: find out */
+    const char *paths;     /* "mapped,relayed" and the like: these kinds alone; NULL: all */
     int password_first;    /* give the password; do not sign with the caller's own key */
     int accept_new;        /* accept a device's key, or its name, at first contact without asking */
     /* Asked for the device's password when it is needed; writes at most `size` bytes and returns how
@@ -188,10 +197,16 @@ BECKON_API enum beckon_status beckon_client_connect(struct beckon_client *client
                                                     struct beckon_error *error);
 
 /* Listens on each "[ADDR:]PORT:SERVICE" (ADDR 127.0.0.1 by default) and carries every connection to
- * the service, over one call that is made anew when it was lost, until beckon_client_stop. */
+ * the service, over one call that is made anew when it was lost, until beckon_client_stop. "udp:[ADDR:]PORT:SERVICE"
+ * is a UDP port for a UDP service: every sender has a stream of its own, until he has been silent for two minutes. */
 BECKON_API enum beckon_status beckon_client_forward(struct beckon_client *client,
                                                     const char *device, const char *const *specs,
                                                     size_t n_specs, struct beckon_error *error);
+
+/* The same with one SOCKS5 port, "[ADDR:]PORT": its clients name the service they want as the host to connect to; the port they
+ * name does not count. */
+BECKON_API enum beckon_status beckon_client_socks(struct beckon_client *client, const char *device,
+                                                  const char *listen, struct beckon_error *error);
 
 /* Where the time of a call went, in microseconds since its start; 0: did not happen. */
 struct beckon_phases {
@@ -201,8 +216,60 @@ struct beckon_phases {
     uint64_t delivered_us; /* the device has it */
     uint64_t accepted_us;  /* and accepted the caller */
     uint64_t up_us;        /* the end-to-end session stands */
-    char path[64];         /* the candidate that won: kind and address */
+    char path
+        [64]; /* the candidate that won: kind and address; the one in use now, if it was bettered */
 };
+
+/* How two ends meet; the lower, the better. */
+enum beckon_path {
+    BECKON_PATH_HOST = 1,    /* an address of the host itself */
+    BECKON_PATH_MAPPED = 2,  /* granted by a router, or made by hand there */
+    BECKON_PATH_PUNCHED = 3, /* both open at once, through both routers */
+    BECKON_PATH_RELAYED = 4, /* by a relay, which sees no more of it than a router would */
+};
+
+/* "host", "mapped", "punched", "relayed"; never NULL. */
+BECKON_API const char *beckon_path_name(enum beckon_path path);
+
+enum beckon_outcome {
+    BECKON_OUTCOME_PENDING,    /* nothing came of it yet */
+    BECKON_OUTCOME_WON,        /* the call goes by it; a punched one: ours and the device's did */
+    BECKON_OUTCOME_NOT_NEEDED, /* connected, but another was up first or is better */
+    BECKON_OUTCOME_NO_CONNECTION, /* none came while the call looked for a path */
+    BECKON_OUTCOME_FAILED,
+    BECKON_OUTCOME_NOT_GATHERED, /* there is no such address */
+    BECKON_OUTCOME_NOT_TRIED,
+};
+
+/* "won", "not needed" and the like; never NULL. */
+BECKON_API const char *beckon_outcome_name(enum beckon_outcome outcome);
+
+enum {
+    BECKON_CANDIDATES_MAX = 32,
+    BECKON_REASON_BYTES = 200,
+};
+
+/* One address by which the two might have met. Times as in struct beckon_phases. */
+struct beckon_candidate {
+    int ours; /* non-zero: where we can be reached; else the device */
+    enum beckon_path kind;
+    char address[64]; /* empty: there is none (NOT_GATHERED) */
+    enum beckon_outcome outcome;
+    char reason[BECKON_REASON_BYTES]; /* a phrase, or empty */
+    uint64_t begun_us;                /* looked for (ours), or dialled */
+    uint64_t known_us;                /* from when on it could be used; 0: never */
+    uint64_t ended_us;                /* a connection stood, or it was given up */
+};
+
+struct beckon_report {
+    struct beckon_phases phases;
+    uint64_t ended_us; /* the call was over; 0: it is not */
+    size_t n_candidates;
+    struct beckon_candidate candidates[BECKON_CANDIDATES_MAX];
+};
+
+/* What became of the client's last call so far, failed or not. Several KB. */
+BECKON_API void beckon_client_report(const struct beckon_client *client, struct beckon_report *out);
 
 /* Calls a device and measures `count` round trips on the session, a second apart; `each` (may be NULL)
  * is told every one, with `ctx` of the client's options. */
@@ -210,6 +277,55 @@ BECKON_API enum beckon_status
 beckon_client_ping(struct beckon_client *client, const char *device, unsigned count,
                    void (*each)(void *ctx, unsigned n, uint64_t rtt_us),
                    struct beckon_phases *phases, struct beckon_error *error);
+
+/* What the network here allows. Texts are empty where nothing is known. */
+struct beckon_netcheck_mapping {
+    char protocol[16]; /* "PCP", "NAT-PMP", "UPnP-IGD" */
+    int there;         /* a router speaks it */
+    char version[16];
+    char outer[64];   /* the address that it has outside, where it tells one */
+    int pinholes;     /* it can let IPv6 in as well */
+    unsigned ms;      /* until it answered */
+    char reason[128]; /* why not, or why it is of no use */
+};
+
+enum {
+    BECKON_NETCHECK_HOSTS_MAX = 16,
+    BECKON_NETCHECK_MAPPINGS = 3,
+    BECKON_NETCHECK_RELAYS_MAX = 4,
+    BECKON_NETCHECK_ADVICE_MAX = 8,
+    BECKON_NETCHECK_ADVICE_BYTES = 200,
+};
+
+struct beckon_netcheck {
+    int server; /* non-zero: reached over TLS */
+    char server_name[256];
+    char server_reason[BECKON_REASON_BYTES]; /* why not */
+    unsigned server_ms;                      /* round trip */
+    char tcp_local[64], tcp_seen[64];        /* our connection to it, here and there */
+    int udp;                                 /* non-zero: a datagram was answered */
+    char udp_local[64], udp_seen[64];
+    unsigned udp_ms;
+    int port_preserved; /* UDP: the NAT kept the port */
+    char mapping[48];   /* in the words of RFC 4787, section 4.1 */
+    char filtering[48]; /* and 5 */
+    char hairpin[16];   /* "yes", "no", "unknown" */
+    size_t n_hosts;     /* addresses of this host, loopback and link-local left out */
+    char hosts[BECKON_NETCHECK_HOSTS_MAX][64];
+    int public_v4, public_v6; /* one of them is global */
+    struct beckon_netcheck_mapping mappings[BECKON_NETCHECK_MAPPINGS];
+    char relay[272];  /* HOST:PORT of the first relay that the server offers; empty: none */
+    char relayed[64]; /* the address that it gave us for a moment */
+    char relay_reason[BECKON_REASON_BYTES]; /* why none */
+    size_t n_advice;                        /* what all this means for a call, one line each */
+    char advice[BECKON_NETCHECK_ADVICE_MAX][BECKON_NETCHECK_ADVICE_BYTES];
+};
+
+/* Finds out, in some 5 to 10 s; calls nobody and leaves nothing behind. OK also where the server cannot be reached: then the
+ * rest is told all the same. */
+BECKON_API enum beckon_status beckon_client_netcheck(struct beckon_client *client,
+                                                     struct beckon_netcheck *out,
+                                                     struct beckon_error *error);
 
 #ifdef __cplusplus
 }

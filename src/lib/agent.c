@@ -1,6 +1,7 @@
-/* The idle part of the agent: one UDP socket, a timer, and children for what needs TLS. Carries out what
+/* The idle part of the agent: a UDP socket, a timer, and children for what needs TLS. Carries out what
  * core/agent/registration.h asks for. Links neither OpenSSL nor nghttp2. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,28 +26,29 @@ void bk_agent_follow(struct beckon_agent *a)
     bk_timer_follow(a->timer, &now, bk_registration_deadline(&a->registration));
 }
 
-static void tell(struct beckon_agent *a, enum bk_registration_event_type type,
-                 const struct bk_addr *addr, struct bk_slice bytes)
+void bk_agent_tell(struct beckon_agent *a, const struct bk_registration_event *event)
 {
-    struct bk_registration_event event = {.type = type, .bytes = bytes};
     struct bk_registration_out out;
     struct bk_now now = bk_now_sample();
 
-    if (addr != NULL) {
-        event.addr = *addr;
-    }
-    bk_registration_input(&a->registration, &now, &event, &out);
+    bk_registration_input(&a->registration, &now, event, &out);
     carry_out(a, &out);
 }
 
-/* The one in use first, so that it is among them whatever else there is no room for. */
-static void keep_servers(struct beckon_agent *a, const struct bk_addr *addrs, size_t n)
+static void unresolved(struct beckon_agent *a, uint8_t index)
 {
-    a->servers[0] = a->server;
-    a->n_servers = 1;
-    for (size_t i = 0; i < n && a->n_servers < BK_CHANNEL_SERVERS_MAX; i++) {
-        if (!bk_addr_equal(&addrs[i], &a->server)) {
-            a->servers[a->n_servers++] = addrs[i];
+    struct bk_registration_event event = {.type = BK_REGISTRATION_UNRESOLVED, .index = index};
+
+    bk_agent_tell(a, &event);
+}
+
+static void keep_further(struct beckon_agent *a, const struct bk_addr *addrs, size_t n,
+                         const struct bk_addr *used)
+{
+    a->n_further = 0;
+    for (size_t i = 0; i < n && a->n_further < BK_CHANNEL_SERVERS_MAX; i++) {
+        if (!bk_addr_equal(&addrs[i], used)) {
+            a->further[a->n_further++] = addrs[i];
         }
     }
 }
@@ -55,29 +57,42 @@ static void on_resolved(void *ctx, enum bk_err err, const struct bk_addr *addrs,
                         const char *text)
 {
     struct beckon_agent *a = ctx;
+    struct bk_agent_server *server = &a->servers[a->asked];
+    struct bk_registration_event event = {.type = BK_REGISTRATION_RESOLVED, .index = a->asked};
+    struct bk_addr usable[BK_RESOLVE_MAX];
+    size_t n_usable;
 
     a->question = NULL;
     if (err != BK_OK || n == 0) {
-        bk_log(a->log, a->ctx, 0, "server %s: %s", a->config.server, text);
-        tell(a, BK_REGISTRATION_UNRESOLVED, NULL, BK_SLICE_EMPTY);
+        bk_log(a->log, a->ctx, 0, "server %s: %s", a->config.servers[a->asked], text);
+        unresolved(a, a->asked);
         return;
     }
-    if (a->unanswered) {
-        a->turn++; /* a name with several addresses: the next one may be better */
+    if (server->unanswered) {
+        server->turn++; /* a name with several addresses: the next one may be better */
     }
-    a->unanswered = true;
-    a->server = addrs[a->turn % n];
-    keep_servers(a, addrs, n);
-    tell(a, BK_REGISTRATION_RESOLVED, &a->server, BK_SLICE_EMPTY);
+    server->unanswered = true;
+    server->known = true;
+    memcpy(usable, addrs, n * sizeof addrs[0]);
+    n_usable = bk_host_keep_routed(usable, n, bk_host_has_route);
+    server->addr = usable[server->turn % n_usable];
+    keep_further(a, addrs, n, &server->addr);
+    event.addr = server->addr;
+    bk_agent_tell(a, &event);
 }
 
-static void resolve(struct beckon_agent *a)
+static void resolve(struct beckon_agent *a, uint8_t index)
 {
-    if (a->question == NULL &&
-        bk_resolve_start(a->resolver, a->config.server, a->config.server_udp_port, on_resolved, a,
-                         &a->question) != BK_OK) {
+    if (a->question != NULL && a->asked != index) {
+        bk_resolve_cancel(a->question);
         a->question = NULL;
-        tell(a, BK_REGISTRATION_UNRESOLVED, NULL, BK_SLICE_EMPTY);
+    }
+    a->asked = index;
+    if (a->question == NULL &&
+        bk_resolve_start(a->resolver, a->config.servers[index], a->config.server_udp_port,
+                         on_resolved, a, &a->question) != BK_OK) {
+        a->question = NULL;
+        unresolved(a, index);
     }
 }
 
@@ -95,19 +110,32 @@ static void store_time(struct beckon_agent *a)
     }
 }
 
-static void registered(struct beckon_agent *a, const struct bk_addr *observed)
+static void tell_registered(struct beckon_agent *a, bool tunnel)
 {
-    char text[BK_ADDR_TEXT_BYTES];
+    char text[BK_ADDR_TEXT_BYTES], at[BK_HOST_MAX_BYTES + 5] = "";
+
+    bk_addr_format(&a->observed, text);
+    if (a->config.n_servers > 1) {
+        (void)snprintf(at, sizeof at, " at %s", a->config.servers[a->index]);
+    }
+    bk_log(a->log, a->ctx, 1, "registered%s%s; the server sees %s", at, tunnel ? " over TLS" : "",
+           text);
+}
+
+static void registered(struct beckon_agent *a, const struct bk_registration_action *action)
+{
     struct bk_now now = bk_now_sample();
 
-    a->observed = *observed;
-    a->unanswered = false;
-    bk_addr_format(observed, text);
-    bk_log(a->log, a->ctx, 1, "registered; the server sees %s", text);
+    a->observed = action->addr;
+    a->index = action->index;
+    a->by_udp = !action->tunnel;
+    a->servers[a->index].unanswered = false;
+    tell_registered(a, action->tunnel);
     if (!a->was_registered && a->registered != NULL) {
         a->registered(a->ctx);
     }
     a->was_registered = true;
+    bk_agent_lifetime_registered(a, a->by_udp);
     bk_renewal_registered(&a->renewal.core, &now, true);
     bk_agent_renewal_follow(a);
 }
@@ -117,6 +145,8 @@ static void lost(struct beckon_agent *a)
     struct bk_now now = bk_now_sample();
 
     bk_log(a->log, a->ctx, 0, "the server does not answer; trying on");
+    a->by_udp = false;
+    bk_agent_lifetime_registered(a, false);
     bk_renewal_registered(&a->renewal.core, &now, false);
     bk_agent_renewal_follow(a);
 }
@@ -129,43 +159,59 @@ static void renew(struct beckon_agent *a)
     bk_agent_renewal_follow(a);
 }
 
+static void carry_out_one(struct beckon_agent *a, const struct bk_registration_action *action)
+{
+    switch (action->type) {
+    case BK_REGISTRATION_SEND:
+        if (action->tunnel) {
+            bk_agent_tunnel_send(a, action->bytes);
+        } else {
+            (void)bk_udp_send(a->udp, &action->addr, action->bytes); /* lost: the core retries */
+        }
+        break;
+    case BK_REGISTRATION_RESOLVE:
+        resolve(a, action->index);
+        break;
+    case BK_REGISTRATION_REGISTERED:
+        registered(a, action);
+        break;
+    case BK_REGISTRATION_LOST:
+        lost(a);
+        break;
+    case BK_REGISTRATION_REVOKED:
+        bk_log(a->log, a->ctx, 0,
+               "the server has revoked this device; join again with a new token");
+        break;
+    case BK_REGISTRATION_CALL:
+        bk_agent_call(a, action->index, &action->addr);
+        break;
+    case BK_REGISTRATION_RENEW:
+        renew(a);
+        break;
+    case BK_REGISTRATION_TUNNEL_OPEN:
+        bk_agent_tunnel_open(a, action->index);
+        break;
+    case BK_REGISTRATION_TUNNEL_CLOSE:
+        bk_agent_tunnel_close(a);
+        break;
+    }
+}
+
 static void carry_out(struct beckon_agent *a, const struct bk_registration_out *out)
 {
     bk_agent_follow(a);
     store_time(a);
     for (size_t i = 0; i < out->n; i++) {
-        const struct bk_registration_action *action = &out->actions[i];
-
-        switch (action->type) {
-        case BK_REGISTRATION_SEND:
-            (void)bk_udp_send(a->udp, &action->addr, action->bytes); /* lost: the core retries */
-            break;
-        case BK_REGISTRATION_RESOLVE:
-            resolve(a);
-            break;
-        case BK_REGISTRATION_REGISTERED:
-            registered(a, &action->addr);
-            break;
-        case BK_REGISTRATION_LOST:
-            lost(a);
-            break;
-        case BK_REGISTRATION_REVOKED:
-            bk_log(a->log, a->ctx, 0,
-                   "the server has revoked this device; join again with a new token");
-            break;
-        case BK_REGISTRATION_CALL:
-            bk_agent_call(a);
-            break;
-        case BK_REGISTRATION_RENEW:
-            renew(a);
-            break;
-        }
+        carry_out_one(a, &out->actions[i]);
     }
 }
 
 static void on_datagram(void *ctx, const struct bk_addr *from, struct bk_slice bytes)
 {
-    tell(ctx, BK_REGISTRATION_DATAGRAM, from, bytes);
+    struct bk_registration_event event = {
+        .type = BK_REGISTRATION_DATAGRAM, .addr = *from, .bytes = bytes};
+
+    bk_agent_tell(ctx, &event);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *ctx)
@@ -182,7 +228,11 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
 
 static void on_network(void *ctx)
 {
-    tell(ctx, BK_REGISTRATION_NETWORK_CHANGED, NULL, BK_SLICE_EMPTY);
+    struct beckon_agent *a = ctx;
+    struct bk_registration_event event = {.type = BK_REGISTRATION_NETWORK_CHANGED};
+
+    bk_agent_tell(a, &event);
+    bk_agent_lifetime_registered(a, a->by_udp); /* anew, also where the server sees no change */
 }
 
 static bool copy_path(char out[BK_PATH_BYTES], const char *path)
@@ -247,6 +297,7 @@ static enum beckon_status load(struct beckon_agent *a, struct beckon_error *erro
     config.generation = state.generation;
     config.epoch = state.epoch;
     config.keepalive_s = a->config.keepalive_s;
+    config.n_servers = (uint8_t)a->config.n_servers;
     a->stored_unix_s = bk_stored_time_read(a->state_dir);
     config.newest_unix_s = a->stored_unix_s;
     memcpy(config.key, state.key, sizeof config.key);
@@ -255,7 +306,7 @@ static enum beckon_status load(struct beckon_agent *a, struct beckon_error *erro
     bk_dials_init(&a->dials, &now);
     bk_wipe(&state, sizeof state);
     bk_wipe(&config, sizeof config);
-    return bk_agent_renewal_begin(a) == BK_OK
+    return bk_agent_renewal_begin(a) == BK_OK && bk_agent_lifetime_begin(a) == BK_OK
                ? BECKON_OK
                : bk_fail(error, BECKON_FAILED, "no memory for the event loop");
 }
@@ -328,7 +379,9 @@ enum beckon_status beckon_agent_new(const struct beckon_agent_options *options,
 
 enum beckon_status beckon_agent_run(struct beckon_agent *a, struct beckon_error *error)
 {
-    tell(a, BK_REGISTRATION_START, NULL, BK_SLICE_EMPTY);
+    struct bk_registration_event start = {.type = BK_REGISTRATION_START};
+
+    bk_agent_tell(a, &start);
     if (event_base_dispatch(a->base) < 0) {
         return bk_fail(error, BECKON_FAILED, "the event loop failed");
     }
@@ -346,7 +399,9 @@ void beckon_agent_free(struct beckon_agent *a)
         return;
     }
     bk_agent_children_end(a);
+    bk_agent_tunnel_end(a);
     bk_agent_renewal_end(a);
+    bk_agent_lifetime_end(a);
     if (a->question != NULL) {
         bk_resolve_cancel(a->question);
     }

@@ -1,6 +1,6 @@
 /* The call part of the agent: one process, one call. Carries out what core/agent/call.h asks for:
- * TLS to the server, dials, end-to-end TLS, and HTTP/2 on the connection that the caller picks. The idle
- * part is asked over the channel; the channel's end is the end of everything here. */
+ * TLS to the server, dials and what comes in, end-to-end TLS, and HTTP/2 on the connections that the caller uses. The
+ * idle part is asked over the channel; the channel's end is the end of everything here. */
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -112,6 +112,21 @@ static void learn_user(struct bk_call_part *p)
     }
 }
 
+static const char *path_text(enum bk_candidate_kind path)
+{
+    switch (path) {
+    case BK_CANDIDATE_HOST:
+        return " path=host";
+    case BK_CANDIDATE_MAPPED:
+        return " path=mapped";
+    case BK_CANDIDATE_REFLEXIVE:
+        return " path=punched";
+    case BK_CANDIDATE_RELAYED:
+        return " path=relayed";
+    }
+    return ""; /* none was picked */
+}
+
 static void end(struct bk_call_part *p, enum bk_call_end reason)
 {
     if (p->ended) {
@@ -121,11 +136,13 @@ static void end(struct bk_call_part *p, enum bk_call_end reason)
     p->reason = reason;
     learn_user(p);
     bk_serve_tell_left_out(&p->serve);
-    bk_log(p->log, p->ctx, 0, "audit call user=%s by=%s service=%s result=%s", or_dash(p->user),
-           or_dash(p->serve.access.label), or_dash(p->service), end_text(reason, p->cut));
+    bk_log(p->log, p->ctx, 0, "audit call user=%s by=%s service=%s result=%s%s", or_dash(p->user),
+           or_dash(p->serve.access.label), or_dash(p->service), end_text(reason, p->cut),
+           path_text(p->path));
     bk_call_part_unguard(p);
-    for (size_t i = 0; i < BK_CANDIDATES_MAX; i++) {
-        bk_call_part_drop(&p->dials[i]);
+    bk_call_part_learned(p);
+    for (size_t i = 0; i < BK_CALL_LINKS_MAX; i++) {
+        bk_call_part_drop(&p->ways[i]);
     }
     if (p->server_conn == NULL) {
         event_base_loopbreak(p->base);
@@ -159,9 +176,7 @@ static void carry_out_one(struct bk_call_part *p, const struct bk_call_action *a
         }
         break;
     case BK_CALL_CLOSE_SERVER:
-        if (p->server_conn != NULL) {
-            bk_conn_close(p->server_conn);
-        }
+        bk_call_part_close_server(p, action->abort);
         break;
     case BK_CALL_ASK_ADMISSION:
         bk_call_part_ask_admission(p, &action->facts);
@@ -175,8 +190,26 @@ static void carry_out_one(struct bk_call_part *p, const struct bk_call_action *a
     case BK_CALL_DIAL:
         bk_call_part_dial(p, action->index, &action->addr);
         break;
-    case BK_CALL_CLOSE_DIAL:
-        bk_call_part_drop(&p->dials[action->index]);
+    case BK_CALL_PUNCH:
+        bk_call_part_punch(p, action);
+        break;
+    case BK_CALL_LISTEN:
+        bk_call_part_listen(p);
+        break;
+    case BK_CALL_CLOSE_LINK:
+        bk_call_part_drop(&p->ways[action->index]);
+        break;
+    case BK_CALL_MAP:
+        bk_call_part_map(p);
+        break;
+    case BK_CALL_LEARN:
+        bk_call_part_learn(p);
+        break;
+    case BK_CALL_SEND_PATHS:
+        bk_call_part_send_paths(p, action->index, action->bytes);
+        break;
+    case BK_CALL_PING:
+        bk_call_part_ping(p);
         break;
     case BK_CALL_END:
         end(p, action->reason);
@@ -240,7 +273,7 @@ static void take_boxes(struct bk_call_part *p, struct bk_call_config *config)
 }
 
 /* The core of this call, from what the idle part and the files say; the box keys go with it. */
-static enum bk_err new_core(struct bk_call_part *p, const struct bk_addr *observed)
+static enum bk_err new_core(struct bk_call_part *p)
 {
     struct bk_call_config *config = calloc(1, sizeof *config);
     struct bk_alloc alloc = bk_alloc_libc();
@@ -256,7 +289,8 @@ static enum bk_err new_core(struct bk_call_part *p, const struct bk_addr *observ
     for (size_t i = 0; i < p->config.n_services; i++) {
         config->services[config->n_services++] = bk_slice_text(p->config.services[i].name);
     }
-    bk_call_part_policy(p, observed, &config->policy);
+    bk_call_part_policy(p, &config->policy);
+    config->no_port = p->port_fd < 0;
     if (err == BK_OK) {
         err = bk_call_new(&alloc, config, &p->core);
     }
@@ -271,17 +305,28 @@ static void begin(struct bk_call_part *p, const struct bk_channel_message *hello
     struct bk_call_event start = {.type = BK_CALL_START};
     enum bk_err err;
 
+    if (hello->server_index >= p->config.n_servers) { /* agent.conf has changed since */
+        event_base_loopbreak(p->base);
+        return;
+    }
+    /* From here on "the server" is the one that called. */
+    memcpy(p->config.server, p->config.servers[hello->server_index], sizeof p->config.server);
     p->server = hello->servers[0];
     p->n_servers = hello->n_servers;
     memcpy(p->servers, hello->servers, sizeof p->servers);
+    p->agent_port = hello->agent_port != 0 ? hello->agent_port : p->config.server_agent_port;
     p->told_unix_s = hello->unix_s;
     p->told_at = bk_now_sample().mono;
-    err = new_core(p, &hello->observed);
+    p->observed = hello->observed;
+    bk_call_part_take_port(p);
+    err = new_core(p);
     if (err != BK_OK) {
         bk_log(p->log, p->ctx, 0, "a call cannot be taken: %s", bk_err_text(err));
         event_base_loopbreak(p->base);
         return;
     }
+    bk_call_part_tell_hosts(p);
+    bk_call_part_watch_host(p);
     bk_call_part_tell(p, &start);
 }
 
@@ -343,8 +388,17 @@ static enum beckon_status open_loop(struct bk_call_part *p, struct beckon_error 
 static void fini(struct bk_call_part *p)
 {
     bk_call_part_unguard(p);
-    for (size_t i = 0; i < BK_CANDIDATES_MAX; i++) {
-        bk_call_part_drop(&p->dials[i]);
+    for (size_t i = 0; i < BK_CALL_LINKS_MAX; i++) {
+        bk_call_part_drop(&p->ways[i]);
+    }
+    bk_call_part_learned(p);
+    bk_call_part_give_back(p);
+    bk_tls_free(p->call_tls);
+    if (p->pongs != NULL) {
+        event_free(p->pongs);
+    }
+    if (p->pulse != NULL) {
+        event_free(p->pulse);
     }
     bk_conn_free(p->server_conn);
     bk_call_free(p->core);
@@ -388,6 +442,7 @@ enum beckon_status beckon_agent_serve_call(int channel, const char *state_dir,
     p->log = log;
     p->ctx = ctx;
     p->channel = channel;
+    p->port_fd = -1;
     (void)signal(SIGPIPE, SIG_IGN); /* services may be pipes' ends; this process is ours alone */
     status = load(p, config_file, &error);
     if (status == BECKON_OK) {

@@ -46,14 +46,15 @@ void bk_call_part_check_caller(struct bk_call_part *p, const struct bk_call_acti
 
 void bk_call_part_ask_dials(struct bk_call_part *p, uint32_t dials)
 {
-    const struct bk_call_request *request = bk_call_opened(p->core);
+    size_t n;
+    const struct bk_candidate *candidates = bk_call_candidates(p->core, &n);
     struct bk_channel_message message = {.type = BK_CHANNEL_DIALS};
 
     p->n_asked = 0;
-    for (size_t i = 0; i < request->n_candidates; i++) {
+    for (size_t i = 0; i < n; i++) {
         if ((dials >> i & 1) != 0) {
             p->asked[p->n_asked++] = i;
-            message.dials[message.n_dials++] = request->candidates[i].addr;
+            message.dials[message.n_dials++] = candidates[i].addr;
         }
     }
     if (message.n_dials > 0) {

@@ -1,6 +1,7 @@
-/* The inside of the call part, shared by agent_call.c (core, beginning and end), agent_call_server.c (the connection to
- * the server), agent_call_ask.c (what the idle part and the state directory are asked), agent_call_session.c (what may end
- * a session before its time), agent_dial.c (dials and sessions) and agent_policy.c (what this device must not dial). */
+/* The inside of the call part, shared by agent_call.c (core, beginning and end), agent_call_server.c (connections to
+ * the server), agent_call_ask.c (what the idle part and the state directory are asked), agent_call_paths.c (the port of
+ * its own, and where that can be reached), agent_call_session.c (what may end a call before its time), agent_dial.c
+ * (dials, and what comes in), agent_session.c (sessions) and agent_policy.c (what this device must not dial). */
 #ifndef BK_LIB_AGENT_CALL_PRIVATE_H
 #define BK_LIB_AGENT_CALL_PRIVATE_H
 
@@ -9,25 +10,36 @@
 #include "lib/box_keys.h"
 #include "lib/certs.h"
 #include "lib/channel.h"
+#include "lib/control.h"
 #include "lib/serve.h"
-#include "net/conn.h"
+#include "net/host.h"
+#include "net/listener.h"
+#include "net/portmap.h"
+#include "net/punch.h"
 
 enum {
-    BK_CALL_LATER_MAX = 2 * BK_CANDIDATES_MAX,
+    BK_CALL_LATER_MAX = 2 * BK_CALL_LINKS_MAX,
+    BK_CALL_TRYING_MS = BK_CALL_NO_ANSWER_MS, /* for TCP and TLS of a link */
 };
 
 struct bk_call_part;
 
-/* One candidate: connecting, or a session that stands. */
-struct bk_call_dial {
+/* One link of the core's: connecting, or a session. All NULL: free. */
+struct bk_call_way {
     struct bk_call_part *part;
     size_t index;
     struct bk_conn *conn;
+    struct bk_punch *punch;
     struct bk_h2 *h2;
-    bool picked;
+    bool used;        /* the caller speaks HTTP/2 on it */
+    bool asked_alive; /* a pong is due */
+    bool asked;       /* see lib/pulse.h */
+    bk_time asked_at;
+    struct bk_control *control;          /* the control stream, if it has one, */
+    struct bk_h2_stream *control_stream; /* not finished yet */
 };
 
-/* Why a session was ended from this side. */
+/* Why a call was ended from this side. */
 enum bk_call_cut {
     BK_CALL_NOT_CUT,
     BK_CALL_REVOKED, /* the server says that the caller may no longer call */
@@ -48,17 +60,33 @@ struct bk_call_part {
     struct bk_addr server;                          /* the one in use, */
     struct bk_addr servers[BK_CHANNEL_SERVERS_MAX]; /* and all that its name is known to have */
     size_t n_servers;
+    uint16_t agent_port;  /* the server's, for our TLS */
     uint64_t told_unix_s; /* the idle part's idea of the time when it last told; 0: none */
     bk_time told_at;
     struct bk_call *core;
     struct bk_conn *server_conn;
-    struct bk_call_dial dials[BK_CANDIDATES_MAX];
-    size_t asked[BK_CANDIDATES_MAX]; /* DIALS: the candidates, in the order asked */
+    struct bk_conn *learner; /* asks the server how it sees our port */
+    struct bk_call_way ways[BK_CALL_LINKS_MAX];
+    struct bk_tls *call_tls; /* for all of these; once the request is open */
+    int port_fd;             /* holds the port of our own; -1: there is none */
+    uint16_t port;
+    uint16_t
+        meeting_port; /* where we are met halfway: at first the same, in each round a new one */
+    struct bk_listener *listener;
+    struct bk_host_watch *host_watch;
+    struct bk_portmap *portmap;
+    size_t n_mapped;
+    struct bk_addr
+        mapped[BK_CALL_OWN_MAPPED_MAX]; /* the mapping and pinholes, as told to the core */
+    struct bk_addr observed;            /* by the server, of the registration */
+    struct event *pongs;                /* when they must be here */
+    struct event *pulse;                /* while there are several sessions */
+    enum bk_candidate_kind path;        /* of the session first picked; 0: none */
+    size_t asked[BK_CANDIDATES_MAX];    /* DIALS: the candidates, in the order asked */
     size_t n_asked;
     struct bk_serve serve;
     struct bk_agent_watch *watch;
     char user[BK_NAME_MAX_BYTES + 1]; /* whom the server named; empty: nobody */
-    size_t picked; /* the candidate whose session this is, once `expiry` is there */
     struct event *expiry;
     enum bk_call_cut cut;
     char service[BK_NAME_MAX_BYTES + 1]; /* that the accepted request named; empty: none */
@@ -79,6 +107,11 @@ uint64_t bk_call_part_unix_s(void *ctx);
 
 /* agent_call_server.c */
 void bk_call_part_connect_server(struct bk_call_part *p);
+void bk_call_part_close_server(struct bk_call_part *p, bool abort);
+/* A TLS client of the server's port for agents; NULL: no memory. */
+struct bk_tls *bk_call_part_server_tls(struct bk_call_part *p, const char *alpn);
+void bk_call_part_learn(struct bk_call_part *p);
+void bk_call_part_learned(struct bk_call_part *p); /* no more questions */
 
 /* agent_call_ask.c */
 void bk_call_part_ask_admission(struct bk_call_part *p, const struct bk_admission_facts *facts);
@@ -87,16 +120,35 @@ void bk_call_part_ask_dials(struct bk_call_part *p, uint32_t dials);
 /* An answer of the idle part; false for one that was not to come. */
 bool bk_call_part_answered(struct bk_call_part *p, const struct bk_channel_message *message);
 
-/* agent_call_session.c: from the pick on, the session ends with the access or at the server's word. */
-void bk_call_part_guard(struct bk_call_part *p, size_t index);
+/* agent_call_paths.c */
+void bk_call_part_take_port(struct bk_call_part *p);
+/* True: connections to the server leave by a port of our own, `local`: that at which we can be met. */
+bool bk_call_part_own_port(const struct bk_call_part *p, struct bk_addr *local);
+void bk_call_part_tell_hosts(struct bk_call_part *p);
+void bk_call_part_watch_host(struct bk_call_part *p);
+void bk_call_part_map(struct bk_call_part *p);
+void bk_call_part_give_back(struct bk_call_part *p); /* the mapping, the listener and the port */
+
+/* agent_call_session.c: from the first pick on, the call ends with the access or at the server's word. */
+void bk_call_part_guard(struct bk_call_part *p);
 void bk_call_part_unguard(struct bk_call_part *p);
 
 /* agent_dial.c */
 void bk_call_part_dial(struct bk_call_part *p, size_t index, const struct bk_addr *to);
-void bk_call_part_drop(struct bk_call_dial *d);
+void bk_call_part_punch(struct bk_call_part *p, const struct bk_call_action *action);
+void bk_call_part_listen(struct bk_call_part *p);
+/* From now on we are met at another port. */
+void bk_call_part_move(struct bk_call_part *p);
+void bk_call_part_drop(struct bk_call_way *way); /* whatever it is, at once */
+
+/* agent_session.c */
+/* Takes `ssl`. False: no memory; the way is free. */
+BK_NODISCARD bool bk_call_part_session(struct bk_call_way *way, SSL *ssl);
+void bk_call_part_end_session(struct bk_call_way *way); /* at once, without a word */
+void bk_call_part_ping(struct bk_call_part *p);
+void bk_call_part_send_paths(struct bk_call_part *p, size_t index, struct bk_slice bytes);
 
 /* agent_policy.c: what this device must not dial, from what it knows of itself now. */
-void bk_call_part_policy(const struct bk_call_part *p, const struct bk_addr *observed,
-                         struct bk_policy *policy);
+void bk_call_part_policy(const struct bk_call_part *p, struct bk_policy *policy);
 
 #endif

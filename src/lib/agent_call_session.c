@@ -1,4 +1,4 @@
-/* What may end a session before its time: the caller's access expires, or the server says that he may no longer call. */
+/* What may end a call before its time: the caller's access expires, or the server says that he may no longer call. */
 #include "lib/agent_call_private.h"
 #include "lib/fail.h"
 #include "net/clock.h"
@@ -10,10 +10,9 @@ enum {
 static void cut(struct bk_call_part *p, enum bk_call_cut why)
 {
     p->cut = why;
-    bk_log(p->log, p->ctx, 1, "the session is closed: %s",
+    bk_log(p->log, p->ctx, 1, "the call is ended: %s",
            why == BK_CALL_REVOKED ? "the caller may no longer call" : "the access has expired");
-    bk_call_part_drop(&p->dials[p->picked]);
-    bk_call_part_tell_index(p, BK_CALL_SESSION_ENDED, p->picked);
+    bk_call_part_tell_index(p, BK_CALL_STOP, 0); /* all of its sessions */
 }
 
 static void on_expiry(evutil_socket_t fd, short what, void *ctx)
@@ -46,7 +45,7 @@ static void on_revoked(void *ctx)
     }
 }
 
-void bk_call_part_guard(struct bk_call_part *p, size_t index)
+void bk_call_part_guard(struct bk_call_part *p)
 {
     struct bk_agent_watch_config config = {.base = p->base,
                                            .resolver = p->resolver,
@@ -64,7 +63,6 @@ void bk_call_part_guard(struct bk_call_part *p, size_t index)
     if (p->ended || p->expiry != NULL) {
         return;
     }
-    p->picked = index;
     p->expiry = evtimer_new(p->base, on_expiry, p);
     if (p->expiry == NULL) { /* what cannot be watched over is not served */
         event_base_loopbreak(p->base);
@@ -75,7 +73,7 @@ void bk_call_part_guard(struct bk_call_part *p, size_t index)
 
         evtimer_add(p->expiry, &now);
     }
-    config.at.port = p->config.server_agent_port;
+    config.at.port = p->agent_port;
     if (p->user[0] != '\0' && bk_agent_watch_new(&config, &p->watch) != BK_OK) {
         p->watch = NULL;
         event_base_loopbreak(p->base);

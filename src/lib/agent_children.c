@@ -72,8 +72,7 @@ static void child_permit(struct bk_agent_child *child, const struct bk_channel_m
             answer.permitted |= UINT32_C(1) << i;
         }
     }
-    child->state = BK_CHILD_ANSWERED;
-    child_send(child, &answer);
+    child_send(child, &answer); /* it may ask again while its call is up */
 }
 
 /* The children that wait for admission, oldest first, those for whom there is room. */
@@ -127,16 +126,38 @@ static void on_channel(evutil_socket_t fd, short what, void *ctx)
     answer_waiting(a);
 }
 
+/* The server that called first, then what is known of the others: none of them is to be dialled for a caller. */
+static void put_servers(const struct beckon_agent *a, uint8_t index, const struct bk_addr *at,
+                        struct bk_channel_message *hello)
+{
+    static const struct bk_addr nowhere;
+
+    hello->server_index = index;
+    hello->servers[0] = bk_addr_equal(at, &nowhere) ? a->servers[index].addr : *at;
+    hello->n_servers = 1;
+    for (size_t i = 0; i < BK_AGENT_SERVERS_MAX && hello->n_servers < BK_CHANNEL_SERVERS_MAX; i++) {
+        if (a->servers[i].known && !bk_addr_equal(&a->servers[i].addr, &hello->servers[0])) {
+            hello->servers[hello->n_servers++] = a->servers[i].addr;
+        }
+    }
+    for (size_t i = 0; i < a->n_further && hello->n_servers < BK_CHANNEL_SERVERS_MAX; i++) {
+        if (!bk_addr_equal(&a->further[i], &hello->servers[0])) {
+            hello->servers[hello->n_servers++] = a->further[i];
+        }
+    }
+}
+
 /* Fills a free slot; false leaves nothing behind. */
-static bool child_begin(struct beckon_agent *a, struct bk_agent_child *child)
+static bool child_begin(struct beckon_agent *a, struct bk_agent_child *child, uint8_t index,
+                        const struct bk_addr *at)
 {
     struct bk_channel_message hello = {
-        .type = BK_CHANNEL_HELLO, .n_servers = a->n_servers, .observed = a->observed};
+        .type = BK_CHANNEL_HELLO, .observed = a->observed, .agent_port = a->tunnel.port};
     struct bk_now now = bk_now_sample();
     char state[] = "--state", config[] = "--config";
     char *argv[] = {a->call_program, state, a->state_dir, NULL, NULL, NULL};
 
-    memcpy(hello.servers, a->servers, sizeof hello.servers);
+    put_servers(a, index, at, &hello);
     hello.unix_s = bk_registration_unix_s(&a->registration, &now);
     if (a->config_file[0] != '\0') {
         argv[3] = config;
@@ -161,14 +182,14 @@ static bool child_begin(struct beckon_agent *a, struct bk_agent_child *child)
     return true;
 }
 
-void bk_agent_call(struct beckon_agent *a)
+void bk_agent_call(struct beckon_agent *a, uint8_t index, const struct bk_addr *at)
 {
     bk_agent_renewal_prune(a);
     for (size_t i = 0; i < BK_CHILDREN_MAX; i++) {
         if (a->children[i].pid != 0) {
             continue;
         }
-        if (!child_begin(a, &a->children[i])) {
+        if (!child_begin(a, &a->children[i], index, at)) {
             bk_log(a->log, a->ctx, 0, "cannot start %s: %s", a->call_program, strerror(errno));
         }
         return;

@@ -46,7 +46,7 @@ static bool text_copy(char *out, size_t cap, const char *value)
     return value[0] != '\0' && bk_slice_to_text(bk_slice_text(value), out, cap);
 }
 
-/* "tcp:HOST:PORT", "tcp:[V6]:PORT" or "unix:/PATH". */
+/* "tcp:HOST:PORT", "tcp:[V6]:PORT", the same with "udp:", or "unix:/PATH". */
 static bool target_read(const char *value, struct bk_service *out)
 {
     const char *colon;
@@ -56,9 +56,10 @@ static bool target_read(const char *value, struct bk_service *out)
         out->kind = BK_TARGET_UNIX;
         return value[5] == '/' && text_copy(out->host, sizeof out->host, value + 5);
     }
-    if (strncmp(value, "tcp:", 4) != 0) {
+    if (strncmp(value, "tcp:", 4) != 0 && strncmp(value, "udp:", 4) != 0) {
         return false;
     }
+    out->kind = value[0] == 't' ? BK_TARGET_TCP : BK_TARGET_UDP;
     value += 4;
     colon = strrchr(value, ':');
     if (colon == NULL || !port_read(colon + 1, &out->port)) {
@@ -69,7 +70,6 @@ static bool target_read(const char *value, struct bk_service *out)
         value++;
         n -= 2;
     }
-    out->kind = BK_TARGET_TCP;
     return n > 0 && bk_slice_to_text(bk_slice(value, n), out->host, sizeof out->host);
 }
 
@@ -89,6 +89,31 @@ static struct bk_service *service_named(struct bk_agent_config *config, const ch
     service = &config->services[config->n_services++];
     (void)bk_slice_to_text(text, service->name, sizeof service->name);
     return service;
+}
+
+/* "HOST, HOST ...": the first is preferred; a further line adds to the list. */
+static const char *take_servers(struct bk_agent_config *config, const char *value)
+{
+    struct bk_slice word;
+
+    while (bk_config_next_word(&value, &word)) {
+        if (config->n_servers == BK_AGENT_SERVERS_MAX) {
+            return "more than 4 hosts";
+        }
+        if (word.n == 0 || memchr(word.p, ' ', word.n) != NULL ||
+            !bk_slice_to_text(word, config->servers[config->n_servers],
+                              sizeof config->servers[config->n_servers])) {
+            return "not a host, or a list of hosts with commas";
+        }
+        for (size_t i = 0; i < config->n_servers; i++) {
+            if (strcmp(config->servers[i], config->servers[config->n_servers]) == 0) {
+                return "a host comes twice";
+            }
+        }
+        config->n_servers++;
+    }
+    memcpy(config->server, config->servers[0], sizeof config->server);
+    return NULL;
 }
 
 /* A port, by its key; NULL for another key. */
@@ -125,7 +150,7 @@ static const char *take_agent_key(struct bk_agent_config *config, const char *ke
                    : "not an equipment ID (a decimal number below 2^63)";
     }
     if (strcmp(key, "server") == 0) {
-        return text_copy(config->server, sizeof config->server, value) ? NULL : "not a host";
+        return take_servers(config, value);
     }
     if (strcmp(key, "user") == 0) {
         return text_copy(config->user, sizeof config->user, value) ? NULL : "not a user";
@@ -154,7 +179,9 @@ static const char *take_service_key(struct bk_agent_config *config, const char *
     if (strcmp(key, "target") != 0) {
         return "unknown key";
     }
-    return target_read(value, service) ? NULL : "not a target (tcp:HOST:PORT or unix:/PATH)";
+    return target_read(value, service)
+               ? NULL
+               : "not a target (tcp:HOST:PORT, udp:HOST:PORT or unix:/PATH)";
 }
 
 /* What follows `prefix` in a section's name; NULL if it does not begin so. */

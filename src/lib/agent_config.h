@@ -5,6 +5,7 @@
 #include "base/addr.h"
 #include "beckon/beckon.h"
 #include "core/agent/policy.h"
+#include "core/agent/registration.h"
 #include "seal/text.h"
 #include "wire/attrs.h"
 #include "wire/enrol.h"
@@ -23,12 +24,13 @@ enum {
 enum bk_target_kind {
     BK_TARGET_TCP,
     BK_TARGET_UNIX,
+    BK_TARGET_UDP, /* reached by CONNECT-UDP streams alone */
 };
 
 struct bk_service {
     char name[BK_NAME_MAX_BYTES + 1];
     enum bk_target_kind kind;
-    char host[BK_TARGET_MAX_BYTES]; /* TCP: address literal or name; Unix: path */
+    char host[BK_TARGET_MAX_BYTES]; /* TCP, UDP: address literal or name; Unix: path */
     uint16_t port;
 };
 
@@ -48,7 +50,10 @@ struct bk_prefix_list {
 
 struct bk_agent_config {
     uint64_t equipment_id;
-    char server[BK_HOST_MAX_BYTES + 1];
+    char server[BK_HOST_MAX_BYTES +
+                1];   /* the first of them; in a call's process: the one that called */
+    size_t n_servers; /* 1 to BK_AGENT_SERVERS_MAX, in the order of preference */
+    char servers[BK_AGENT_SERVERS_MAX][BK_HOST_MAX_BYTES + 1];
     char user[BK_AGENT_USER_BYTES]; /* to run as; empty: whoever we are */
     uint16_t port;                  /* local UDP port */
     uint16_t server_udp_port;

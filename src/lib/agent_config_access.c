@@ -5,8 +5,7 @@
 #include "lib/agent_config_private.h"
 #include "lib/expiry.h"
 
-/* The next word of a list with commas, blanks around it left out; false at the end. An empty word is one. */
-static bool next_word(const char **list, struct bk_slice *out)
+bool bk_config_next_word(const char **list, struct bk_slice *out)
 {
     const char *p = *list;
     size_t n;
@@ -74,7 +73,7 @@ const char *bk_config_take_services(struct bk_agent_config *config, const char *
     if (access == NULL) { /* the file has changed between the two readings */
         return "not an access name";
     }
-    while (next_word(&value, &word)) {
+    while (bk_config_next_word(&value, &word)) {
         const struct bk_service *service = bk_service_find(config, word);
 
         if (service == NULL) {
@@ -98,7 +97,7 @@ const char *bk_config_take_callback(struct bk_agent_config *config, const char *
     } else {
         return "unknown key";
     }
-    while (next_word(&value, &word)) {
+    while (bk_config_next_word(&value, &word)) {
         if (list->n == BK_POLICY_LIST_MAX) {
             return "more than 16 prefixes";
         }

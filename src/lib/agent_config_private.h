@@ -4,6 +4,9 @@
 
 #include "lib/agent_config.h"
 
+/* The next word of a list with commas, blanks around it left out; false at the end. An empty word is one. */
+bool bk_config_next_word(const char **list, struct bk_slice *out);
+
 /* [access NAME]: checked, but what "services" names is not looked up. */
 const char *bk_config_take_access(struct bk_agent_config *config, const char *name, const char *key,
                                   const char *value);

@@ -4,7 +4,6 @@
 
 #include "lib/agent_call_private.h"
 #include "lib/fail.h"
-#include "net/host.h"
 
 _Static_assert(sizeof((struct bk_policy *)NULL)->servers ==
                    sizeof((struct bk_call_part *)NULL)->servers,
@@ -59,8 +58,7 @@ static void list(const struct bk_prefix_list *in, struct bk_prefix out[BK_POLICY
     *n = in->n;
 }
 
-void bk_call_part_policy(const struct bk_call_part *p, const struct bk_addr *observed,
-                         struct bk_policy *policy)
+void bk_call_part_policy(const struct bk_call_part *p, struct bk_policy *policy)
 {
     const uint16_t ports[] = {p->config.server_udp_port, p->config.server_request_port,
                               p->config.server_agent_port};
@@ -73,7 +71,7 @@ void bk_call_part_policy(const struct bk_call_part *p, const struct bk_addr *obs
     memcpy(policy->server_ports, ports, sizeof ports);
     list(&p->config.allow, policy->allow, &policy->n_allow);
     list(&p->config.deny, policy->deny, &policy->n_deny);
-    own(policy, observed);
+    own(policy, &p->observed);
     n = bk_host_gateways(gateways, sizeof gateways / sizeof gateways[0]);
     for (size_t i = 0; i < n; i++) {
         own(policy, &gateways[i]);

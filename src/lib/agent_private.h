@@ -1,10 +1,12 @@
 /* The inside of the idle part, shared by agent.c (registration, beginning and end), agent_children.c (one process per
- * call) and agent_renewal.c (the process that renews, and box keys that have had their time). */
+ * call), agent_tunneling.c (the process that registers by TLS), agent_lifetime.c (the second socket, which measures the
+ * NAT) and agent_renewal.c (the process that renews, and box keys that have had their time). */
 #ifndef BK_LIB_AGENT_PRIVATE_H
 #define BK_LIB_AGENT_PRIVATE_H
 
 #include "core/agent/admission.h"
 #include "core/agent/dials.h"
+#include "core/agent/lifetime.h"
 #include "core/agent/registration.h"
 #include "core/agent/renewal.h"
 #include "lib/agent_config.h"
@@ -45,6 +47,20 @@ struct bk_agent_renewal {
     struct bk_child_leaving leaving;
 };
 
+struct bk_agent_tunnel {
+    pid_t pid; /* 0: none, or it is leaving */
+    int channel;
+    struct event *event; /* on the channel */
+    uint16_t port;       /* of the server, that let it through; 0: none yet */
+    struct bk_child_leaving leaving;
+};
+
+struct bk_agent_lifetime {
+    struct bk_lifetime core;
+    struct event *timer; /* follows it; NULL: intervals are fixed, nothing is measured */
+    struct bk_udp *udp;  /* the second socket, while it measures */
+};
+
 struct beckon_agent {
     char state_dir[BK_PATH_BYTES];
     char config_file[BK_PATH_BYTES]; /* empty: the default */
@@ -57,12 +73,21 @@ struct beckon_agent {
     struct bk_admission admission;
     struct bk_dials dials;
     struct bk_agent_renewal renewal;
-    struct bk_addr server, observed;
-    struct bk_addr servers[BK_CHANNEL_SERVERS_MAX]; /* what its name has: `server` first */
-    size_t n_servers;
-    size_t turn;     /* which of the server's addresses is in use */
-    bool unanswered; /* no registration stood since that one was taken */
+    struct bk_agent_tunnel tunnel;
+    struct bk_agent_lifetime lifetime;
+    struct bk_addr observed;
+    struct bk_agent_server {
+        bool known;
+        struct bk_addr addr; /* the one in use, or tried last, of those that its name has */
+        size_t turn;         /* which that is */
+        bool unanswered;     /* no registration stood since that one was taken */
+    } servers[BK_AGENT_SERVERS_MAX];
+    struct bk_addr further[BK_CHANNEL_SERVERS_MAX]; /* other addresses of the name looked up last */
+    size_t n_further;
+    uint8_t index; /* of the server in use */
+    uint8_t asked; /* of that in `question` */
     bool was_registered;
+    bool by_udp;            /* registered, and not through the tunnel */
     uint64_t stored_unix_s; /* what DIR/clock says */
     struct event_base *base;
     struct bk_stop stop;
@@ -77,10 +102,25 @@ struct beckon_agent {
 
 /* agent.c: the registration's deadline may have changed. */
 void bk_agent_follow(struct beckon_agent *a);
+/* An event for it. */
+void bk_agent_tell(struct beckon_agent *a, const struct bk_registration_event *event);
 
 /* agent_children.c */
-void bk_agent_call(struct beckon_agent *a);         /* somebody calls */
+/* Somebody calls, by server `index`; `at`: its address, all zero if it was the tunnel that told. */
+void bk_agent_call(struct beckon_agent *a, uint8_t index, const struct bk_addr *at);
 void bk_agent_children_end(struct beckon_agent *a); /* all of them, at once */
+
+/* agent_tunneling.c */
+void bk_agent_tunnel_open(struct beckon_agent *a, uint8_t index);
+void bk_agent_tunnel_send(struct beckon_agent *a, struct bk_slice bytes);
+void bk_agent_tunnel_close(struct beckon_agent *a); /* the process is waited for by and by */
+void bk_agent_tunnel_end(struct beckon_agent *a);   /* at once */
+
+/* agent_lifetime.c */
+BK_NODISCARD enum bk_err bk_agent_lifetime_begin(struct beckon_agent *a);
+void bk_agent_lifetime_end(struct beckon_agent *a);
+/* Registered by UDP, also after the network has changed; or not any more. */
+void bk_agent_lifetime_registered(struct beckon_agent *a, bool registered);
 
 /* agent_renewal.c */
 BK_NODISCARD enum bk_err bk_agent_renewal_begin(struct beckon_agent *a);

@@ -179,7 +179,11 @@ enum beckon_status beckon_agent_renew(const char *state_dir, const char *config_
         order.certificate = certificate != 0 || bk_certificate_is_old(renewing.own.cert);
         order.box_key = BK_SLICE_OF(renewing.box_key);
         order.unix_s = renewing.unix_s;
-        status = bk_renewal_exchange(&order, &renewed, error);
+        status = BECKON_SERVER_DOWN;
+        for (size_t i = 0; i < config->n_servers && status == BECKON_SERVER_DOWN; i++) {
+            order.host = config->servers[i]; /* the first that can be reached */
+            status = bk_renewal_exchange(&order, &renewed, error);
+        }
     }
     if (status == BECKON_OK) {
         status = bk_agent_renewing_take(state_dir, &renewing, &renewed, error);

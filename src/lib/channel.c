@@ -44,6 +44,8 @@ enum bk_err bk_channel_send(int fd, const struct bk_channel_message *in)
         assert(in->n_servers >= 1 && in->n_servers <= BK_CHANNEL_SERVERS_MAX);
         write_addr(&w, &in->observed);
         bk_write_u64(&w, in->unix_s);
+        bk_write_u8(&w, in->server_index);
+        bk_write_u16(&w, in->agent_port);
         for (size_t i = 0; i < in->n_servers; i++) {
             write_addr(&w, &in->servers[i]);
         }
@@ -94,6 +96,11 @@ static enum bk_err decode(struct bk_slice bytes, struct bk_channel_message *out)
         out->type = BK_CHANNEL_HELLO;
         read_addr(&r, &out->observed);
         out->unix_s = bk_read_u64(&r);
+        out->server_index = bk_read_u8(&r);
+        out->agent_port = bk_read_u16(&r);
+        if (out->server_index >= BK_AGENT_SERVERS_MAX) {
+            return BK_E_MALFORMED;
+        }
         do {
             read_addr(&r, &out->servers[out->n_servers++]);
         } while (r.left.n > 0 && out->n_servers < BK_CHANNEL_SERVERS_MAX);

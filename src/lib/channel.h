@@ -5,7 +5,7 @@
  *   call → idle   ADMIT    call ID, time, tag, the caller's key        at most once
  *   idle → call   VERDICT  verdict, current tag, the agent's clock
  *   call → idle   PROOF    the password or key is right, or wrong      at most once, if admitted
- *   call → idle   DIALS    addresses that are to be dialled            at most once, after a right one
+ *   call → idle   DIALS    addresses that are to be dialled            after a right one, one question at a time
  *   idle → call   PERMIT   which of them the limits on dialling let pass
  *
  * Either side's end of the socket ends the other: a call does not outlive its agent. */
@@ -35,12 +35,15 @@ struct bk_channel_message {
     size_t n_servers;                               /* HELLO: 1 to BK_CHANNEL_SERVERS_MAX, */
     struct bk_addr servers[BK_CHANNEL_SERVERS_MAX]; /* the one in use first */
     struct bk_addr observed;                        /* HELLO */
-    struct bk_admission_facts facts;                /* ADMIT */
-    enum bk_admission_verdict verdict;              /* VERDICT */
-    struct bk_tag tag;                              /* VERDICT */
-    uint64_t unix_s;                                /* HELLO, VERDICT; 0 if no clock is trusted */
-    bool right;                                     /* PROOF */
-    size_t n_dials;                                 /* DIALS: 1 to BK_CHANNEL_DIALS_MAX */
+    uint8_t
+        server_index; /* HELLO: which of agent.conf's servers called, below BK_AGENT_SERVERS_MAX */
+    uint16_t agent_port; /* HELLO: its port that lets our TLS through; 0: as agent.conf says */
+    struct bk_admission_facts facts;   /* ADMIT */
+    enum bk_admission_verdict verdict; /* VERDICT */
+    struct bk_tag tag;                 /* VERDICT */
+    uint64_t unix_s;                   /* HELLO, VERDICT; 0 if no clock is trusted */
+    bool right;                        /* PROOF */
+    size_t n_dials;                    /* DIALS: 1 to BK_CHANNEL_DIALS_MAX */
     struct bk_addr dials[BK_CHANNEL_DIALS_MAX];
     uint32_t permitted; /* PERMIT: bit i for dials[i] */
 };

@@ -6,6 +6,31 @@
 
 #include "lib/fail.h"
 
+/* "--path mapped,relayed". */
+static enum beckon_status read_kinds(struct beckon_client *c, const char *text,
+                                     struct beckon_error *error)
+{
+    c->kinds = text == NULL ? ~0U : 0;
+    for (const char *at = text; at != NULL;) {
+        size_t n = strcspn(at, ",");
+        unsigned kind = BECKON_PATH_HOST;
+
+        while (kind <= BECKON_PATH_RELAYED &&
+               (strlen(beckon_path_name((enum beckon_path)kind)) != n ||
+                strncmp(beckon_path_name((enum beckon_path)kind), at, n) != 0)) {
+            kind++;
+        }
+        if (kind > BECKON_PATH_RELAYED) {
+            return bk_fail(error, BECKON_USAGE,
+                           "--path \"%.60s\" is not a list of host, mapped, punched, relayed",
+                           text);
+        }
+        c->kinds |= 1U << kind;
+        at = at[n] == ',' ? at + n + 1 : NULL;
+    }
+    return BECKON_OK;
+}
+
 /* "--listen [ADDR]:PORT" and "--advertise ADDR:PORT". */
 static enum beckon_status read_addresses(struct beckon_client *c,
                                          const struct beckon_client_options *options,
@@ -56,7 +81,11 @@ enum beckon_status beckon_client_new(const struct beckon_client_options *options
     c->options.state_dir = c->state_dir;
     c->options.listen = NULL; /* parsed here, never used again */
     c->options.advertise = NULL;
+    c->options.paths = NULL;
     status = read_addresses(c, options, error);
+    if (status == BECKON_OK) {
+        status = read_kinds(c, options->paths, error);
+    }
     if (status == BECKON_OK) {
         status = bk_client_state_read(c->state_dir, &c->state, error);
     }
@@ -78,6 +107,11 @@ enum beckon_status beckon_client_new(const struct beckon_client_options *options
 void beckon_client_stop(struct beckon_client *c)
 {
     bk_stop_raise(&c->stop);
+}
+
+void beckon_client_report(const struct beckon_client *c, struct beckon_report *out)
+{
+    bk_record_report(&c->record, out);
 }
 
 void beckon_client_free(struct beckon_client *c)

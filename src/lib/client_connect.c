@@ -13,6 +13,8 @@ struct connecting {
     struct beckon_error *error;
     enum beckon_status status;
     bool stream_ended;
+    bool
+        stream_lost; /* with its session; the call may have others, but the stream stays where it was opened */
 };
 
 static void finish(struct connecting *x, enum beckon_status status)
@@ -21,16 +23,25 @@ static void finish(struct connecting *x, enum beckon_status status)
     event_base_loopbreak(x->client->base);
 }
 
-static void on_up(void *ctx, struct bk_h2 *session)
+static void on_up(void *ctx)
 {
     struct connecting *x = ctx;
+    struct bk_h2 *session = bk_outgoing_session(x->call);
     struct bk_h2_stream *stream;
     char authority[BK_AUTHORITY_BYTES];
     int in_fd = x->in_fd, out_fd = x->out_fd;
 
     x->in_fd = x->out_fd = -1;
     bk_authority(x->service, authority);
-    if (bk_h2_open(session, authority, in_fd, out_fd, NULL, &stream) != BK_OK) {
+    if (session == NULL) {
+        if (in_fd >= 0) {
+            close(in_fd);
+        }
+        if (out_fd != in_fd && out_fd >= 0) {
+            close(out_fd);
+        }
+        finish(x, bk_fail(x->error, BECKON_FAILED, "the device takes no streams"));
+    } else if (bk_h2_open(session, authority, in_fd, out_fd, NULL, &stream) != BK_OK) {
         finish(x, bk_fail(x->error, BECKON_FAILED, "the stream could not be opened"));
     }
 }
@@ -51,11 +62,24 @@ static void on_finished(void *ctx, struct bk_h2_stream *s, const struct bk_h2_ou
 
     (void)s;
     if (outcome->how == BK_H2_LOST) {
-        return; /* `over` says why */
+        x->stream_lost = true; /* on_session_over says why */
+        return;
     }
     x->stream_ended = true;
     x->status = bk_stream_error(outcome, x->service, x->error);
-    bk_h2_shutdown(bk_outgoing_session(x->call));
+    bk_outgoing_end(x->call);
+}
+
+static void on_session_over(void *ctx, bool lost, const char *text)
+{
+    struct connecting *x = ctx;
+
+    if (!x->stream_lost || x->stream_ended) {
+        return;
+    }
+    finish(x, lost ? bk_fail(x->error, BECKON_FAILED, "the connection to the device was lost: %s",
+                             text)
+                   : bk_fail(x->error, BECKON_FAILED, "the device ended the call"));
 }
 
 static void on_over(void *ctx, enum beckon_status status, const char *text)
@@ -81,8 +105,12 @@ enum beckon_status beckon_client_connect(struct beckon_client *client, const cha
                            .out_fd = out_fd,
                            .error = error,
                            .status = BECKON_INTERRUPTED};
-    struct bk_outgoing_callbacks on = {
-        .ctx = &x, .up = on_up, .over = on_over, .answered = on_answered, .finished = on_finished};
+    struct bk_outgoing_callbacks on = {.ctx = &x,
+                                       .up = on_up,
+                                       .session_over = on_session_over,
+                                       .over = on_over,
+                                       .answered = on_answered,
+                                       .finished = on_finished};
     enum beckon_status status;
 
     (void)bk_fail(error, BECKON_INTERRUPTED, "interrupted");

@@ -10,18 +10,22 @@ struct pinging {
     struct beckon_client *client;
     unsigned count, done;
     void (*each)(void *ctx, unsigned n, uint64_t rtt_us);
-    struct beckon_phases *phases;
     struct bk_outgoing *call;
     struct event *next;
+    bool again; /* the session that was asked is gone; the next one is to be asked */
     struct beckon_error *error;
     enum beckon_status status;
 };
 
 static void ping(struct pinging *x)
 {
-    struct bk_h2 *session = bk_outgoing_session(x->call);
+    enum bk_err err = bk_outgoing_ping(x->call);
 
-    if (session == NULL || bk_h2_ping(session) != BK_OK) {
+    if (err == BK_OK || bk_outgoing_session(x->call) != NULL) {
+        return;
+    }
+    x->again = bk_outgoing_is_coming(x->call);
+    if (!x->again) {
         x->status = bk_fail(x->error, BECKON_FAILED, "the connection to the device was lost");
         event_base_loopbreak(x->client->base);
     }
@@ -34,13 +38,41 @@ static void on_next(evutil_socket_t fd, short what, void *ctx)
     ping(ctx);
 }
 
-static void on_up(void *ctx, struct bk_h2 *session)
+static void on_up(void *ctx)
 {
     struct pinging *x = ctx;
     struct timeval now = {0};
 
-    (void)session;
     evtimer_add(x->next, &now);
+}
+
+/* The one that was measured, perhaps: asked again, of another. Where there is none yet, it is asked when it is there
+ * (on_moved), or `over` says why none came. */
+static void on_session_over(void *ctx, bool lost, const char *text)
+{
+    struct pinging *x = ctx;
+    struct timeval now = {0};
+
+    (void)lost;
+    (void)text;
+    if (x->done == x->count || evtimer_pending(x->next, NULL)) {
+        return;
+    }
+    if (bk_outgoing_session(x->call) != NULL) {
+        evtimer_add(x->next, &now);
+    } else {
+        x->again = true;
+    }
+}
+
+static void on_moved(void *ctx)
+{
+    struct pinging *x = ctx;
+
+    if (x->again) {
+        x->again = false;
+        on_up(x);
+    }
 }
 
 static void on_pong(void *ctx, bk_time round_trip)
@@ -56,8 +88,7 @@ static void on_pong(void *ctx, bk_time round_trip)
         evtimer_add(x->next, &pause);
         return;
     }
-    bk_outgoing_phases(x->call, x->phases);
-    bk_h2_shutdown(bk_outgoing_session(x->call));
+    bk_outgoing_end(x->call);
 }
 
 static void on_over(void *ctx, enum beckon_status status, const char *text)
@@ -80,10 +111,14 @@ enum beckon_status beckon_client_ping(struct beckon_client *client, const char *
     struct pinging x = {.client = client,
                         .count = count,
                         .each = each,
-                        .phases = phases,
                         .error = error,
                         .status = BECKON_INTERRUPTED};
-    struct bk_outgoing_callbacks on = {.ctx = &x, .up = on_up, .over = on_over, .pong = on_pong};
+    struct bk_outgoing_callbacks on = {.ctx = &x,
+                                       .up = on_up,
+                                       .session_over = on_session_over,
+                                       .moved = on_moved,
+                                       .over = on_over,
+                                       .pong = on_pong};
     enum beckon_status status;
 
     *phases = (struct beckon_phases){0};
@@ -100,6 +135,7 @@ enum beckon_status beckon_client_ping(struct beckon_client *client, const char *
         event_base_dispatch(client->base);
         status = x.status;
     }
+    *phases = client->record.report.phases;
     event_free(x.next);
     bk_outgoing_free(x.call);
     return status;

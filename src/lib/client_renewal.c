@@ -34,17 +34,29 @@ static int short_wait(void)
     return fd;
 }
 
-/* One exchange, given up once `stop_fd` is readable. */
+/* One exchange with the first server that can be reached, given up once `stop_fd` is readable. */
+static enum beckon_status exchange(const struct beckon_client *client, int stop_fd,
+                                   struct bk_renewed *renewed, struct beckon_error *error)
+{
+    enum beckon_status status = bk_fail(error, BECKON_SERVER_DOWN, "no server is known");
+
+    for (size_t i = 0; i < client->state.n_servers && status == BECKON_SERVER_DOWN; i++) {
+        struct bk_renewal_order order = {.host = client->state.servers[i],
+                                         .port = client->state.port,
+                                         .own = &client->state.own,
+                                         .certificate = true,
+                                         .stop_fd = stop_fd};
+
+        status = bk_renewal_exchange(&order, renewed, error);
+    }
+    return status;
+}
+
 static enum beckon_status renew(struct beckon_client *client, int stop_fd,
                                 struct beckon_error *error)
 {
-    struct bk_renewal_order order = {.host = client->state.server,
-                                     .port = client->state.port,
-                                     .own = &client->state.own,
-                                     .certificate = true,
-                                     .stop_fd = stop_fd};
-    struct bk_renewed renewed;
-    enum beckon_status status = bk_renewal_exchange(&order, &renewed, error);
+    struct bk_renewed renewed = {0};
+    enum beckon_status status = exchange(client, stop_fd, &renewed, error);
 
     if (status != BECKON_OK) {
         return status;

@@ -25,6 +25,33 @@ enum {
     CONFIG_TEXT_BYTES = 512,
 };
 
+/* "a.example, b.example": names or addresses, in the order in which they are to be tried. */
+static const char *take_servers(struct bk_client_state *state, const char *value)
+{
+    state->n_servers = 0;
+    for (const char *at = value; at != NULL;) {
+        size_t n = strcspn(at, ","), lead = strspn(at, " \t");
+        struct bk_slice text;
+
+        lead = lead < n ? lead : n;
+        text = bk_slice(at + lead, n - lead);
+        while (text.n > 0 && (text.p[text.n - 1] == ' ' || text.p[text.n - 1] == '\t')) {
+            text.n--;
+        }
+        if (state->n_servers == BK_CLIENT_SERVERS_MAX) {
+            return "more than 4 hosts";
+        }
+        if (text.n == 0 || memchr(text.p, ' ', text.n) != NULL ||
+            memchr(text.p, '\t', text.n) != NULL ||
+            !bk_slice_to_text(text, state->servers[state->n_servers], sizeof state->servers[0])) {
+            return "not a host, or a list of them with commas between";
+        }
+        state->n_servers++;
+        at = at[n] == ',' ? at + n + 1 : NULL;
+    }
+    return NULL;
+}
+
 static const char *take_key(void *ctx, const char *section, const char *key, const char *value)
 {
     struct bk_client_state *state = ctx;
@@ -35,9 +62,7 @@ static const char *take_key(void *ctx, const char *section, const char *key, con
         return "unknown section";
     }
     if (strcmp(key, "server") == 0) {
-        return text.n > 0 && bk_slice_to_text(text, state->server, sizeof state->server)
-                   ? NULL
-                   : "not a host";
+        return take_servers(state, value);
     }
     if (strcmp(key, "port") == 0) {
         if (bk_number_parse(text, UINT16_MAX, &v) != BK_OK || v == 0) {
@@ -89,7 +114,7 @@ enum beckon_status bk_client_state_read(const char *dir, struct bk_client_state 
     if (status == BECKON_NOT_JOINED) {
         return bk_fail(error, status, "%s is not there; run \"beckon join\" first", path);
     }
-    if (status == BECKON_OK && out->server[0] == '\0') {
+    if (status == BECKON_OK && out->n_servers == 0) {
         status = bk_fail(error, BECKON_BAD_CONFIG, "%s: [client] lacks server; add it", path);
     }
     if (status == BECKON_OK) {

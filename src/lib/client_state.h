@@ -9,9 +9,14 @@
 #include "seal/text.h"
 #include "wire/attrs.h"
 
+enum {
+    BK_CLIENT_SERVERS_MAX = 4,
+};
+
 struct bk_client_state {
-    char server[BK_HOST_MAX_BYTES + 1];
-    uint16_t port;
+    size_t n_servers; /* of one operator; tried in turn */
+    char servers[BK_CLIENT_SERVERS_MAX][BK_HOST_MAX_BYTES + 1];
+    uint16_t port; /* of each */
     struct bk_credentials own;
     EVP_PKEY *caller; /* the caller's own key, which devices may know; NULL: none was made */
 };

@@ -8,7 +8,7 @@
 void bk_call_name(const uint8_t call_id[BK_CALL_ID_BYTES], char out[BK_CALL_NAME_BYTES])
 {
     static const char digits[] = "0123456789abcdef";
-    static const char suffix[] = ".call.invalid";
+    static const char suffix[] = BK_CALL_NAME_SUFFIX;
     const struct bk_slice parts[] = {bk_slice_text("beckon call name 1"),
                                      bk_slice(call_id, BK_CALL_ID_BYTES)};
     uint8_t hash[32];

@@ -1,7 +1,7 @@
-/* One outgoing call: carries out what core/requester/requester.h asks for. The listener that the device
- * dials stands before the request leaves; the first connection on which the device proves itself becomes
- * the session. */
+/* One outgoing call: carries out what core/requester/requester.h asks for. The listener that the device dials stands
+ * before the request leaves. The call is over when the core says so, and only then. */
 #include <assert.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,48 +13,97 @@
 
 static void carry_out(struct bk_outgoing *c);
 
+uint64_t bk_outgoing_us(const struct bk_outgoing *c)
+{
+    return (bk_now_sample().mono - c->started) / 1000;
+}
+
+void bk_outgoing_say(struct bk_outgoing *c, const char *format, ...)
+{
+    uint64_t us = bk_outgoing_us(c);
+    char text[1024];
+    va_list args;
+
+    if (c->client->options.log == NULL) {
+        return;
+    }
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args); // NOLINT(clang-analyzer-valist.Uninitialized)
+    va_end(args);
+    BK_OUTGOING_LOG(c, 1, "%4llu.%llu ms  %s", (unsigned long long)(us / 1000),
+                    (unsigned long long)(us / 100 % 10), text);
+}
+
+bool bk_outgoing_wants(const struct bk_outgoing *c, enum bk_candidate_kind kind)
+{
+    return (c->client->kinds & 1U << kind) != 0;
+}
+
 void bk_outgoing_fail(struct bk_outgoing *c, enum beckon_status status, const char *text)
 {
     if (!c->over) {
         c->over = true;
         c->status = status;
         snprintf(c->text, sizeof c->text, "%s", text);
+        c->record->report.ended_us = bk_outgoing_us(c);
+        event_active(c->end, EV_TIMEOUT, 0);
     }
 }
 
-/* The last step of every way in from the loop; `c` may be gone afterwards. */
-void bk_outgoing_settle(struct bk_outgoing *c)
+/* What became of each candidate, at the end of the call. */
+static void summarize(struct bk_outgoing *c)
 {
-    if (c->over && !c->busy) {
-        c->busy = true; /* told once */
-        evtimer_del(c->timer);
-        c->on.over(c->on.ctx, c->status, c->text);
+    struct beckon_report *report;
+    char line[BK_RECORD_LINE_BYTES];
+
+    /* Who interrupts a call before it is anything wants to hear nothing of it. */
+    if (c->client->options.log == NULL || (!c->over && !c->up)) {
+        return;
     }
+    report = calloc(1, sizeof *report);
+    if (report == NULL) {
+        return;
+    }
+    bk_record_report(c->record, report);
+    for (size_t i = 0; i < report->n_candidates; i++) {
+        bk_record_line(&report->candidates[i], line, sizeof line);
+        BK_OUTGOING_LOG(c, 1, "summary: %s", line);
+    }
+    free(report);
 }
 
-/* What carrying out has brought about by itself, and the end of a turn. `c` may be gone afterwards. */
+static void on_end(evutil_socket_t fd, short what, void *ctx)
+{
+    struct bk_outgoing *c = ctx;
+
+    (void)fd;
+    (void)what;
+    evtimer_del(c->timer);
+    c->on.over(c->on.ctx, c->status, c->text); /* `c` may be gone */
+}
+
+/* What carrying out has brought about by itself, and the end of a turn. */
 static void finish_turn(struct bk_outgoing *c, const struct bk_now *now)
 {
-    for (size_t i = 0; i < c->n_later && !c->over; i++) {
-        struct bk_requester_event next = c->later[i];
+    while (c->n_later > 0 && !c->over) {
+        struct bk_requester_event next = c->later[0];
 
+        c->n_later--;
+        memmove(c->later, c->later + 1, c->n_later * sizeof c->later[0]);
         bk_requester_input(c->core, now, &next, &c->out);
         carry_out(c);
     }
     c->n_later = 0;
     bk_wipe(c->password, sizeof c->password);
     c->busy = false;
-    bk_outgoing_settle(c);
 }
 
-/* Hands an event to the core and carries out what it wants; what that brings about by itself waits its
- * turn. `c` may be gone afterwards. */
 void bk_outgoing_tell(struct bk_outgoing *c, const struct bk_requester_event *event)
 {
     struct bk_now now = bk_now_sample();
 
-    if (c->busy && c->over) {
-        return; /* the end is being told: connections may still say something before they are freed */
+    if (c->over) {
+        return;
     }
     if (c->busy) {
         assert(c->n_later < BK_OUTGOING_LATER_MAX);
@@ -62,10 +111,8 @@ void bk_outgoing_tell(struct bk_outgoing *c, const struct bk_requester_event *ev
         return;
     }
     c->busy = true;
-    if (!c->over) {
-        bk_requester_input(c->core, &now, event, &c->out);
-        carry_out(c);
-    }
+    bk_requester_input(c->core, &now, event, &c->out);
+    carry_out(c);
     finish_turn(c, &now);
 }
 
@@ -88,67 +135,108 @@ static void phase(struct bk_outgoing *c, enum bk_requester_phase which)
         [BK_PHASE_ACCEPTED] = "the device accepts us and dials",
         [BK_PHASE_UP] = "the device is connected",
     };
-    uint64_t us = (bk_now_sample().mono - c->started) / 1000;
+    struct beckon_phases *phases = &c->record->report.phases;
     uint64_t *const fields[] = {
-        [BK_PHASE_SERVER] = &c->phases.server_us,
-        [BK_PHASE_FOUND] = &c->phases.found_us,
-        [BK_PHASE_REQUESTED] = &c->phases.requested_us,
-        [BK_PHASE_DELIVERED] = &c->phases.delivered_us,
-        [BK_PHASE_ACCEPTED] = &c->phases.accepted_us,
-        [BK_PHASE_UP] = &c->phases.up_us,
+        [BK_PHASE_SERVER] = &phases->server_us,       [BK_PHASE_FOUND] = &phases->found_us,
+        [BK_PHASE_REQUESTED] = &phases->requested_us, [BK_PHASE_DELIVERED] = &phases->delivered_us,
+        [BK_PHASE_ACCEPTED] = &phases->accepted_us,   [BK_PHASE_UP] = &phases->up_us,
     };
 
-    *fields[which] = us;
-    BK_OUTGOING_LOG(c, 1, "%4llu.%llu ms  %s", (unsigned long long)(us / 1000),
-                    (unsigned long long)(us / 100 % 10), texts[which]);
+    *fields[which] = bk_outgoing_us(c);
+    bk_outgoing_say(c, "%s", texts[which]);
 }
 
 static void failed(struct bk_outgoing *c, const struct bk_requester_action *action)
 {
-    struct bk_outgoing_facts facts = {.server = c->client->state.server,
+    char why[BK_RECORD_WHY_BYTES];
+    struct bk_outgoing_facts facts = {.server = c->client->state.servers[c->server_index],
                                       .server_text = c->server_text,
-                                      .no_candidate = c->no_candidate,
+                                      .why = why,
                                       .state_dir = c->client->state_dir,
                                       .equipment_id = c->equipment_id,
                                       .pin = action->pin,
                                       .expired = action->expired};
     struct beckon_error error;
 
+    bk_record_why(c->record, why, sizeof why);
     bk_outgoing_error(action->failure, &facts, &error);
     bk_outgoing_fail(c, error.status, error.text);
+}
+
+/* The last session is over. */
+static void ended(struct bk_outgoing *c, bool lost)
+{
+    char line[BECKON_ERROR_TEXT_BYTES];
+
+    if (!lost) {
+        bk_outgoing_fail(c, BECKON_OK, "");
+        return;
+    }
+    (void)snprintf(line, sizeof line, "the connection to the device was lost%s%.400s",
+                   c->lost[0] != '\0' ? ": " : "", c->lost);
+    bk_outgoing_fail(c, BECKON_FAILED, line);
+}
+
+static void expect(struct bk_outgoing *c, const struct bk_requester_action *action)
+{
+    c->expecting = true;
+    bk_call_name(action->call_id, c->call_name);
+    bk_outgoing_name_call(c);
+    c->equipment_id = action->equipment_id;
+    memcpy(c->device_pin, action->pin, sizeof c->device_pin);
+}
+
+static void ask_pin(struct bk_outgoing *c, const struct bk_requester_action *action)
+{
+    c->equipment_id = action->equipment_id;
+    bk_outgoing_ask_pin(c, action->equipment_id, action->pin);
+}
+
+static void send_server(struct bk_outgoing *c, struct bk_slice bytes)
+{
+    if (c->server != NULL && bk_conn_send(c->server, bytes) != BK_OK) {
+        bk_outgoing_say(c, "the server takes no more");
+    }
 }
 
 static void carry_out_one(struct bk_outgoing *c, const struct bk_requester_action *action)
 {
     switch (action->type) {
     case BK_REQUESTER_CONNECT_SERVER:
-        bk_outgoing_connect_server(c);
+        bk_outgoing_connect_server(c, action->server);
         break;
     case BK_REQUESTER_SEND_SERVER:
-        if (c->server != NULL && bk_conn_send(c->server, action->bytes) != BK_OK) {
-            BK_OUTGOING_LOG(c, 1, "the server takes no more");
-        }
+        send_server(c, action->bytes);
         break;
     case BK_REQUESTER_CLOSE_SERVER:
-        if (c->server != NULL) {
-            bk_conn_close(c->server);
-        }
+        bk_outgoing_close_server(c);
         break;
     case BK_REQUESTER_GATHER:
         bk_outgoing_gather(c);
         break;
+    case BK_REQUESTER_GATHER_RELAY:
+        bk_outgoing_gather_relay(c, action->info, &action->addr);
+        break;
+    case BK_REQUESTER_PERMIT:
+        bk_outgoing_permit(c, &action->addr);
+        break;
+    case BK_REQUESTER_DIAL:
+        bk_outgoing_dial(c, &action->candidate);
+        break;
+    case BK_REQUESTER_PUNCH:
+        bk_outgoing_punch(c, action);
+        break;
+    case BK_REQUESTER_STOP_DIALS:
+        bk_outgoing_stop_dials(c);
+        break;
     case BK_REQUESTER_CONFIRM_PIN:
-        c->equipment_id = action->equipment_id;
-        bk_outgoing_ask_pin(c, action->equipment_id, action->pin);
+        ask_pin(c, action);
         break;
     case BK_REQUESTER_NEED_PASSWORD:
         bk_outgoing_ask_password(c, action->key_refused);
         break;
     case BK_REQUESTER_EXPECT:
-        c->expecting = true;
-        bk_call_name(action->call_id, c->call_name);
-        c->equipment_id = action->equipment_id;
-        memcpy(c->device_pin, action->pin, sizeof c->device_pin);
+        expect(c, action);
         break;
     case BK_REQUESTER_USE_SESSION:
         bk_outgoing_use_session(c, action->session);
@@ -156,11 +244,26 @@ static void carry_out_one(struct bk_outgoing *c, const struct bk_requester_actio
     case BK_REQUESTER_CLOSE_SESSION:
         bk_outgoing_close_session(c, action->session);
         break;
+    case BK_REQUESTER_RETIRE_SESSION:
+        bk_outgoing_retire_session(c, action->session);
+        break;
+    case BK_REQUESTER_SEND_PATHS:
+        bk_outgoing_send_paths(c, action->session, action->bytes);
+        break;
+    case BK_REQUESTER_MAPPING_PROVEN:
+        bk_outgoing_say(c, "the renewed port mapping works");
+        break;
+    case BK_REQUESTER_MAPPING_DOUBTED:
+        bk_outgoing_doubt(c, &action->candidate.addr);
+        break;
     case BK_REQUESTER_PHASE:
         phase(c, action->phase);
         break;
     case BK_REQUESTER_FAILED:
         failed(c, action);
+        break;
+    case BK_REQUESTER_ENDED:
+        ended(c, action->lost);
         break;
     }
 }
@@ -280,13 +383,22 @@ enum beckon_status bk_outgoing_new(struct beckon_client *client, const char *dev
     c->client = client;
     c->on = *on;
     c->started = bk_now_sample().mono;
+    c->record = &client->record;
+    *c->record = (struct bk_record){0};
+    config.n_servers = client->state.n_servers;
     status = configure(c, device, service, &config, error);
     if (status == BECKON_OK) {
         status = bk_outgoing_listen(c, error);
     }
     if (status == BECKON_OK) {
+        c->own_port = client->advertise.port != 0 ||
+                      !bk_outgoing_wants(c, BK_CANDIDATE_REFLEXIVE) ||
+                      bk_addr_scope(&c->listening) == BK_SCOPE_LOOPBACK;
+        config.no_reflexive = c->own_port;
         c->timer = evtimer_new(client->base, on_timer, c);
-        if (c->timer == NULL || bk_requester_new(&alloc, &config, &c->core) != BK_OK) {
+        c->end = evtimer_new(client->base, on_end, c);
+        if (c->timer == NULL || c->end == NULL ||
+            bk_requester_new(&alloc, &config, &c->core) != BK_OK) {
             status = bk_fail(error, BECKON_FAILED, "no memory");
         }
     }
@@ -296,6 +408,7 @@ enum beckon_status bk_outgoing_new(struct beckon_client *client, const char *dev
         return status;
     }
     *out = c;
+    bk_outgoing_watch(c);
     event_active(c->timer, EV_TIMEOUT, 0); /* START from the loop: it may fail at once */
     return BECKON_OK;
 }
@@ -305,31 +418,26 @@ void bk_outgoing_free(struct bk_outgoing *c)
     if (c == NULL) {
         return;
     }
-    c->busy = true;
-    bk_h2_free(c->session);
-    bk_outgoing_close_sessions(c);
-    bk_candidates_free(c->candidates);
-    bk_listener_free(c->listener);
-    bk_tls_free(c->listener_tls);
-    bk_conn_free(c->server);
-    if (c->question != NULL) {
-        bk_resolve_cancel(c->question);
+    if (c->core != NULL) {
+        summarize(c);
     }
+    c->over = true; /* whatever says something while it is freed finds no core any more */
+    bk_outgoing_free_watch(c);
+    bk_outgoing_free_sessions(c);
+    bk_outgoing_free_dials(c);
+    bk_outgoing_free_server(c);
+    bk_listener_free(c->listener);
+    bk_outgoing_free_gathered(c);
+    bk_tls_free(c->call_tls);
     if (c->timer != NULL) {
         event_free(c->timer);
+    }
+    if (c->end != NULL) {
+        event_free(c->end);
     }
     bk_requester_free(c->core);
     EVP_PKEY_free(c->call_key);
     X509_free(c->call_cert);
+    bk_wipe(c->relay.password, sizeof c->relay.password);
     free(c);
-}
-
-struct bk_h2 *bk_outgoing_session(const struct bk_outgoing *c)
-{
-    return c->session;
-}
-
-void bk_outgoing_phases(const struct bk_outgoing *c, struct beckon_phases *out)
-{
-    *out = c->phases;
 }

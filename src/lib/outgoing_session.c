@@ -1,112 +1,11 @@
-/* Where the device dials an outgoing call: the listener and its TLS, the candidates that lead to it, the
- * connections on which the device proved itself, and the one that becomes the session. */
+/* The end-to-end sessions of an outgoing call: those on which the device proved itself, those in use, and which of them
+ * takes new streams. A session's place stays its own until its HTTP/2 has told its end. */
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "lib/outgoing_private.h"
-#include "net/sockaddr.h"
-
-static bool choose(void *ctx, const char *server_name, struct bk_tls_call *out)
-{
-    struct bk_outgoing *c = ctx;
-
-    if (!c->expecting || c->session != NULL || strcmp(server_name, c->call_name) != 0) {
-        return false;
-    }
-    out->cert = c->call_cert;
-    out->key = c->call_key;
-    memcpy(out->peer_pin, c->device_pin, sizeof out->peer_pin);
-    return true;
-}
-
-static void on_dialled(void *ctx, struct bk_conn *conn, const struct bk_tls_peer *peer)
-{
-    struct bk_outgoing *c = ctx;
-    struct bk_requester_event event = {.type = BK_REQUESTER_SESSION_UP};
-    const char *name = SSL_get_servername(bk_conn_borrow_ssl(conn), TLSEXT_NAMETYPE_host_name);
-
-    (void)peer;
-    if (name == NULL || strcmp(name, c->call_name) != 0) { /* begun for a call ID that is past */
-        bk_conn_free(conn);
-        return;
-    }
-    for (size_t i = 0; i < BK_OUTGOING_SESSIONS_MAX; i++) {
-        struct bk_outgoing_waiting *w = &c->waiting[i];
-
-        if (w->ssl == NULL) {
-            *w =
-                (struct bk_outgoing_waiting){.id = ++c->last_session, .from = bk_conn_remote(conn)};
-            w->ssl = bk_conn_take_ssl(conn);
-            event.session = w->id;
-            bk_outgoing_tell(c, &event);
-            return;
-        }
-    }
-    bk_conn_free(conn);
-}
-
-static void on_dialled_closed(void *ctx, struct bk_conn *conn, const struct bk_conn_closed *why)
-{
-    (void)ctx;
-    (void)why;
-    bk_conn_free(conn);
-}
-
-static void on_refused(void *ctx, const struct bk_addr *from, const struct bk_conn_closed *why)
-{
-    struct bk_outgoing *c = ctx;
-    char text[BK_ADDR_TEXT_BYTES];
-
-    if (c->strangers == BK_OUTGOING_STRANGERS_TOLD_MAX) {
-        return;
-    }
-    c->strangers++;
-    bk_addr_format(from, text);
-    BK_OUTGOING_LOG(c, 1, "a connection from %s is not the device: %s", text, why->text);
-}
-
-static void on_candidates(void *ctx, const struct bk_candidate *list, size_t n, const char *text)
-{
-    struct bk_outgoing *c = ctx;
-    struct bk_requester_event event = {
-        .type = BK_REQUESTER_CANDIDATES, .candidates = list, .n_candidates = n};
-    char line[80];
-
-    for (size_t i = 0; i < n && i < BK_CANDIDATES_MAX; i++) {
-        c->told[c->n_told++] = list[i];
-        bk_candidate_format(&list[i], line, sizeof line);
-        BK_OUTGOING_LOG(c, 1, "candidate: %s", line);
-    }
-    snprintf(c->no_candidate, sizeof c->no_candidate, "%s", text);
-    bk_outgoing_tell(c, &event);
-}
-
-enum beckon_status bk_outgoing_listen(struct bk_outgoing *c, struct beckon_error *error)
-{
-    struct bk_listener_config config = {
-        .conn = {.on = {.ctx = c, .open = on_dialled, .closed = on_dialled_closed}},
-        .refused = on_refused,
-        .max_total = BK_OUTGOING_CONNECTIONS_MAX,
-        .max_handshakes = BK_OUTGOING_CONNECTIONS_MAX,
-        .max_per_address = BK_OUTGOING_PER_ADDRESS_MAX,
-    };
-    char text[BK_ADDR_TEXT_BYTES];
-
-    if (bk_tls_new_call_server(BK_ALPN_CALL, choose, c, &c->listener_tls) != BK_OK) {
-        return bk_fail(error, BECKON_FAILED, "no memory for the callback listener");
-    }
-    config.conn.tls = c->listener_tls;
-    if (bk_listener_new(c->client->base, &config, &c->listener) != BK_OK) {
-        return bk_fail(error, BECKON_FAILED, "no memory for the callback listener");
-    }
-    if (bk_listener_add(c->listener, &c->client->listen, &c->listening) != BK_OK) {
-        bk_addr_format(&c->client->listen, text);
-        return bk_fail(error, BECKON_FAILED, "cannot listen on %s; give another --listen", text);
-    }
-    return BECKON_OK;
-}
 
 static void close_ssl(SSL *ssl)
 {
@@ -118,146 +17,431 @@ static void close_ssl(SSL *ssl)
     }
 }
 
-static struct bk_outgoing_waiting *waiting_find(struct bk_outgoing *c, uint64_t id)
+static struct bk_outgoing_session *find(struct bk_outgoing *c, uint64_t id)
 {
     for (size_t i = 0; i < BK_OUTGOING_SESSIONS_MAX; i++) {
-        if (c->waiting[i].ssl != NULL && c->waiting[i].id == id) {
-            return &c->waiting[i];
+        if (c->sessions[i].call != NULL && c->sessions[i].id == id) {
+            return &c->sessions[i];
         }
     }
     return NULL;
 }
 
-static void on_session_answered(void *ctx, struct bk_h2_stream *s, int status)
+static void release(struct bk_outgoing_session *s)
 {
-    struct bk_outgoing *c = ctx;
+    struct bk_outgoing *c = s->call;
 
-    if (c->on.answered != NULL) {
-        c->on.answered(c->on.ctx, s, status);
+    if (s->ssl != NULL) {
+        close_ssl(s->ssl);
     }
+    bk_h2_free(s->h2);
+    bk_control_free(s->control);
+    if (c->preferred == s) {
+        c->preferred = NULL;
+    }
+    *s = (struct bk_outgoing_session){0};
 }
 
-static void on_session_finished(void *ctx, struct bk_h2_stream *s,
-                                const struct bk_h2_outcome *outcome)
+/* ---- those that come up ---- */
+
+static struct bk_outgoing_session *place(struct bk_outgoing *c)
 {
-    struct bk_outgoing *c = ctx;
-
-    if (c->on.finished != NULL) {
-        c->on.finished(c->on.ctx, s, outcome);
-    }
-}
-
-static void on_session_pong(void *ctx, bk_time round_trip)
-{
-    struct bk_outgoing *c = ctx;
-
-    if (c->on.pong != NULL) {
-        c->on.pong(c->on.ctx, round_trip);
-    }
-}
-
-static void on_session_ended(void *ctx, enum bk_err why, const char *text)
-{
-    struct bk_outgoing *c = ctx;
-
-    bk_h2_free(c->session);
-    c->session = NULL;
-    if (why == BK_OK) {
-        bk_outgoing_fail(c, BECKON_OK, "");
-    } else {
-        char line[BECKON_ERROR_TEXT_BYTES];
-
-        snprintf(line, sizeof line, "the connection to the device was lost: %s", text);
-        bk_outgoing_fail(c, BECKON_FAILED, line);
-    }
-    bk_outgoing_settle(c);
-}
-
-/* Is this the candidate by which a connection came whose end here is `local`? An address of our own shows; the
- * rest came through the mapping. */
-static bool came_by(const struct bk_outgoing *c, const struct bk_candidate *candidate,
-                    const struct bk_addr *local)
-{
-    bool host = false;
-
-    for (size_t i = 0; i < c->n_told; i++) {
-        host = host ||
-               (c->told[i].kind == BK_CANDIDATE_HOST && bk_addr_same_ip(&c->told[i].addr, local));
-    }
-    return candidate->kind == BK_CANDIDATE_HOST ? bk_addr_same_ip(&candidate->addr, local) : !host;
-}
-
-/* Notes which candidate won, and says so of each. */
-static void tell_path(struct bk_outgoing *c, const struct bk_addr *local,
-                      const struct bk_addr *from)
-{
-    char remote[BK_ADDR_TEXT_BYTES], line[sizeof c->phases.path];
-
-    bk_addr_format(from, remote);
-    for (size_t i = 0; i < c->n_told; i++) {
-        bk_candidate_format(&c->told[i], line, sizeof line);
-        if (c->phases.path[0] == '\0' && came_by(c, &c->told[i], local)) {
-            memcpy(c->phases.path, line, sizeof line);
-            BK_OUTGOING_LOG(c, 1, "path: %s; the device dialled it from %s", line, remote);
-        } else {
-            BK_OUTGOING_LOG(c, 1, "not %s: another was up first", line);
+    for (size_t i = 0; i < BK_OUTGOING_SESSIONS_MAX; i++) {
+        if (c->sessions[i].call == NULL) {
+            return &c->sessions[i];
         }
+    }
+    return NULL;
+}
+
+/* The newest of our own that the server saw; NULL: none. */
+static const struct bk_candidate *own_reflexive(const struct bk_outgoing *c)
+{
+    const struct bk_candidate *found = NULL;
+
+    for (size_t i = 0; i < c->n_told; i++) {
+        if (c->told[i].kind == BK_CANDIDATE_REFLEXIVE) {
+            found = &c->told[i];
+        }
+    }
+    return found;
+}
+
+/* Which rows of the record it concerns, and what it is called. */
+static void name_path(struct bk_outgoing_session *s, const struct bk_candidate *by, bool ours)
+{
+    struct bk_outgoing *c = s->call;
+    struct bk_candidate candidate = {.kind = s->kind, .addr = s->from};
+    const struct bk_candidate *own = own_reflexive(c);
+
+    if (by != NULL) {
+        candidate.addr = by->addr;
+    }
+    bk_candidate_format(&candidate, s->path, sizeof s->path);
+    if (by != NULL) {
+        s->row = bk_record_row(c->record, ours, by->kind, &by->addr, bk_outgoing_us(c));
+    }
+    if (s->kind == BK_CANDIDATE_REFLEXIVE && own != NULL) {
+        s->other = bk_record_row(c->record, true, own->kind, &own->addr, bk_outgoing_us(c));
+    }
+}
+
+static void mark(const struct bk_outgoing_session *s, enum beckon_outcome outcome,
+                 const char *reason)
+{
+    struct beckon_candidate *const rows[] = {s->row, s->other};
+
+    for (size_t i = 0; i < 2; i++) {
+        if (rows[i] != NULL) {
+            bk_record_ended(rows[i], outcome, reason,
+                            rows[i]->ended_us != 0 ? rows[i]->ended_us : bk_outgoing_us(s->call));
+        }
+    }
+}
+
+void bk_outgoing_arrived(struct bk_outgoing *c, struct bk_conn *conn, enum bk_candidate_kind kind,
+                         const struct bk_candidate *by, bool ours)
+{
+    struct bk_requester_event event = {.type = BK_REQUESTER_SESSION_UP,
+                                       .kind = kind,
+                                       .ours = !ours && kind != BK_CANDIDATE_REFLEXIVE};
+    const char *name = SSL_get_servername(bk_conn_borrow_ssl(conn), TLSEXT_NAMETYPE_host_name);
+    struct bk_outgoing_session *s = place(c);
+    char from[BK_ADDR_TEXT_BYTES];
+
+    /* Begun for a call ID that is past; or a way that is not wanted. */
+    if (c->over || c->ending || s == NULL || name == NULL || strcmp(name, c->call_name) != 0 ||
+        !bk_outgoing_wants(c, kind)) {
+        bk_conn_free(conn);
+        return;
+    }
+    *s = (struct bk_outgoing_session){
+        .call = c, .id = ++c->last_session, .kind = kind, .from = bk_conn_remote(conn)};
+    name_path(s, by, ours);
+    if (s->row != NULL && s->row->outcome != BECKON_OUTCOME_WON) {
+        s->row->ended_us = 0; /* it ends now, whatever it came to in an earlier round */
+        mark(s, BECKON_OUTCOME_NOT_NEEDED, "another was up first");
+    }
+    bk_addr_format(&s->from, from);
+    bk_outgoing_say(c, "connected: %s, with %s", s->path, from);
+    s->ssl = bk_conn_take_ssl(conn);
+    event.session = s->id;
+    bk_outgoing_tell(c, &event);
+}
+
+/* ---- those in use ---- */
+
+static void on_answered(void *ctx, struct bk_h2_stream *stream, int status)
+{
+    struct bk_outgoing_session *s = ctx;
+    const struct bk_outgoing_callbacks *on = &s->call->on;
+
+    if (stream != s->control_stream && on->answered != NULL) {
+        on->answered(on->ctx, stream, status);
+    }
+}
+
+static void on_finished(void *ctx, struct bk_h2_stream *stream, const struct bk_h2_outcome *outcome)
+{
+    struct bk_outgoing_session *s = ctx;
+    const struct bk_outgoing_callbacks *on = &s->call->on;
+
+    if (stream == s->control_stream) {
+        s->control_stream = NULL;
+    } else if (on->finished != NULL) {
+        on->finished(on->ctx, stream, outcome);
+    }
+}
+
+static void on_pong(void *ctx, bk_time round_trip)
+{
+    struct bk_outgoing_session *s = ctx;
+    struct bk_outgoing *c = s->call;
+    uint64_t ms = (round_trip + BK_MS - 1) / BK_MS;
+    struct bk_requester_event event = {.type = BK_REQUESTER_ROUND_TRIP,
+                                       .session = s->id,
+                                       .ms = ms < UINT16_MAX ? (uint32_t)ms : UINT16_MAX};
+
+    bk_outgoing_answered(s);
+    if (s->pinged) {
+        s->pinged = false;
+        if (c->on.pong != NULL) {
+            c->on.pong(c->on.ctx, round_trip);
+        }
+    }
+    bk_outgoing_tell(c, &event);
+}
+
+/* The owner has ended the call: it is over with the last session in use, however that ended. */
+static void over_if_last(struct bk_outgoing *c)
+{
+    for (size_t i = 0; i < BK_OUTGOING_SESSIONS_MAX; i++) {
+        if (c->sessions[i].call != NULL && c->sessions[i].h2 != NULL) {
+            return;
+        }
+    }
+    bk_outgoing_fail(c, BECKON_OK, "");
+}
+
+static void on_ended(void *ctx, enum bk_err why, const char *text)
+{
+    struct bk_outgoing_session *s = ctx;
+    struct bk_outgoing *c = s->call;
+    struct bk_requester_event event = {
+        .type = BK_REQUESTER_SESSION_ENDED, .session = s->id, .lost = why != BK_OK};
+
+    if (event.lost) {
+        (void)snprintf(c->lost, sizeof c->lost, "%s", s->cut != NULL ? s->cut : text);
+        bk_outgoing_say(c, "%s is lost: %s", s->path, c->lost);
+    } else {
+        bk_outgoing_say(c, "%s has ended", s->path);
+    }
+    release(s);
+    if (c->on.session_over != NULL && !c->over && !c->ending) {
+        c->on.session_over(c->on.ctx, event.lost, event.lost ? c->lost : "");
+    }
+    if (c->ending) { /* nothing that is still under way is waited for */
+        over_if_last(c);
+        return;
+    }
+    if (event.lost) {
+        bk_outgoing_ask_rest(c);
+    }
+    bk_outgoing_tell(c, &event);
+}
+
+static void on_control(void *ctx, struct bk_control *control, struct bk_slice bytes)
+{
+    struct bk_outgoing_session *s = ctx;
+    struct bk_requester_event event = {
+        .type = BK_REQUESTER_PATHS, .session = s->id, .bytes = bytes};
+
+    (void)control;
+    bk_outgoing_answered(s);
+    bk_outgoing_tell(s->call, &event);
+}
+
+static void on_control_ended(void *ctx, struct bk_control *control)
+{
+    struct bk_outgoing_session *s = ctx;
+
+    bk_control_free(control);
+    s->control = NULL;
+}
+
+/* Without it the session serves as well, and finds no better path. */
+static void open_control(struct bk_outgoing_session *s)
+{
+    struct bk_control_callbacks on = {.ctx = s, .message = on_control, .ended = on_control_ended};
+    int fd;
+
+    if (bk_control_new(s->call->client->base, &on, &fd, &s->control) != BK_OK) {
+        s->control = NULL;
+        return;
+    }
+    if (bk_h2_open(s->h2, BK_CONTROL_AUTHORITY, fd, fd, NULL, &s->control_stream) != BK_OK) {
+        s->control_stream = NULL;
+        bk_control_free(s->control);
+        s->control = NULL;
+    }
+}
+
+static void tell_ended(struct bk_outgoing *c, uint64_t id)
+{
+    struct bk_requester_event event = {
+        .type = BK_REQUESTER_SESSION_ENDED, .session = id, .lost = true};
+
+    bk_outgoing_tell(c, &event);
+}
+
+/* False: the session is gone, and the core told. */
+static bool begin(struct bk_outgoing_session *s)
+{
+    struct bk_outgoing *c = s->call;
+    struct bk_h2_config config = {
+        .on = {.answered = on_answered,
+               .finished = on_finished,
+               .pong = on_pong,
+               .ended = on_ended},
+        .ctx = s,
+    };
+    SSL *ssl = s->ssl;
+    uint64_t id = s->id;
+
+    s->ssl = NULL;
+    s->fd = SSL_get_fd(ssl);
+    if (bk_h2_new(c->client->base, ssl, &config, &s->h2) != BK_OK) {
+        s->h2 = NULL;
+        release(s);
+        (void)snprintf(c->lost, sizeof c->lost, "no memory for the session");
+        tell_ended(c, id);
+        return false;
+    }
+    open_control(s);
+    bk_outgoing_probe(s); /* its round trip: rounds are timed by it */
+    return true;
+}
+
+/* For people: how the call goes now, and what it went by before. */
+static void tell_path(struct bk_outgoing_session *s, struct bk_outgoing_session *before)
+{
+    static const char *const hows[] = {
+        [BK_CANDIDATE_HOST] = "we dialled it",
+        [BK_CANDIDATE_MAPPED] = "we dialled it",
+        [BK_CANDIDATE_REFLEXIVE] = "both opened it at once, through both routers",
+        [BK_CANDIDATE_RELAYED] = "the device came by the relay",
+    };
+    struct bk_outgoing *c = s->call;
+    char from[BK_ADDR_TEXT_BYTES];
+
+    if (before != NULL && before != s) {
+        mark(before, BECKON_OUTCOME_NOT_NEEDED, "a better one came up; it stands by");
+    }
+    mark(s, BECKON_OUTCOME_WON, "");
+    memcpy(c->record->report.phases.path, s->path, sizeof s->path);
+    bk_addr_format(&s->from, from);
+    if (s->row != NULL && s->row->ours && s->kind != BK_CANDIDATE_RELAYED) {
+        bk_outgoing_say(c, "path: %s; the device dialled it from %s", s->path, from);
+    } else {
+        bk_outgoing_say(c, "path: %s; %s", s->path, hows[s->kind]);
     }
 }
 
 void bk_outgoing_use_session(struct bk_outgoing *c, uint64_t id)
 {
-    struct bk_outgoing_waiting *w = waiting_find(c, id);
-    struct bk_h2_config config = {
-        .on = {.answered = on_session_answered,
-               .finished = on_session_finished,
-               .pong = on_session_pong,
-               .ended = on_session_ended},
-        .ctx = c,
-    };
-    struct bk_addr local;
-    SSL *ssl;
+    struct bk_outgoing_session *s = find(c, id), *before = c->preferred;
 
-    assert(w != NULL);
-    ssl = w->ssl;
-    w->ssl = NULL;
-    local = bk_sockaddr_local(SSL_get_fd(ssl));
-    if (bk_h2_new(c->client->base, ssl, &config, &c->session) != BK_OK) {
-        c->session = NULL;
-        bk_outgoing_fail(c, BECKON_FAILED, "no memory for the session");
+    if (s == NULL ||
+        (c->ending && s->ssl != NULL)) { /* it has ended meanwhile, or is not to be begun */
+        if (s != NULL) {
+            release(s);
+        }
+        tell_ended(c, id);
         return;
     }
-    tell_path(c, &local, &w->from);
-    c->on.up(c->on.ctx, c->session);
+    if (s->ssl != NULL && !begin(s)) {
+        return;
+    }
+    c->preferred = s;
+    bk_outgoing_look(c);
+    if (before != s) {
+        tell_path(s, before);
+    }
+    if (!c->up) {
+        c->up = true;
+        c->on.up(c->on.ctx);
+    } else if (before != s && c->on.moved != NULL) {
+        c->on.moved(c->on.ctx);
+    }
 }
 
 void bk_outgoing_close_session(struct bk_outgoing *c, uint64_t id)
 {
-    struct bk_outgoing_waiting *w = waiting_find(c, id);
+    struct bk_outgoing_session *s = find(c, id);
 
-    if (w != NULL) {
-        close_ssl(w->ssl);
-        w->ssl = NULL;
+    if (s != NULL) {
+        release(s);
     }
 }
 
-void bk_outgoing_close_sessions(struct bk_outgoing *c)
+/* The control stream would keep it open for ever. */
+static void shut(struct bk_outgoing_session *s)
+{
+    s->retiring = true;
+    if (s->control_stream != NULL) {
+        bk_h2_abort(s->control_stream);
+    }
+    bk_h2_shutdown(s->h2);
+}
+
+void bk_outgoing_retire_session(struct bk_outgoing *c, uint64_t id)
+{
+    struct bk_outgoing_session *s = find(c, id);
+
+    if (s != NULL && s->h2 != NULL) {
+        shut(s);
+    }
+}
+
+void bk_outgoing_send_paths(struct bk_outgoing *c, uint64_t id, struct bk_slice bytes)
+{
+    struct bk_outgoing_session *s = find(c, id);
+
+    if (s == NULL || s->control == NULL || !bk_control_send(s->control, bytes)) {
+        bk_outgoing_say(c, "the device cannot be told of other paths now");
+    }
+}
+
+void bk_outgoing_free_sessions(struct bk_outgoing *c)
 {
     for (size_t i = 0; i < BK_OUTGOING_SESSIONS_MAX; i++) {
-        if (c->waiting[i].ssl != NULL) {
-            close_ssl(c->waiting[i].ssl);
-            c->waiting[i].ssl = NULL;
+        if (c->sessions[i].call != NULL) {
+            release(&c->sessions[i]);
         }
     }
 }
 
-void bk_outgoing_gather(struct bk_outgoing *c)
-{
-    const struct bk_addr *advertise = c->client->advertise.port != 0 ? &c->client->advertise : NULL;
+/* ---- for the owner of the call ---- */
 
-    if (bk_candidates_new(c->client->base, c->listening.port, advertise, on_candidates, c,
-                          &c->candidates) != BK_OK) {
-        c->candidates = NULL;
-        bk_outgoing_fail(c, BECKON_FAILED, "no memory or threads for finding a callback address");
+static bool takes_streams(const struct bk_outgoing_session *s)
+{
+    return s != NULL && s->call != NULL && s->h2 != NULL && !s->retiring && bk_h2_is_open(s->h2);
+}
+
+static struct bk_outgoing_session *best(struct bk_outgoing *c)
+{
+    struct bk_outgoing_session *found = NULL;
+
+    if (takes_streams(c->preferred)) {
+        return c->preferred;
     }
+    for (size_t i = 0; i < BK_OUTGOING_SESSIONS_MAX; i++) {
+        struct bk_outgoing_session *s = &c->sessions[i];
+
+        if (takes_streams(s) && (found == NULL || s->kind < found->kind)) {
+            found = s;
+        }
+    }
+    return found;
+}
+
+struct bk_h2 *bk_outgoing_session(struct bk_outgoing *c)
+{
+    const struct bk_outgoing_session *s = best(c);
+
+    return s == NULL ? NULL : s->h2;
+}
+
+/* Where the one in use was lost the core waits a little for another. */
+bool bk_outgoing_is_coming(const struct bk_outgoing *c)
+{
+    bool any = false;
+
+    for (size_t i = 0; i < BK_OUTGOING_SESSIONS_MAX; i++) {
+        any = any || (c->sessions[i].call != NULL && c->sessions[i].h2 != NULL);
+    }
+    return !c->over && !c->ending && !any;
+}
+
+enum bk_err bk_outgoing_ping(struct bk_outgoing *c)
+{
+    struct bk_outgoing_session *s = best(c);
+
+    if (s == NULL || s->pinged) {
+        return BK_E_STATE;
+    }
+    s->pinged = true;
+    bk_outgoing_probe(s);
+    return BK_OK;
+}
+
+void bk_outgoing_end(struct bk_outgoing *c)
+{
+    c->ending = true;
+    for (size_t i = 0; i < BK_OUTGOING_SESSIONS_MAX; i++) {
+        if (c->sessions[i].call != NULL && c->sessions[i].h2 != NULL) {
+            shut(&c->sessions[i]);
+        }
+    }
+    over_if_last(c);
 }

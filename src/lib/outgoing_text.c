@@ -29,7 +29,18 @@ static void no_candidate(const struct bk_outgoing_facts *facts, struct beckon_er
         error, BECKON_NO_MAPPING,
         "no address for the device to call back (%s); switch on port mapping in the router, "
         "or map a port by hand and give --listen and --advertise",
-        facts->no_candidate[0] != '\0' ? facts->no_candidate : "none was found");
+        facts->why[0] != '\0' ? facts->why : "none was found");
+}
+
+static void no_path(const struct bk_outgoing_facts *facts, struct beckon_error *error)
+{
+    bool known = facts->why[0] != '\0';
+
+    (void)bk_fail(
+        error, BECKON_NO_PATH,
+        "the device accepted the call but cannot reach our callback address, nor we it%s%s%s; "
+        "check the port mapping and firewalls on this side (-v shows every candidate)",
+        known ? " (" : "", facts->why, known ? ")" : "");
 }
 
 static void box_key_expired(struct beckon_error *error)
@@ -78,10 +89,6 @@ static const struct {
     [BK_FAIL_NO_SERVICE] =
         {BECKON_NO_SERVICE,
          "the device offers us no such service; see [service] and [access] in its agent.conf"},
-    [BK_FAIL_NO_ANSWER] =
-        {BECKON_NO_PATH,
-         "the device accepted the call but cannot reach our callback address; check "
-         "the port mapping and firewalls on this side (-v shows the candidates)"},
     [BK_FAIL_BUSY] = {BECKON_BUSY, "the device has too many calls; try again in a moment"},
     [BK_FAIL_STALE] =
         {BECKON_FAILED,
@@ -105,6 +112,8 @@ void bk_outgoing_error(enum bk_requester_failure failure, const struct bk_outgoi
         key_refused(facts, error);
     } else if (failure == BK_FAIL_NO_CANDIDATE) {
         no_candidate(facts, error);
+    } else if (failure == BK_FAIL_NO_ANSWER) {
+        no_path(facts, error);
     } else {
         (void)bk_fail(error, plain[failure].status, "%s", plain[failure].text);
     }

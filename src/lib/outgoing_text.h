@@ -6,9 +6,9 @@
 #include "core/requester/requester.h"
 
 struct bk_outgoing_facts {
-    const char *server;       /* its name */
-    const char *server_text;  /* why it could not be asked */
-    const char *no_candidate; /* why there is no callback address */
+    const char *server;      /* its name */
+    const char *server_text; /* why it could not be asked */
+    const char *why;         /* what of ours could not be had: mappings, a relay */
     const char *state_dir;
     uint64_t equipment_id;
     const uint8_t *pin; /* the key that the device showed */

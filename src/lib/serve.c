@@ -12,16 +12,19 @@
 
 enum {
     STATUS_NO_SERVICE = 404,
+    STATUS_NO_PROTOCOL = 501,
     STATUS_NO_ANSWER = 502,
-    STATUS_NO_MEMORY = 503,
+    STATUS_NO_ROOM = 503,
     LINE_BYTES = 512,
 };
 
 /* A stream whose service is being connected to. */
 struct bk_serve_joining {
     struct bk_serve *serve;
+    const void *session;
     struct bk_h2_stream *stream;
-    struct bk_target *target;
+    struct bk_target *target; /* one of these two */
+    struct bk_udp_serve *udp;
     const struct bk_service *service;
     struct bk_serve_joining *next, **link; /* of bk_serve.joining */
 };
@@ -73,6 +76,13 @@ static void joining_free(struct bk_serve_joining *j)
     free(j);
 }
 
+static void abandon(struct bk_serve_joining *j)
+{
+    bk_target_cancel(j->target);
+    bk_udp_serve_cancel(j->udp);
+    joining_free(j);
+}
+
 static void on_target(void *ctx, int fd, int why)
 {
     struct bk_serve_joining *j = ctx;
@@ -94,17 +104,21 @@ static void on_target(void *ctx, int fd, int why)
     }
 }
 
-/* "NAME:1" → the service, if there is one and this caller may use it now. */
-static const struct bk_service *permitted(struct bk_serve *serve, const char *authority)
+/* "NAME:1" → NAME; empty if it is of another form. */
+static struct bk_slice name_in(const char *authority)
 {
-    const struct bk_service *service;
     size_t n = strlen(authority);
 
-    if (n < 3 || strcmp(authority + n - 2, ":1") != 0) {
-        return NULL;
-    }
-    service = bk_service_find(serve->config, bk_slice(authority, n - 2));
-    if (service == NULL) {
+    return n < 3 || strcmp(authority + n - 2, ":1") != 0 ? BK_SLICE_EMPTY
+                                                         : bk_slice(authority, n - 2);
+}
+
+/* The service of that name and kind, if there is one and this caller may use it now. */
+static const struct bk_service *permitted(struct bk_serve *serve, struct bk_slice name, bool udp)
+{
+    const struct bk_service *service = name.n == 0 ? NULL : bk_service_find(serve->config, name);
+
+    if (service == NULL || (service->kind == BK_TARGET_UDP) != udp) {
         return NULL;
     }
     if ((serve->access.services >> (service - serve->config->services) & 1) == 0 ||
@@ -116,51 +130,83 @@ static const struct bk_service *permitted(struct bk_serve *serve, const char *au
     return service;
 }
 
-void bk_serve_request(struct bk_serve *serve, struct bk_h2_stream *stream, const char *authority)
+/* Begins to join the stream to its service. */
+static enum bk_err join(struct bk_serve_joining *j)
 {
-    const struct bk_service *service = permitted(serve, authority);
-    struct bk_serve_joining *j;
+    struct bk_serve *serve = j->serve;
 
-    if (service == NULL) {
-        bk_h2_refuse(stream, STATUS_NO_SERVICE);
-        return;
-    }
-    j = calloc(1, sizeof *j);
+    return j->service->kind == BK_TARGET_UDP
+               ? bk_udp_serve_new(serve->base, serve->resolver, j->service, on_target, j,
+                                  &serve->udp_streams, &j->udp)
+               : bk_target_connect(serve->base, serve->resolver, j->service, on_target, j,
+                                   &j->target);
+}
+
+/* 0, or with what status the stream is to be refused. */
+static int begin(struct bk_serve *serve, const void *session, struct bk_h2_stream *stream,
+                 const struct bk_service *service)
+{
+    struct bk_serve_joining *j = calloc(1, sizeof *j);
+
     if (j == NULL) {
-        bk_h2_refuse(stream, STATUS_NO_MEMORY);
-        return;
+        return STATUS_NO_ROOM;
     }
-    *j = (struct bk_serve_joining){.serve = serve, .stream = stream, .service = service};
-    if (bk_target_connect(serve->base, serve->resolver, service, on_target, j, &j->target) !=
-        BK_OK) {
+    *j = (struct bk_serve_joining){
+        .serve = serve, .session = session, .stream = stream, .service = service};
+    if (join(j) != BK_OK) {
         free(j);
-        bk_h2_refuse(stream, STATUS_NO_MEMORY);
-        return;
+        return STATUS_NO_ROOM;
     }
     joining_add(j);
     bk_h2_stream_set_owner(stream, j);
+    return 0;
+}
+
+void bk_serve_request(struct bk_serve *serve, const void *session, struct bk_h2_stream *stream,
+                      const char *authority)
+{
+    const char *protocol = bk_h2_stream_protocol(stream);
+    bool udp = strcmp(protocol, BK_UDP_PROTOCOL) == 0;
+    const struct bk_service *service;
+    int status;
+
+    if (!udp && protocol[0] != '\0') {
+        bk_h2_refuse(stream, STATUS_NO_PROTOCOL);
+        return;
+    }
+    service = permitted(
+        serve, udp ? bk_udp_path_name(bk_h2_stream_path(stream)) : name_in(authority), udp);
+    status = service == NULL ? STATUS_NO_SERVICE
+             : udp && serve->udp_streams >= BK_SERVE_UDP_MAX
+                 ? STATUS_NO_ROOM
+                 : begin(serve, session, stream, service);
+    if (status != 0) {
+        bk_h2_refuse(stream, status);
+    }
 }
 
 void bk_serve_finished(struct bk_serve *serve, struct bk_h2_stream *stream,
                        const struct bk_h2_outcome *outcome)
 {
-    struct bk_serve_joining *j = bk_h2_stream_owner(stream);
+    void *owner = bk_h2_stream_owner(stream);
 
-    if (j != NULL) { /* the caller left before the service answered */
-        bk_target_cancel(j->target);
-        joining_free(j);
+    if (owner != NULL) { /* the caller left before the service answered */
+        abandon(owner);
     }
     tell(serve, BK_SERVE_ENDED, 1, "a stream of %s ended; %llu bytes to it, %llu from it",
          serve->caller, (unsigned long long)outcome->sent_bytes,
          (unsigned long long)outcome->received_bytes);
 }
 
-void bk_serve_cancel(struct bk_serve *serve)
+void bk_serve_cancel(struct bk_serve *serve, const void *session)
 {
-    while (serve->joining != NULL) {
-        /* joining_free takes it out of the list by way of its link, which the analyzer does not follow. */
-        bk_target_cancel(serve->joining->target); // NOLINT(clang-analyzer-unix.Malloc)
-        joining_free(serve->joining);
+    struct bk_serve_joining *next = NULL;
+
+    for (struct bk_serve_joining *j = serve->joining; j != NULL; j = next) {
+        next = j->next;
+        if (j->session == session) {
+            abandon(j);
+        }
     }
 }
 

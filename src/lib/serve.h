@@ -1,5 +1,6 @@
 /* Serving the device's services on end-to-end sessions: every CONNECT stream is joined to the service
- * that its authority names ("ssh:1"), or refused: 404 no such service, or none for this caller, 502 it does not answer.
+ * that its authority names ("ssh:1"), every CONNECT-UDP stream (RFC 9298) to the one that its path names, or refused: 404
+ * no such service of that kind, or none for this caller, 502 it does not answer, 503 too many, 501 another protocol.
  * What the caller may use is looked at for every stream, not at the call's beginning only. */
 #ifndef BK_LIB_SERVE_H
 #define BK_LIB_SERVE_H
@@ -9,9 +10,14 @@
 #include "lib/agent_config.h"
 #include "lib/log_limit.h"
 #include "lib/target.h"
+#include "lib/udp_serve.h"
 #include "net/h2.h"
 
 struct bk_serve_joining;
+
+enum {
+    BK_SERVE_UDP_MAX = 64, /* CONNECT-UDP streams of one call at a time: each may take 200 KB */
+};
 
 /* What is said of streams. Callers can open as many as they like: each kind of line has a limit for the call. */
 enum bk_serve_line {
@@ -34,15 +40,18 @@ struct bk_serve {
     struct bk_caller access;            /* what the caller may use, and until when */
     char caller[BK_NAME_MAX_BYTES + 1]; /* for the log */
     struct bk_serve_joining *joining;   /* streams whose service has not answered yet */
+    unsigned udp_streams;               /* joined or joining */
     struct bk_log_limit limits[BK_SERVE_LINES];
 };
 
 /* For bk_h2_callbacks.request and .finished; both want the bk_serve of the session. */
-void bk_serve_request(struct bk_serve *serve, struct bk_h2_stream *stream, const char *authority);
+/* `session`: any pointer that tells the sessions of a call apart. */
+void bk_serve_request(struct bk_serve *serve, const void *session, struct bk_h2_stream *stream,
+                      const char *authority);
 void bk_serve_finished(struct bk_serve *serve, struct bk_h2_stream *stream,
                        const struct bk_h2_outcome *outcome);
-/* Before the session is freed with streams on it: forgets those that wait for their service. */
-void bk_serve_cancel(struct bk_serve *serve);
+/* Before the session is freed with streams on it: forgets those of it that wait for their service. */
+void bk_serve_cancel(struct bk_serve *serve, const void *session);
 /* When the call is over: how many lines its limits kept out of the log since they were last counted there. */
 void bk_serve_tell_left_out(struct bk_serve *serve);
 

@@ -1,4 +1,5 @@
 /* Options, passwords and questions that all calls have in common. */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -33,21 +34,31 @@ bool default_state(char out[PATH_BYTES])
 bool call_options_read(int argc, char **argv, struct call_options *out,
                        const struct bk_option *extra, int *n_rest)
 {
+    size_t n_extra = extra == NULL ? 0 : 1;
+
+    return call_options_read_with(argc, argv, out, extra, n_extra, n_rest);
+}
+
+bool call_options_read_with(int argc, char **argv, struct call_options *out,
+                            const struct bk_option *extra, size_t n_extra, int *n_rest)
+{
     static char state[PATH_BYTES];
-    struct bk_option options[CALL_OPTIONS + 1] = {
+    struct bk_option options[CALL_OPTIONS + CALL_OPTIONS_EXTRA] = {
         {.name = "--state", .values = &out->state, .max = 1},
         {.name = "--listen", .values = &out->listen, .max = 1},
         {.name = "--advertise", .values = &out->advertise, .max = 1},
         {.name = "--password-file", .values = &out->password_file, .max = 1},
+        {.name = "--path", .values = &out->paths, .max = 1},
         {.name = "--accept-new", .flag = &out->accept_new},
         {.name = "--json", .flag = &out->json},
         {.name = "-v", .flag = &out->verbose},
     };
 
-    if (extra != NULL) {
-        options[CALL_OPTIONS] = *extra;
+    assert(n_extra <= CALL_OPTIONS_EXTRA);
+    for (size_t i = 0; i < n_extra; i++) {
+        options[CALL_OPTIONS + i] = extra[i];
     }
-    if (bk_options_parse(program, argc, argv, options, CALL_OPTIONS + (extra != NULL), n_rest) !=
+    if (bk_options_parse(program, argc, argv, options, CALL_OPTIONS + n_extra, n_rest) !=
         BECKON_OK) {
         return false;
     }
@@ -129,6 +140,7 @@ enum beckon_status client_open(struct call_options *options, void (*ready)(void 
         .state_dir = options->state,
         .listen = options->listen,
         .advertise = options->advertise,
+        .paths = options->paths,
         .password_first = options->password_file != NULL || getenv("BECKON_PASSWORD") != NULL,
         .accept_new = options->accept_new,
         .password = on_password,

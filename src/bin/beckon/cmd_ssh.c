@@ -71,6 +71,7 @@ static bool proxy_command(const struct call_options *options, const char *device
     put_option(t, "--state", options->state);
     put_option(t, "--listen", options->listen);
     put_option(t, "--advertise", options->advertise);
+    put_option(t, "--path", options->paths);
     put_option(t, "--password-file", options->password_file);
     if (options->accept_new) {
         put_word(t, "--accept-new");

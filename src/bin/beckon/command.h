@@ -19,15 +19,21 @@ int cmd_connect(int argc, char **argv);
 int cmd_forward(int argc, char **argv);
 int cmd_ssh(int argc, char **argv);
 int cmd_ping(int argc, char **argv);
+int cmd_netcheck(int argc, char **argv);
+int cmd_socks(int argc, char **argv);
+
+/* For client_open: prints "ready" (forward, socks). */
+void say_ready(void *ctx);
 
 /* What every call takes. */
 struct call_options {
-    const char *state, *listen, *advertise, *password_file;
+    const char *state, *listen, *advertise, *password_file, *paths;
     bool accept_new, json, verbose;
 };
 
 enum {
-    CALL_OPTIONS = 7,
+    CALL_OPTIONS = 8,
+    CALL_OPTIONS_EXTRA = 4,
     PATH_BYTES = 1024,
 };
 
@@ -35,6 +41,10 @@ enum {
  * filled in where none was given. */
 bool call_options_read(int argc, char **argv, struct call_options *out,
                        const struct bk_option *extra, int *n_rest);
+
+/* The same with several, at most CALL_OPTIONS_EXTRA. */
+bool call_options_read_with(int argc, char **argv, struct call_options *out,
+                            const struct bk_option *extra, size_t n_extra, int *n_rest);
 
 /* The default state directory, ~/.config/beckon; false (after one line) where there is no home. */
 bool default_state(char out[PATH_BYTES]);

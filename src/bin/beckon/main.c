@@ -15,11 +15,17 @@ static const struct command commands[] = {
      cmd_pin},
     {"connect", "[OPTIONS] DEVICE [SERVICE]",
      "join standard input and output to a service (ssh, if none is named)", cmd_connect},
-    {"forward", "[OPTIONS] DEVICE [ADDR:]PORT:SERVICE ...", "local listeners that lead to services",
-     cmd_forward},
+    {"forward", "[OPTIONS] DEVICE [--udp] [ADDR:]PORT:SERVICE ...",
+     "local ports that lead to services; --udp before each that is for UDP", cmd_forward},
+    {"socks", "[OPTIONS] DEVICE [[ADDR:]PORT]",
+     "a local SOCKS5 port (127.0.0.1:1080); its clients name a service as the host", cmd_socks},
     {"ssh", "[OPTIONS] [USER@]DEVICE [-- SSH ARGUMENTS]", "log in by ssh", cmd_ssh},
-    {"ping", "[OPTIONS] DEVICE [-c N]", "N round trips (3), and where the time of a call went",
+    {"ping", "[OPTIONS] DEVICE [-c N] [--html FILE]",
+     "N round trips (3), where the time of a call went, and what came of every address tried;\n"
+     "           --html: drawn on a page of its own",
      cmd_ping},
+    {"netcheck", "[OPTIONS]", "what this network allows, and what that means for a call",
+     cmd_netcheck},
 };
 
 static const char options_help[] =
@@ -29,10 +35,11 @@ static const char options_help[] =
     "  --state DIR             state directory (default ~/.config/beckon)\n"
     "  --listen [ADDR]:PORT    take the device's connection on this port\n"
     "  --advertise ADDR:PORT   what leads there from outside, mapped by hand in the router\n"
+    "  --path KIND,...         meet only this way: host, mapped, punched, relayed (for tests)\n"
     "  --accept-new            accept a device's key, or its name, at first contact unasked\n"
     "  --password-file FILE    the device's password (else BECKON_PASSWORD, else the key of\n"
     "                          \"beckon key\", else a question)\n"
-    "  --json                  print results as JSON (ping)\n"
+    "  --json                  print results as JSON (ping, netcheck)\n"
     "  -v                      say what happens, and which path won\n"
     "\n"
     "\"beckon COMMAND --help\" shows one command alone; --version tells the version.\n"

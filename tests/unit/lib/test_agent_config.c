@@ -71,6 +71,31 @@ static void test_every_key(void **state)
     assert_null(bk_service_find(&c, BK_SLICE_EMPTY));
 }
 
+static void test_servers(void **state)
+{
+    static struct bk_agent_config c;
+    struct beckon_error error;
+
+    assert_int_equal(load(*state, "[agent]\nid = 1\nserver = one.example\n", &c, &error),
+                     BECKON_OK);
+    assert_int_equal(c.n_servers, 1);
+    assert_string_equal(c.server, "one.example");
+    assert_string_equal(c.servers[0], "one.example");
+    assert_int_equal(
+        load(*state, "[agent]\nid = 1\nserver = a ,b,\t 192.0.2.1 , [2001:db8::1]\n", &c, &error),
+        BECKON_OK);
+    assert_int_equal(c.n_servers, BK_AGENT_SERVERS_MAX);
+    assert_string_equal(c.server, "a");
+    assert_string_equal(c.servers[1], "b");
+    assert_string_equal(c.servers[2], "192.0.2.1");
+    assert_string_equal(c.servers[3], "[2001:db8::1]");
+    assert_int_equal(load(*state, "[agent]\nid = 1\nserver = a\nserver = b, c\n", &c, &error),
+                     BECKON_OK);
+    assert_int_equal(c.n_servers, 3);
+    assert_string_equal(c.server, "a");
+    assert_string_equal(c.servers[2], "c");
+}
+
 #define HEAD "[agent]\nid = 1\nserver = h\n"
 
 static void test_mistakes(void **state)
@@ -84,6 +109,12 @@ static void test_mistakes(void **state)
         {"[agent]\nid = 9223372036854775808\n", "below 2^63"},
         {"[agent]\nid =\n", "agent.conf:2:"},
         {"[agent]\nserver =\n", "agent.conf:2: \"server\" in [agent]: not a host"},
+        {"[agent]\nserver = a,\n", "agent.conf:2: \"server\" in [agent]: not a host"},
+        {"[agent]\nserver = , a\n", "not a host, or a list of hosts with commas"},
+        {"[agent]\nserver = a,,b\n", "not a host"},
+        {"[agent]\nserver = a b\n", "not a host"},
+        {"[agent]\nserver = a, b, a\n", "\"server\" in [agent]: a host comes twice"},
+        {"[agent]\nserver = a, b, c, d, e\n", "\"server\" in [agent]: more than 4 hosts"},
         {HEAD "port = 0\n", "agent.conf:4: \"port\" in [agent]: not a port"},
         {HEAD "port = 65536\n", "agent.conf:4:"},
         {HEAD "port = 12x\n", "agent.conf:4:"},
@@ -127,7 +158,7 @@ static void test_mistakes(void **state)
         {HEAD "[service a]\ntarget = tcp:[]:1\n", "not a target"},
         {HEAD "[service a]\ntarget = tcp:h:0\n", "not a target"},
         {HEAD "[service a]\ntarget = tcp:h:65536\n", "not a target"},
-        {HEAD "[service a]\ntarget = udp:h:1\n", "not a target"},
+        {HEAD "[service a]\ntarget = sctp:h:1\n", "not a target"},
         {HEAD "[service a]\ntarget = unix:run/x\n", "not a target"},
         {HEAD "[service a]\ntarget = unix:\n", "not a target"},
         {HEAD "[service a]\ntarget = \n", "not a target"},
@@ -308,6 +339,7 @@ int main(void)
         WITH_PLACE(test_defaults), WITH_PLACE(test_every_key),      WITH_PLACE(test_mistakes),
         WITH_PLACE(test_limits),   WITH_PLACE(test_no_file),        WITH_PLACE(test_other_file),
         WITH_PLACE(test_accesses), WITH_PLACE(test_callback_lists), WITH_PLACE(test_access_limit),
+        WITH_PLACE(test_servers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

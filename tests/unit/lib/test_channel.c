@@ -37,6 +37,8 @@ static void test_round_trips(void **state)
 
     (void)state;
     in = (struct bk_channel_message){.type = BK_CHANNEL_HELLO,
+                                     .server_index = BK_AGENT_SERVERS_MAX - 1,
+                                     .agent_port = 65534,
                                      .observed = {{0x20, 1, 0xd, 0xb8, [15] = 1}, 65535},
                                      .unix_s = UINT64_MAX - 3};
     for (size_t n = 1; n <= BK_CHANNEL_SERVERS_MAX; n++) {
@@ -44,6 +46,8 @@ static void test_round_trips(void **state)
         in.servers[n - 1] = bk_addr_v4(130, 74, 23, (uint8_t)n, (uint16_t)(1200 + n));
         out = carried(&in);
         assert_int_equal(out.n_servers, n);
+        assert_int_equal(out.server_index, BK_AGENT_SERVERS_MAX - 1);
+        assert_int_equal(out.agent_port, 65534);
         for (size_t i = 0; i < n; i++) {
             assert_true(bk_addr_equal(&out.servers[i], &in.servers[i]));
         }

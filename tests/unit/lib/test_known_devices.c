@@ -304,7 +304,8 @@ static void test_state(void **state)
     assert_error(&error, BECKON_NOT_JOINED, "run \"beckon join\" first");
     make_state(p, "[client]\nserver = h.example\n");
     assert_int_equal(bk_client_state_read(p->dir, &s, &error), BECKON_OK);
-    assert_string_equal(s.server, "h.example");
+    assert_int_equal(s.n_servers, 1);
+    assert_string_equal(s.servers[0], "h.example");
     assert_int_equal(s.port, BK_SERVER_REQUEST_PORT);
     assert_non_null(s.own.key);
     bk_client_state_fini(&s);
@@ -313,6 +314,34 @@ static void test_state(void **state)
     assert_int_equal(bk_client_state_read(p->dir, &s, &error), BECKON_OK);
     assert_int_equal(s.port, 443);
     bk_client_state_fini(&s);
+}
+
+/* Several servers of one operator, in the order in which they are tried. */
+static void test_servers(void **state)
+{
+    static const char *const wrong[] = {"a,", ",a",  "a,,b",   "a b",
+                                        ",",  " , ", "a, b c", "a,b,c,d,e"};
+    struct place *p = *state;
+    struct bk_client_state s;
+    struct beckon_error error;
+    char text[300];
+
+    make_state(p, "[client]\nserver = a.example ,b.example,\t192.0.2.1, 2001:db8::1\n");
+    assert_int_equal(bk_client_state_read(p->dir, &s, &error), BECKON_OK);
+    assert_int_equal(s.n_servers, 4);
+    assert_string_equal(s.servers[0], "a.example");
+    assert_string_equal(s.servers[1], "b.example");
+    assert_string_equal(s.servers[2], "192.0.2.1");
+    assert_string_equal(s.servers[3], "2001:db8::1");
+    bk_client_state_fini(&s);
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        (void)snprintf(text, sizeof text, "[client]\nserver = %s\n", wrong[i]);
+        place_write_text(p, "beckon.conf", text);
+        if (bk_client_state_read(p->dir, &s, &error) != BECKON_BAD_CONFIG) {
+            fail_msg("\"%s\" was taken", wrong[i]);
+        }
+        assert_error(&error, BECKON_BAD_CONFIG, "beckon.conf:2: \"server\" in [client]");
+    }
 }
 
 static void test_state_mistakes(void **state)
@@ -385,12 +414,19 @@ static void test_addresses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_PLACE(test_add_and_find), WITH_PLACE(test_changed),
-        WITH_PLACE(test_names),        WITH_PLACE(test_no_newline_at_end),
-        WITH_PLACE(test_malformed),    WITH_PLACE(test_size_limit),
-        WITH_PLACE(test_pin_uri),      WITH_PLACE(test_first_line_counts),
-        WITH_PLACE(test_state),        WITH_PLACE(test_state_mistakes),
-        WITH_PLACE(test_addresses),    WITH_PLACE(test_added_side_by_side),
+        WITH_PLACE(test_add_and_find),
+        WITH_PLACE(test_changed),
+        WITH_PLACE(test_names),
+        WITH_PLACE(test_no_newline_at_end),
+        WITH_PLACE(test_malformed),
+        WITH_PLACE(test_size_limit),
+        WITH_PLACE(test_pin_uri),
+        WITH_PLACE(test_first_line_counts),
+        WITH_PLACE(test_state),
+        WITH_PLACE(test_servers),
+        WITH_PLACE(test_state_mistakes),
+        WITH_PLACE(test_addresses),
+        WITH_PLACE(test_added_side_by_side),
         WITH_PLACE(test_replaced),
     };
 

@@ -27,7 +27,7 @@ static void on_line(void *ctx, int level, const char *line)
 static void on_asked(void *ctx, struct bk_h2_stream *s, const char *authority)
 {
     on_request(ctx, s, authority);
-    bk_serve_request(&serve, s, authority);
+    bk_serve_request(&serve, &w.s, s, authority);
 }
 
 static void on_served(void *ctx, struct bk_h2_stream *s, const struct bk_h2_outcome *outcome)
@@ -65,7 +65,7 @@ static int setup(void **state)
 
 static int teardown_serve(void **state)
 {
-    bk_serve_cancel(&serve);
+    bk_serve_cancel(&serve, &w.s);
     bk_resolver_free(serve.resolver);
     return teardown(state);
 }
@@ -230,7 +230,7 @@ static void test_ends_meanwhile(void **state)
     bk_h2_abort(s[1]);
     RUN_UNTIL(w.s.finished == 1);
     assert_non_null(serve.joining);
-    bk_serve_cancel(&serve);
+    bk_serve_cancel(&serve, &w.s);
     assert_null(serve.joining);
     bk_h2_free(w.s.h);
     w.s.h = NULL;

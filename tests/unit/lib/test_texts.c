@@ -85,7 +85,7 @@ static void test_failures(void **state)
     const uint8_t pin[BK_PIN_BYTES] = {0};
     struct bk_outgoing_facts facts = {.server = "h.example",
                                       .server_text = "",
-                                      .no_candidate = "",
+                                      .why = "",
                                       .state_dir = "/state",
                                       .equipment_id = 2133,
                                       .pin = pin};
@@ -112,11 +112,13 @@ static void test_failures(void **state)
     bk_outgoing_error(BK_FAIL_CERTIFICATE, &facts, &errors[0]);
     assert_error(&errors[0], BECKON_KEY_CHANGED, "offered an expired box key: the device");
     facts.server_text = "its certificate has expired";
-    facts.no_candidate = "UPnP-IGD: no router answers";
+    facts.why = "UPnP-IGD: no router answers";
     bk_outgoing_error(BK_FAIL_SERVER, &facts, &errors[0]);
     assert_error(&errors[0], BECKON_SERVER_DOWN, "its certificate has expired");
     bk_outgoing_error(BK_FAIL_NO_CANDIDATE, &facts, &errors[0]);
     assert_error(&errors[0], BECKON_NO_MAPPING, "(UPnP-IGD: no router answers)");
+    bk_outgoing_error(BK_FAIL_NO_ANSWER, &facts, &errors[0]);
+    assert_error(&errors[0], BECKON_NO_PATH, "nor we it (UPnP-IGD: no router answers); ");
 }
 
 static void test_forward_spec(void **state)
