@@ -35,7 +35,9 @@ static bool same_servers(const struct bk_channel_message *a, const struct bk_cha
 
 static bool same(const struct bk_channel_message *a, const struct bk_channel_message *b)
 {
-    return a->type == b->type && same_servers(a, b) && bk_addr_equal(&a->observed, &b->observed) &&
+    return a->type == b->type && a->server_index == b->server_index &&
+           a->agent_port == b->agent_port && same_servers(a, b) &&
+           bk_addr_equal(&a->observed, &b->observed) &&
            memcmp(a->facts.call_id, b->facts.call_id, sizeof a->facts.call_id) == 0 &&
            a->facts.unix_s == b->facts.unix_s && a->facts.has_tag == b->facts.has_tag &&
            same_tag(&a->facts.tag, &b->facts.tag) && a->verdict == b->verdict &&

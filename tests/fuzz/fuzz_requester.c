@@ -2,24 +2,38 @@
  * what the person answers, of sessions and of time. The server's certificates may name another key, device
  * or role, its box key be signed by another, its results sealed by another.
  *
- *   217 leaves only for a key that is the pin, or that the person accepted, at most twice for each proof; it
- *   opens with that device's box key alone and holds what the person gave, or a signature that is good for
+ *   217 leaves only for a key that is the pin, or that the person accepted, at most twice for each proof and once more
+ *   for each further server; it opens with that device's box key alone and holds what the person gave, or a signature that is good for
  *   that device; every 217 has a call ID of its own;
  *   EXPECT names key and call ID and comes before each 217; no password is asked for before, nor, where the
  *   caller has a key, before the device itself has refused that;
- *   ACCEPTED is believed from the device only, for the newest call ID; one session is used, the others closed;
- *   FAILED comes once and nothing but closing sessions after it, and no deadline lies in the past. */
+ *   ACCEPTED is believed from the device only, for the newest call ID; no address is dialled or met before it, and after
+ *   it none but the device named, of a scope and port that it may name, so many and no more;
+ *   a session is used or closed, never both; retired only after it was used; few are in use at a time; PATHS go where
+ *   HTTP/2 is; rounds have numbers that rise;
+ *   FAILED or ENDED comes once and nothing but closing sessions after it, and no deadline lies in the past. */
 #include "core/requester/requester.h"
 
 #include <sodium.h>
 
 #include "feed.h"
+#include "wire/paths.h"
 #include "wire/result.h"
 
 enum {
     ID = 2133,
     KEYS = 2, /* the device's, and somebody else's */
-    REQUESTS_MAX = 4,
+    SERVERS = 3,
+    REQUESTS_MAX = 4 + SERVERS,
+    SESSIONS = 64,
+};
+
+enum known {
+    NONE,
+    UP,
+    USED,
+    RETIRED,
+    GONE,
 };
 
 struct world {
@@ -35,6 +49,7 @@ struct world {
     uint8_t pin[KEYS][BK_PIN_BYTES];
     uint8_t txid[BK_STUN_TXID_BYTES]; /* of the newest message sent */
     uint8_t shown[BK_PIN_BYTES];      /* to the person */
+    uint8_t info_txid[BK_STUN_TXID_BYTES];
     bool gathering, was_shown, agreed, asked_password, gave_password;
     bool expected; /* and 217 not sent yet */
     bool failed, accepted;
@@ -43,7 +58,10 @@ struct world {
     size_t expects_n, signed_n;
     uint8_t expects[BK_PIN_BYTES];
     struct bk_slice password;
-    size_t requests, used;
+    size_t requests, uses, server, dials, permits, in_use;
+    bool ended;
+    uint16_t round;
+    uint8_t sessions[SESSIONS];      /* enum known */
     uint8_t reply_key[BK_KEY_BYTES]; /* of the newest 217 */
     bool may_accept;                 /* this event is a genuine ACCEPTED */
     bool may_refuse;                 /* or a genuine REFUSED or BACK_OFF */
@@ -83,7 +101,7 @@ static void check_proof(struct world *w, size_t key, const struct bk_call_reques
     uint8_t own[BK_KEY_BYTES];
     if (!inside->has_signature) {
         require(w->gave_password && bk_slice_equal(inside->password, w->password));
-        require(w->requests - w->signed_n <= 2);
+        require(w->requests - w->signed_n <= 2 + w->server);
         return;
     }
     bk_caller_key_of(w->config.key_seed, own);
@@ -91,7 +109,7 @@ static void check_proof(struct world *w, size_t key, const struct bk_call_reques
     require(memcmp(inside->caller_key, own, sizeof own) == 0);
     require(bk_caller_check(own, w->pin[key], inside->signed_text, inside->signature) == BK_OK);
     require(bk_caller_check(own, w->pin[1 - key], inside->signed_text, inside->signature) != BK_OK);
-    require(++w->signed_n <= 2);
+    require(++w->signed_n <= 2 + w->server);
 }
 
 static void check_request(struct world *w, const struct bk_stun *m)
@@ -109,7 +127,7 @@ static void check_request(struct world *w, const struct bk_stun *m)
     require(bk_open_request(&w->box[key], outside.box, plain, sizeof plain, &text) == BK_OK);
     require(bk_call_request_read(text, &inside) == BK_OK);
     check_proof(w, key, &inside);
-    require(inside.n_candidates >= 1);
+    require(inside.n_candidates >= 1 && inside.n_candidates <= BK_CANDIDATES_MAX);
     require(memcmp(inside.call_key, w->config.call_key, BK_KEY_BYTES) == 0);
     require(memcmp(inside.call_id, w->call_id[w->expects_n - 1], BK_CALL_ID_BYTES) == 0);
     require(memcmp(outside.call_id, inside.call_id, BK_CALL_ID_BYTES) == 0);
@@ -130,19 +148,72 @@ static void check_expect(struct world *w, const struct bk_requester_action *a)
     memcpy(w->call_id[w->expects_n++], a->call_id, BK_CALL_ID_BYTES);
 }
 
-static void check_action(struct world *w, const struct bk_requester_action *a)
+static void check_sent(struct world *w, const struct bk_requester_action *a)
 {
     struct bk_stun m;
-    require(!w->failed || a->type == BK_REQUESTER_CLOSE_SESSION);
+    require(bk_stun_read(a->bytes, &m) == BK_OK && m.cls == BK_STUN_REQUEST);
+    if (m.method == BK_METHOD_INFO) {
+        memcpy(w->info_txid, m.txid, sizeof w->info_txid);
+        return;
+    }
+    memcpy(w->txid, m.txid, sizeof w->txid);
+    if (m.method == BK_METHOD_CONNECT) {
+        check_request(w, &m);
+    } else {
+        require(m.method == BK_METHOD_LOOKUP && w->uses == 0 && !w->accepted);
+    }
+}
+
+static void check_address(struct world *w, const struct bk_requester_action *a)
+{
+    const struct bk_candidate *c = &a->candidate;
+    enum bk_addr_scope scope = bk_addr_scope(&c->addr);
+    require(w->accepted && w->dials++ < BK_REQUESTER_DIALS_MAX);
+    require(c->addr.port == 443 || c->addr.port >= 1024);
+    require(scope == BK_SCOPE_GLOBAL || scope == BK_SCOPE_PRIVATE);
+    require((c->kind == BK_CANDIDATE_REFLEXIVE) == (a->type == BK_REQUESTER_PUNCH));
+    require(c->kind != BK_CANDIDATE_RELAYED);
+    require(a->type != BK_REQUESTER_PUNCH || !w->config.no_reflexive);
+}
+
+static void check_session(struct world *w, const struct bk_requester_action *a)
+{
+    struct bk_stun m;
+    struct bk_paths paths;
+    require(a->session < SESSIONS);
+    switch ((int)a->type) {
+    case BK_REQUESTER_USE_SESSION:
+        require(w->requests > 0 &&
+                (w->sessions[a->session] == UP || w->sessions[a->session] == USED));
+        w->in_use += w->sessions[a->session] == UP;
+        require(w->in_use <= BK_REQUESTER_IN_USE_MAX);
+        w->sessions[a->session] = USED;
+        w->uses++;
+        break;
+    case BK_REQUESTER_CLOSE_SESSION:
+        require(w->sessions[a->session] == UP);
+        w->sessions[a->session] = GONE;
+        break;
+    case BK_REQUESTER_RETIRE_SESSION:
+        require(w->sessions[a->session] == USED);
+        w->sessions[a->session] = RETIRED;
+        break;
+    default:
+        require(w->sessions[a->session] == USED);
+        require(bk_stun_read(a->bytes, &m) == BK_OK && bk_paths_read(&m, &paths) == BK_OK);
+        require(paths.round > w->round);
+        w->round = paths.round;
+        w->dials = 0;
+        break;
+    }
+}
+
+static void check_action(struct world *w, const struct bk_requester_action *a)
+{
+    require((!w->failed && !w->ended) || a->type == BK_REQUESTER_CLOSE_SESSION);
     switch (a->type) {
     case BK_REQUESTER_SEND_SERVER:
-        require(bk_stun_read(a->bytes, &m) == BK_OK && m.cls == BK_STUN_REQUEST);
-        memcpy(w->txid, m.txid, sizeof w->txid);
-        if (m.method == BK_METHOD_CONNECT) {
-            check_request(w, &m);
-        } else {
-            require(m.method == BK_METHOD_LOOKUP && w->requests == 0);
-        }
+        check_sent(w, a);
         break;
     case BK_REQUESTER_CONFIRM_PIN:
         require(!w->config.have_pin && !w->was_shown);
@@ -156,25 +227,54 @@ static void check_action(struct world *w, const struct bk_requester_action *a)
         w->asked_password = true;
         break;
     case BK_REQUESTER_EXPECT:
+        require(!w->accepted && w->uses == 0);
         check_expect(w, a);
         break;
     case BK_REQUESTER_USE_SESSION:
-        require(w->requests > 0 && w->used++ == 0);
+    case BK_REQUESTER_CLOSE_SESSION:
+    case BK_REQUESTER_RETIRE_SESSION:
+    case BK_REQUESTER_SEND_PATHS:
+        check_session(w, a);
         break;
     case BK_REQUESTER_PHASE:
         require(a->phase != BK_PHASE_ACCEPTED || (w->may_accept && !w->accepted));
         w->accepted = w->accepted || a->phase == BK_PHASE_ACCEPTED;
+        require(a->phase != BK_PHASE_UP || w->uses > 0);
+        /* A session that stands is as good as the word. */
+        w->accepted = w->accepted || a->phase == BK_PHASE_UP;
         break;
     case BK_REQUESTER_FAILED:
-        require(w->used == 0);
+        require(w->uses == 0);
         w->failed = true;
+        break;
+    case BK_REQUESTER_ENDED:
+        require(w->uses > 0 && w->in_use == 0);
+        w->ended = true;
         break;
     case BK_REQUESTER_GATHER:
         w->gathering = true;
         break;
     case BK_REQUESTER_CONNECT_SERVER:
+        require(a->server >= w->server && a->server < SERVERS);
+        w->server = a->server;
+        break;
+    case BK_REQUESTER_DIAL:
+    case BK_REQUESTER_PUNCH:
+        check_address(w, a);
+        break;
+    case BK_REQUESTER_GATHER_RELAY:
+        require(a->info->n_relays > 0 && a->info->n_relays <= BK_INFO_RELAYS_MAX);
+        w->permits = 1;
+        break;
+    case BK_REQUESTER_PERMIT:
+        require(w->permits > 0 && w->permits++ < BK_REQUESTER_PERMITS_MAX);
+        break;
+    case BK_REQUESTER_STOP_DIALS:
+        w->dials = 0;
+        break;
     case BK_REQUESTER_CLOSE_SERVER:
-    case BK_REQUESTER_CLOSE_SESSION:
+    case BK_REQUESTER_MAPPING_PROVEN:
+    case BK_REQUESTER_MAPPING_DOUBTED:
         break;
     }
 }
@@ -185,7 +285,7 @@ static void check_out(struct world *w)
     for (size_t i = 0; i < out.n; i++) {
         check_action(w, &out.actions[i]);
     }
-    require(!w->failed || bk_requester_deadline(w->r) == BK_TIME_NEVER);
+    require((!w->failed && !w->ended) || bk_requester_deadline(w->r) == BK_TIME_NEVER);
 }
 
 static void input(struct world *w, const struct bk_requester_event *e)
@@ -215,6 +315,53 @@ static struct bk_slice found(struct world *w, uint8_t how, uint8_t *buf, size_t 
     return bytes;
 }
 
+/* Addresses of every kind, as a device or a server may name them. */
+static struct bk_addr any_address(struct world *w)
+{
+    static const struct bk_addr list[] = {
+        {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 202, 204, 17, 1}, 3000},
+        {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 127, 0, 0, 1}, 3000},
+        {{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 1}, 443},
+        {{0x20, 1, 0x0d, 0xb9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, 3000},
+        {{0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1}, 3000},
+        {{0}, 0},
+    };
+    uint8_t what = feed_u8(&w->f);
+    struct bk_addr a = list[what % 6];
+    a.ip[15] = (uint8_t)(a.ip[15] + what / 6);
+    if (what % 16 == 15) {
+        a.port = (uint16_t)(feed_u8(&w->f) * 64);
+    }
+    return a;
+}
+
+static size_t any_candidates(struct world *w, struct bk_candidate *list)
+{
+    size_t n = feed_below(&w->f, BK_CANDIDATES_MAX + 1);
+    for (size_t i = 0; i < n; i++) {
+        list[i].kind = (enum bk_candidate_kind)(1 + feed_below(&w->f, 4));
+        list[i].addr = any_address(w);
+    }
+    return n;
+}
+
+static struct bk_slice info(struct world *w, uint8_t how, uint8_t *buf, size_t cap)
+{
+    struct bk_info a = {.observed = any_address(w), .n_relays = how % 3};
+    struct bk_slice bytes;
+    for (size_t i = 0; i < a.n_relays; i++) {
+        a.relays[i].port = 3478;
+        a.relays[i].host = bk_slice_text(i == 0 ? "" : "relay.example");
+    }
+    if (a.n_relays > 0) {
+        a.username = bk_slice_text("1700000600:alice");
+        a.password = bk_slice_text("c2VjcmV0");
+        a.lifetime_s = 600;
+    }
+    return bk_info_answer_write(buf, cap, w->info_txid, &a, &bytes) == BK_OK ? bytes
+                                                                             : BK_SLICE_EMPTY;
+}
+
 static struct bk_slice result(struct world *w, uint8_t how, uint8_t *buf, size_t cap)
 {
     static uint8_t plain[BK_CALL_RESULT_MAX_BYTES];
@@ -233,7 +380,12 @@ static struct bk_slice result(struct world *w, uint8_t how, uint8_t *buf, size_t
     memcpy(r.call_id, w->call_id[earlier ? 0 : w->expects_n - 1], sizeof r.call_id);
     memcpy(message.call_id, r.call_id, sizeof message.call_id);
     r.call_id[0] ^= (how & 64) != 0;
-    require(bk_call_result_write(plain, sizeof plain, &r, &text) == BK_OK);
+    if (r.status == BK_CALL_ACCEPTED) {
+        r.n_candidates = any_candidates(w, r.candidates);
+    }
+    if (bk_call_result_write(plain, sizeof plain, &r, &text) != BK_OK) {
+        return BK_SLICE_EMPTY; /* no device writes such an address */
+    }
     if (bk_seal_result(w->box[forged ? 1 - key : key].secret_key, w->reply_key, &w->config.rng,
                        text, box, sizeof box, &message.box) != BK_OK) {
         return BK_SLICE_EMPTY;
@@ -253,7 +405,9 @@ static void on_message(struct world *w)
     uint8_t what = feed_u8(&w->f);
     uint8_t how = feed_u8(&w->f);
     struct bk_requester_event e = {.type = BK_REQUESTER_SERVER_MESSAGE};
-    if (what < 80) {
+    if (what < 20) {
+        e.bytes = info(w, how, buf, sizeof buf);
+    } else if (what < 80) {
         e.bytes = found(w, how, buf, sizeof buf);
     } else if (what < 160) {
         e.bytes = result(w, how, buf, sizeof buf);
@@ -286,16 +440,64 @@ static void on_password(struct world *w)
 
 static void on_candidates(struct world *w)
 {
-    struct bk_candidate c[12];
-    struct bk_requester_event e = {.type = BK_REQUESTER_CANDIDATES, .candidates = c};
-    e.n_candidates = feed_below(&w->f, 13);
-    for (size_t i = 0; i < e.n_candidates; i++) {
-        c[i] =
-            (struct bk_candidate){BK_CANDIDATE_MAPPED, bk_addr_v4(4, 17, 168, (uint8_t)i, 20000)};
+    struct bk_requester_event e = {.type = BK_REQUESTER_CANDIDATE};
+    uint8_t how = feed_u8(&w->f);
+    e.source = (enum bk_requester_source)(how % BK_SOURCES);
+    if (how % 8 >= 4) {
+        e.type = BK_REQUESTER_GATHERED;
+    } else {
+        e.candidate.kind = e.source == BK_SOURCE_HOST      ? BK_CANDIDATE_HOST
+                           : e.source == BK_SOURCE_MAPPING ? BK_CANDIDATE_MAPPED
+                                                           : BK_CANDIDATE_RELAYED;
+        e.candidate.addr = bk_addr_v4(4, 17, 168, how / 8, 20000);
     }
-    if (w->gathering) { /* the shell answers, though perhaps twice */
+    if (w->gathering) {
         input(w, &e);
     }
+}
+
+/* A session comes, ends, is measured, or says something. */
+static void on_session(struct world *w)
+{
+    static uint8_t buf[BK_PATHS_MAX_BYTES];
+    static const uint8_t txid[BK_STUN_TXID_BYTES];
+    struct bk_requester_event e = {.type = BK_REQUESTER_SESSION_UP};
+    struct bk_paths paths = {0};
+    uint8_t how = feed_u8(&w->f);
+    e.session = feed_below(&w->f, SESSIONS);
+    uint8_t *session = &w->sessions[e.session];
+    if (how < 100) {
+        if (*session != NONE) {
+            return; /* the shell gives no number twice */
+        }
+        *session = UP;
+        e.kind = (enum bk_candidate_kind)(1 + how % 4);
+        e.ours = how % 8 >= 4;
+    } else if (how < 150) {
+        if (*session == NONE || *session == GONE) {
+            return;
+        }
+        w->in_use -= *session == USED || *session == RETIRED;
+        *session = GONE;
+        e.type = BK_REQUESTER_SESSION_ENDED;
+        e.lost = how % 2 == 0;
+    } else if (how < 160) {
+        e.type = BK_REQUESTER_ROUND_TRIP;
+        e.ms = how;
+    } else if (how < 170) {
+        e.type = BK_REQUESTER_NETWORK_CHANGED;
+    } else {
+        e.type = BK_REQUESTER_PATHS;
+        paths.round = how % 4 == 0 ? 0 : w->round;
+        paths.n_candidates = any_candidates(w, paths.candidates);
+        if (bk_paths_write(buf, sizeof buf, txid, &paths, &e.bytes) != BK_OK) {
+            return;
+        }
+        if (how % 16 == 15) {
+            e.bytes = feed_bend(&w->f, buf, e.bytes.n);
+        }
+    }
+    input(w, &e);
 }
 
 static void one_event(struct world *w)
@@ -327,9 +529,7 @@ static void one_event(struct world *w)
         input(w, &e);
         break;
     case 5:
-        e.type = BK_REQUESTER_SESSION_UP;
-        e.session = what;
-        input(w, &e);
+        on_session(w);
         break;
     case 6:
         feed_pass(&w->f, &w->now);
@@ -358,6 +558,8 @@ static void init(struct world *w)
         .have_pin = (how & 2) == 0,
         .call_key = {1},
         .have_key = (how & 4) != 0,
+        .n_servers = (how & 8) != 0 ? SERVERS : 0,
+        .no_reflexive = (how & 16) != 0,
         .key_seed = {3},
     };
     for (size_t i = 0; i < KEYS; i++) {

@@ -10,7 +10,9 @@
  *   a device hears only of calls to it that the store granted, a user only of its own calls;
  *   every request is answered once; RENEW gives the key of the current epoch, and none to whom is revoked;
  *   nothing is sent under a key of an epoch that has gone, and its rows are no more;
- *   a watch is up only by the store's word, and closed after a change of what it watches. */
+ *   a watch is up only by the store's word, and closed after a change of what it watches;
+ *   a row made over a stream goes with it, and NOTIFY to it takes that stream; at the second port there is only Binding;
+ *   a probe's echo goes to the IP address that the row has, and only for who is there. */
 #include "seal/seal.h"
 #include "server_checks.h"
 #include "wire/connect.h"
@@ -35,6 +37,7 @@ static void send_datagram(struct world *w, struct bk_slice bytes, size_t at, uin
     struct bk_server_event e = {.type = BK_SERVER_DATAGRAM};
     e.datagram.from = place(at);
     e.datagram.local = local;
+    e.datagram.second = l->second;
     e.datagram.bytes = bytes;
     l->is_datagram = true;
     l->from = e.datagram.from;
@@ -101,6 +104,103 @@ static void on_replay(struct world *w)
     send_datagram(w, bytes, at, local, &l);
 }
 
+/* A request or quiet keepalive with any interval, by datagram or by a stream of registration. */
+static struct bk_slice write_keepalive(struct world *w, size_t i, uint8_t how, size_t at,
+                                       uint8_t local, struct licence *l)
+{
+    static const uint16_t intervals[] = {0, 25, 26, 60, 61, 120, 121, 300};
+    struct device *d = &w->devices[i];
+    uint8_t txid[BK_STUN_TXID_BYTES];
+    uint8_t key[BK_KEY_BYTES];
+    struct bk_slice bytes;
+    d->tag.counter += (how & 8) == 0;
+    struct bk_register r = {
+        .quiet = (how & 16) != 0,
+        .equipment_id = i + 1,
+        .generation = d->generation,
+        .epoch = d->epoch,
+        .interval_s = intervals[how & 7],
+        .tag = d->tag,
+    };
+    l->device = i;
+    l->generation = d->generation;
+    if (!r.quiet && (how & 32) != 0 && d->has_nonce[at][way_of(local)]) {
+        r.nonce = BK_SLICE_OF(d->nonce[at][way_of(local)]);
+        l->may_move = true;
+    }
+    key_of(w, i, key);
+    new_txid(w, txid);
+    require(bk_register_write(w->last, sizeof w->last, txid, &r, &w->config.mac, BK_SLICE_OF(key),
+                              &bytes) == BK_OK);
+    w->last_n = bytes.n;
+    w->last_device = i;
+    return bytes;
+}
+
+static void on_keepalive(struct world *w)
+{
+    struct licence l = no_licence;
+    size_t i = feed_below(&w->f, DEVICES);
+    uint8_t how = feed_u8(&w->f);
+    size_t at = feed_below(&w->f, PLACES);
+    uint8_t local = how >> 7;
+    struct bk_slice bytes = write_keepalive(w, i, how, at, local, &l);
+    if ((how & 64) != 0) {
+        bytes = feed_bend(&w->f, w->last, bytes.n);
+        w->last_n = 0;
+        l = no_licence;
+    }
+    send_datagram(w, bytes, at, local, &l);
+}
+
+static void on_probe(struct world *w)
+{
+    struct licence l = {.device = feed_below(&w->f, DEVICES)};
+    uint8_t how = feed_u8(&w->f);
+    const struct device *d = &w->devices[l.device];
+    uint8_t buf[256];
+    uint8_t txid[BK_STUN_TXID_BYTES];
+    uint8_t key[BK_KEY_BYTES];
+    struct bk_slice bytes;
+    struct bk_probe p = {
+        .equipment_id = l.device + 1,
+        .generation = d->generation,
+        .epoch = d->epoch,
+        .tag = d->tag,
+        .port = (uint16_t)(how % 4 == 3 ? 1 + how : 1024 + how),
+    };
+    l.probe_port = p.port;
+    key_of(w, l.device, key);
+    new_txid(w, txid);
+    require(bk_probe_write(buf, sizeof buf, txid, &p, &w->config.mac, BK_SLICE_OF(key), &bytes) ==
+            BK_OK);
+    if (how >= 192) {
+        bytes = feed_bend(&w->f, buf, bytes.n);
+        l = no_licence;
+    }
+    send_datagram(w, bytes, feed_below(&w->f, PLACES), how >> 4 & 1, &l);
+}
+
+/* Binding that asks for changes, or what was sent before: only the one is heard at the second port. */
+static void on_second_port(struct world *w)
+{
+    struct licence l = no_licence;
+    uint8_t how = feed_u8(&w->f);
+    uint8_t buf[64];
+    uint8_t value[8] = {0, 0, how / 64 == 3, how};
+    uint8_t txid[BK_STUN_TXID_BYTES];
+    struct bk_slice bytes = bk_slice(w->last, w->last_n);
+    l.second = how % 2 == 0;
+    new_txid(w, txid);
+    if (how / 8 % 4 != 0 || !l.second) {
+        struct bk_stun_writer s =
+            bk_stun_begin(buf, sizeof buf, BK_METHOD_BINDING, BK_STUN_REQUEST, txid);
+        bk_stun_put(&s, BK_ATTR_CHANGE_REQUEST, bk_slice(value, how == 255 ? 8 : 4));
+        require(bk_stun_end(&s, &bytes) == BK_OK);
+    }
+    send_datagram(w, bytes, feed_below(&w->f, PLACES), how >> 7, &l);
+}
+
 static void on_raw_datagram(struct world *w)
 {
     struct licence l = no_licence;
@@ -135,15 +235,17 @@ static void on_open(struct world *w)
         e.open.from = place(how / 64);
         e.open.peer.role = (enum bk_role)(how % 4);
         if (how >= 192) {
-            e.open.purpose = (enum bk_server_purpose)feed_below(&w->f, 4); /* 3: no such thing */
+            e.open.purpose = (enum bk_server_purpose)feed_below(&w->f, 5); /* 4: no such thing */
         }
         if (e.open.peer.role == BK_ROLE_DEVICE) {
             e.open.peer.equipment_id = how / 4 % DEVICES + 1;
         } else if (e.open.peer.role == BK_ROLE_USER) {
             memcpy(e.open.peer.name, server_users[how / 4 % 2], strlen(server_users[how / 4 % 2]));
         }
-        *s = (struct stream){
-            .number = e.open.stream, .peer = e.open.peer, .purpose = e.open.purpose};
+        *s = (struct stream){.number = e.open.stream,
+                             .peer = e.open.peer,
+                             .purpose = e.open.purpose,
+                             .from = e.open.from};
         input(w, &e, &no_licence);
         return;
     }
@@ -233,7 +335,7 @@ static void on_message(struct world *w)
     struct bk_server_event e = {.type = BK_SERVER_STREAM_MESSAGE};
     if (how >= 240) {
         bytes = feed_bytes(&w->f);
-    } else if (how < 200 && s->purpose != BK_STREAM_PLAIN) {
+    } else if (how < 200 && s->purpose != BK_STREAM_PLAIN && s->purpose != BK_STREAM_REGISTER) {
         bytes = lifecycle_message(w, s, how, buf, sizeof buf);
     } else if (s->peer.role == BK_ROLE_USER) {
         bytes = user_message(w, s, how, buf, sizeof buf);
@@ -264,6 +366,56 @@ static void on_message(struct world *w)
     s->asked++;
     w->speaker = s;
     input(w, &e, &no_licence);
+    w->speaker = NULL;
+}
+
+static size_t place_of(const struct bk_addr *a)
+{
+    size_t i = 0;
+    while (i < PLACES) {
+        struct bk_addr at = place(i);
+        if (bk_addr_equal(&at, a)) {
+            break;
+        }
+        i++;
+    }
+    require(i < PLACES);
+    return i;
+}
+
+/* REGISTER where the stream is for that, of its device or another; INFO anywhere. */
+static void on_stream_extra(struct world *w)
+{
+    struct stream *s = pick_stream(w);
+    uint8_t how = feed_u8(&w->f);
+    struct bk_server_event e = {.type = BK_SERVER_STREAM_MESSAGE};
+    struct licence l = no_licence;
+    uint8_t buf[64];
+    uint8_t txid[BK_STUN_TXID_BYTES];
+    if (s->number == 0) {
+        return;
+    }
+    if (s->purpose == BK_STREAM_REGISTER && s->peer.role == BK_ROLE_DEVICE && how < 240) {
+        size_t i = how >= 224 ? how % DEVICES : (size_t)s->peer.equipment_id - 1;
+        l.local = BK_SERVER_LOCAL_STREAM;
+        l.from = s->from;
+        l.stream = s->number;
+        e.message.bytes = write_keepalive(w, i, how, place_of(&s->from), l.local, &l);
+        l.bytes = e.message.bytes.n;
+        if (i + 1 != s->peer.equipment_id) {
+            l = no_licence;
+        }
+    } else {
+        new_txid(w, txid);
+        require(bk_info_write(buf, sizeof buf, txid, &e.message.bytes) == BK_OK);
+    }
+    bool may = s->purpose == BK_STREAM_WATCH ||
+               (s->purpose == BK_STREAM_PLAIN && s->peer.role == BK_ROLE_USER);
+    s->sent_bad = s->sent_bad || !may;
+    s->asked++;
+    w->speaker = s;
+    e.message.stream = s->number;
+    input(w, &e, &l);
     w->speaker = NULL;
 }
 
@@ -442,7 +594,7 @@ static void on_user_revoked(struct world *w)
 static void one_event(struct world *w)
 {
     struct device *d;
-    switch (feed_below(&w->f, 18)) {
+    switch (feed_below(&w->f, 22)) {
     case 0:
     case 1:
     case 2:
@@ -486,6 +638,18 @@ static void one_event(struct world *w)
     case 17:
         on_masters(w);
         break;
+    case 18:
+        on_keepalive(w);
+        break;
+    case 19:
+        on_probe(w);
+        break;
+    case 20:
+        on_second_port(w);
+        break;
+    case 21:
+        on_stream_extra(w);
+        break;
     case 15:
     default:
         feed_pass(&w->f, &w->now);
@@ -526,7 +690,7 @@ static void end(struct world *w)
     }
     /* A place in the rows that was used again and again at one moment has rows seen seconds ahead. */
     for (size_t i = 0; i < 4; i++) {
-        w->now.mono += (BK_SERVER_EXPIRY_S + 10 + FUZZ_INPUT_MAX) * BK_SECOND;
+        w->now.mono += (BK_SERVER_EXPIRY_MAX_S + 10 + FUZZ_INPUT_MAX) * BK_SECOND;
         timer(w);
     }
     require(bk_server_rows(w->server) == 0);
@@ -551,6 +715,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         .max_streams = STREAMS - 2,
         .max_calls = 6,
         .answer_binding = true,
+        .changes = BK_CHANGE_PORT | BK_CHANGE_IP,
         .binding_per_s = 3,
         .requests_per_s = 2,
         .ports = {1200, 1201, 1300},

@@ -8,8 +8,11 @@
 #include "wire/connect.h"
 #include "wire/crc32.h"
 #include "wire/enrol.h"
+#include "wire/info.h"
 #include "wire/lookup.h"
 #include "wire/notify.h"
+#include "wire/paths.h"
+#include "wire/probe.h"
 #include "wire/register.h"
 #include "wire/renew.h"
 #include "wire/result.h"
@@ -74,6 +77,56 @@ static bool rewrite_register_answer(const struct bk_stun *m, uint8_t *buf, struc
         return false;
     }
     require(bk_register_answer_write(buf, OUTPUT_BYTES, m->txid, &v, &mac, key, out) == BK_OK);
+    return true;
+}
+
+static bool rewrite_register_challenge(const struct bk_stun *m, uint8_t *buf, struct bk_slice *out)
+{
+    struct bk_slice nonce;
+    if (bk_register_challenge_read(m, &mac, key, &nonce) != BK_OK) {
+        return false;
+    }
+    require(bk_register_challenge_write(buf, OUTPUT_BYTES, m->txid, nonce, &mac, key, out) ==
+            BK_OK);
+    return true;
+}
+
+static bool rewrite_probe(const struct bk_stun *m, uint8_t *buf, struct bk_slice *out)
+{
+    struct bk_probe v;
+    if (bk_probe_read(m, &v) != BK_OK || bk_datagram_check(m, &mac, key) != BK_OK) {
+        return false;
+    }
+    require(bk_probe_write(buf, OUTPUT_BYTES, m->txid, &v, &mac, key, out) == BK_OK);
+    return true;
+}
+
+static bool rewrite_probe_echo(const struct bk_stun *m, uint8_t *buf, struct bk_slice *out)
+{
+    if (bk_probe_echo_read(m, &mac, key) != BK_OK) {
+        return false;
+    }
+    require(bk_probe_echo_write(buf, OUTPUT_BYTES, m->txid, &mac, key, out) == BK_OK);
+    return true;
+}
+
+static bool rewrite_info_answer(const struct bk_stun *m, uint8_t *buf, struct bk_slice *out)
+{
+    struct bk_info v;
+    if (bk_info_answer_read(m, &v) != BK_OK) {
+        return false;
+    }
+    require(bk_info_answer_write(buf, OUTPUT_BYTES, m->txid, &v, out) == BK_OK);
+    return true;
+}
+
+static bool rewrite_paths(const struct bk_stun *m, uint8_t *buf, struct bk_slice *out)
+{
+    struct bk_paths v;
+    if (bk_paths_read(m, &v) != BK_OK) {
+        return false;
+    }
+    require(bk_paths_write(buf, OUTPUT_BYTES, m->txid, &v, out) == BK_OK);
     return true;
 }
 
@@ -198,10 +251,11 @@ static bool rewrite_error(const struct bk_stun *m, uint8_t *buf, struct bk_slice
 }
 
 static const rewriter rewriters[] = {
-    rewrite_binding,       rewrite_register, rewrite_register_answer, rewrite_notify,
-    rewrite_notify_answer, rewrite_lookup,   rewrite_lookup_answer,   rewrite_connect,
-    rewrite_result,        rewrite_enrol,    rewrite_enrol_answer,    rewrite_renew,
-    rewrite_renew_answer,  rewrite_watch,    rewrite_error,
+    rewrite_binding,       rewrite_register,   rewrite_register_answer, rewrite_notify,
+    rewrite_notify_answer, rewrite_lookup,     rewrite_lookup_answer,   rewrite_connect,
+    rewrite_result,        rewrite_enrol,      rewrite_enrol_answer,    rewrite_renew,
+    rewrite_renew_answer,  rewrite_watch,      rewrite_error,           rewrite_register_challenge,
+    rewrite_probe,         rewrite_probe_echo, rewrite_info_answer,     rewrite_paths,
 };
 
 /* The walk stays inside, and ends; every check may be asked of any message. */

@@ -50,16 +50,25 @@ static struct stream *stream_of(struct world *w, uint64_t number)
     return NULL;
 }
 
+size_t way_of(uint8_t local)
+{
+    return local == BK_SERVER_LOCAL_STREAM ? LOCALS : local;
+}
+
 static void check_register_answer(struct world *w, const struct licence *l, const struct bk_stun *m)
 {
-    struct bk_register_answer a;
+    struct bk_register_answer a = {.code = BK_CODE_STALE_NONCE};
     uint8_t key[BK_KEY_BYTES];
     require(l->device < DEVICES);
     struct device *d = &w->devices[l->device];
     key_of(w, l->device, key);
-    require(bk_register_answer_read(m, &w->config.mac, BK_SLICE_OF(key), &a) == BK_OK);
     bool refused = d->revoked || l->generation < d->lowest;
-    require(refused == (a.code == BK_CODE_FORBIDDEN));
+    if (m->cls == BK_STUN_INDICATION) {
+        require(bk_register_challenge_read(m, &w->config.mac, BK_SLICE_OF(key), &a.nonce) == BK_OK);
+    } else {
+        require(bk_register_answer_read(m, &w->config.mac, BK_SLICE_OF(key), &a) == BK_OK);
+        require(refused == (a.code == BK_CODE_FORBIDDEN));
+    }
     require(accepted(w, d->epoch));
     if (a.code == 0) {
         require(a.renew == (d->epoch != w->config.master[0].epoch));
@@ -70,10 +79,27 @@ static void check_register_answer(struct world *w, const struct licence *l, cons
     for (size_t i = 0; a.code == BK_CODE_STALE_NONCE && i < PLACES; i++) {
         struct bk_addr at = place(i);
         if (bk_addr_equal(&at, &l->from)) {
-            d->has_nonce[i][l->local] = true;
-            memcpy(d->nonce[i][l->local], a.nonce.p, BK_NONCE_BYTES);
+            d->has_nonce[i][way_of(l->local)] = true;
+            memcpy(d->nonce[i][way_of(l->local)], a.nonce.p, BK_NONCE_BYTES);
         }
     }
+}
+
+/* To where a row points, under the key that it was made with. */
+static void check_notify(const struct world *w, const struct bk_stun *m, const struct bk_addr *to,
+                         bool by_stream)
+{
+    bool known = false;
+    for (size_t i = 0; i < DEVICES; i++) {
+        const struct device *d = &w->devices[i];
+        struct bk_server_row row;
+        struct bk_tag tag;
+        known =
+            known || (bk_server_find(w->server, i + 1, &row) && bk_addr_equal(&row.addr, to) &&
+                      row.by_stream == by_stream && d->row_accepted &&
+                      bk_notify_read(m, &w->config.mac, BK_SLICE_OF(d->row_key), &tag) == BK_OK);
+    }
+    require(known && m->cls == BK_STUN_REQUEST);
 }
 
 /* True if it is an answer. */
@@ -81,24 +107,24 @@ static bool check_datagram(struct world *w, const struct licence *l,
                            const struct bk_server_action *a)
 {
     struct bk_stun m;
+    require(a->datagram.local < LOCALS);
     require(bk_stun_read(a->datagram.bytes, &m) == BK_OK);
-    if (m.method ==
-        BK_METHOD_NOTIFY) { /* to where a row points, under the key that it was made with */
-        bool known = false;
-        for (size_t i = 0; i < DEVICES; i++) {
-            const struct device *d = &w->devices[i];
-            struct bk_server_row row;
-            struct bk_tag tag;
-            known = known ||
-                    (bk_server_find(w->server, i + 1, &row) &&
-                     bk_addr_equal(&row.addr, &a->datagram.to) && d->row_accepted &&
-                     bk_notify_read(&m, &w->config.mac, BK_SLICE_OF(d->row_key), &tag) == BK_OK);
-        }
-        require(known && m.cls == BK_STUN_REQUEST);
+    if (m.method == BK_METHOD_NOTIFY) {
+        check_notify(w, &m, &a->datagram.to, false);
         return false;
     }
-    require(l->is_datagram && bk_addr_equal(&a->datagram.to, &l->from) &&
-            a->datagram.local == l->local);
+    require(l->is_datagram && a->datagram.local == l->local);
+    if (m.method == BK_METHOD_PROBE) {
+        struct bk_addr to = l->from;
+        to.port = l->probe_port;
+        require(l->probe_port >= 1024 && bk_addr_equal(&a->datagram.to, &to));
+        require(l->device < DEVICES && w->devices[l->device].has_row &&
+                bk_addr_equal(&w->devices[l->device].row.addr, &l->from));
+        require(!l->second && a->datagram.bytes.n <= l->bytes);
+        return true;
+    }
+    require(bk_addr_equal(&a->datagram.to, &l->from));
+    require(m.method == BK_METHOD_BINDING || (!l->second && !a->datagram.second));
     if (m.method == BK_METHOD_BINDING) {
         require(a->datagram.bytes.n <= l->bytes + BINDING_GAIN_BYTES);
     } else {
@@ -131,7 +157,24 @@ static void check_lifecycle_success(struct world *w, const struct stream *s,
     }
 }
 
-static void check_message(struct world *w, const struct bk_server_action *a)
+/* On a stream of registration. */
+static void check_registering(struct world *w, const struct licence *l, const struct stream *s,
+                              const struct bk_server_action *a, const struct bk_stun *m)
+{
+    require(s->peer.role == BK_ROLE_DEVICE);
+    if (m->method == BK_METHOD_NOTIFY) {
+        check_notify(w, m, &s->from, true);
+    } else if (m->method == BK_METHOD_REGISTER && l->stream == s->number) {
+        require(a->message.bytes.n <= l->bytes);
+        require(l->device + 1 == s->peer.equipment_id);
+        check_register_answer(w, l, m);
+    } else {
+        require(m->cls == BK_STUN_ERROR && w->speaker == s); /* and the end of the stream */
+    }
+}
+
+static void check_message(struct world *w, const struct licence *l,
+                          const struct bk_server_action *a)
 {
     struct stream *s = stream_of(w, a->message.stream);
     struct bk_stun m;
@@ -139,13 +182,16 @@ static void check_message(struct world *w, const struct bk_server_action *a)
     struct bk_result result;
     require(s != NULL && !s->closing && !s->gone_quiet);
     require(bk_stun_read(a->message.bytes, &m) == BK_OK);
-    if (m.method == BK_METHOD_RESULT && m.cls == BK_STUN_INDICATION) {
+    if (s->purpose == BK_STREAM_REGISTER) {
+        check_registering(w, l, s, a, &m);
+    } else if (m.method == BK_METHOD_RESULT && m.cls == BK_STUN_INDICATION) {
         require(s->peer.role == BK_ROLE_USER && bk_result_read(&m, &result) == BK_OK);
         require((s->called & 1u << result.call_id[0]) != 0);
     } else if (m.method == BK_METHOD_CONNECT && m.cls == BK_STUN_REQUEST) {
         require(s->peer.role == BK_ROLE_DEVICE && !s->has_offer);
         require(bk_connect_read(&m, &offer) == BK_OK);
         require(offer.equipment_id == s->peer.equipment_id);
+        require(offer.has_observed && bk_addr_equal(&offer.observed, &s->from));
         const struct device *d = &w->devices[offer.equipment_id - 1];
         require(d->granted && !d->revoked);
         s->has_offer = true;
@@ -192,6 +238,36 @@ static void check_question(struct world *w, const struct bk_server_action *a)
     }
 }
 
+/* The shell answers it, so it counts as answered. */
+static void check_info(struct world *w, const struct bk_server_action *a)
+{
+    struct stream *s = stream_of(w, a->info.stream);
+    require(s != NULL && s == w->speaker && !s->closing && !s->gone_quiet);
+    require(bk_addr_equal(&a->info.from, &s->from));
+    if (s->peer.role == BK_ROLE_USER) {
+        require(s->purpose == BK_STREAM_PLAIN);
+        require(bk_slice_equal(a->info.user, bk_slice_text(s->peer.name)));
+    } else {
+        require(s->peer.role == BK_ROLE_DEVICE && a->info.user.n == 0);
+        require(s->purpose == BK_STREAM_WATCH || s->purpose == BK_STREAM_PLAIN);
+        require(!w->devices[s->peer.equipment_id - 1].revoked);
+    }
+    require(s->answered < s->asked);
+    s->answered++;
+}
+
+/* A row that points at a stream points at one that is there. */
+static bool has_way(const struct world *w, const struct bk_server_row *row)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < STREAMS; i++) {
+        const struct stream *s = &w->streams[i];
+        n += s->number != 0 && !s->closing && s->purpose == BK_STREAM_REGISTER &&
+             s->peer.equipment_id == row->equipment_id && bk_addr_equal(&s->from, &row->addr);
+    }
+    return !row->by_stream || n == 1;
+}
+
 static void check_rows(struct world *w, const struct licence *l)
 {
     size_t n = 0;
@@ -201,7 +277,9 @@ static void check_rows(struct world *w, const struct licence *l)
         bool has_row = bk_server_find(w->server, i + 1, &row);
         n += has_row;
         require(!has_row || (!d->revoked && d->row_accepted && row.epoch == d->row_epoch));
-        if (has_row && (!d->has_row || !bk_addr_equal(&row.addr, &d->row.addr))) {
+        require(!has_row || has_way(w, &row));
+        if (has_row && (!d->has_row || row.by_stream != d->row.by_stream ||
+                        !bk_addr_equal(&row.addr, &d->row.addr))) {
             require(l->device == i && l->may_move && bk_addr_equal(&row.addr, &l->from));
         } else if (has_row && row.last_seen != d->row.last_seen) {
             require(l->device == i && bk_addr_equal(&row.addr, &l->from));
@@ -224,7 +302,7 @@ static void check_out(struct world *w, const struct licence *l)
             answers += check_datagram(w, l, a);
             break;
         case BK_SERVER_SEND_MESSAGE:
-            check_message(w, a);
+            check_message(w, l, a);
             break;
         case BK_SERVER_CLOSE_STREAM:
             s = stream_of(w, a->close.stream);
@@ -235,6 +313,9 @@ static void check_out(struct world *w, const struct licence *l)
         case BK_SERVER_ENROL:
         case BK_SERVER_RENEW:
             check_question(w, a);
+            break;
+        case BK_SERVER_SEND_INFO:
+            check_info(w, a);
             break;
         case BK_SERVER_AUDIT:
             break;

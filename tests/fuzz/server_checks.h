@@ -8,8 +8,10 @@
 #include "feed.h"
 #include "seal/seal.h"
 #include "wire/connect.h"
+#include "wire/info.h"
 #include "wire/lookup.h"
 #include "wire/notify.h"
+#include "wire/probe.h"
 #include "wire/register.h"
 #include "wire/renew.h"
 #include "wire/result.h"
@@ -19,7 +21,8 @@ enum {
     DEVICES = 3, /* known ones, IDs 1 to 3; the table takes one less */
     PLACES = 5,  /* addresses, times the server's two */
     LOCALS = 2,
-    STREAMS = 12, /* that the shell may have open; the core takes two less */
+    WAYS = LOCALS + 1, /* the last one: a stream */
+    STREAMS = 12,      /* that the shell may have open; the core takes two less */
     CALL_IDS = 6,
     QUERIES = 64,
     EPOCH = 7, /* at the start the current one, and the one before is accepted too */
@@ -38,8 +41,8 @@ struct device {
     bool revoked;
     bool granted; /* the store has said yes to somebody's question */
     struct bk_tag tag;
-    bool has_nonce[PLACES][LOCALS];
-    uint8_t nonce[PLACES][LOCALS][BK_NONCE_BYTES]; /* newest sent there */
+    bool has_nonce[PLACES][WAYS];
+    uint8_t nonce[PLACES][WAYS][BK_NONCE_BYTES]; /* newest sent there */
     bool has_row;
     struct bk_server_row row; /* after the event before */
     bool row_accepted; /* the key that it was last registered under is of an accepted epoch */
@@ -51,6 +54,7 @@ struct stream {
     uint64_t number; /* 0: none */
     struct bk_identity peer;
     enum bk_server_purpose purpose;
+    struct bk_addr from;
     bool closing;    /* CLOSE_STREAM was asked for */
     bool gone_quiet; /* its user was revoked, or what it watches has changed */
     bool watches;    /* asked, or up */
@@ -93,8 +97,11 @@ struct world {
 /* What a datagram may do: everything but this is refused. */
 struct licence {
     bool is_datagram;
+    bool second; /* to the second port */
     struct bk_addr from;
     uint8_t local;
+    uint64_t stream;     /* it came by, if it is no datagram */
+    uint16_t probe_port; /* an echo may go there */
     size_t bytes;
     size_t device; /* DEVICES: of none */
     uint32_t generation;
@@ -102,6 +109,9 @@ struct licence {
 };
 
 extern const struct licence no_licence;
+
+/* The place in has_nonce for that `local`. */
+size_t way_of(uint8_t local);
 
 struct bk_addr place(size_t i);
 bool accepted(const struct world *w, uint16_t epoch);

@@ -104,7 +104,9 @@ static bool carry_out(struct load *l, struct device *d)
             set_up(l, d, false);
             break;
         case BK_REGISTRATION_RENEW:
-            break; /* no epoch ends while a load lasts */
+        case BK_REGISTRATION_TUNNEL_OPEN:
+        case BK_REGISTRATION_TUNNEL_CLOSE:
+            break; /* no epoch ends while a load lasts, and UDP is not blocked */
         case BK_REGISTRATION_CALL:
             l->n_notified += d->notified ? 0 : 1;
             d->notified = true;

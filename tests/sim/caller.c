@@ -45,16 +45,24 @@ struct caller *caller_add(struct world *w, struct device *d)
         port++;
     }
     c->candidate.addr = bk_addr_v4(4, 17, 168, 2, port);
+    c->reflexive = bk_addr_v4(4, 17, 168, 2, (uint16_t)(port + 20000));
+    c->relay = bk_addr_v4(130, 74, 23, 6, (uint16_t)(port + 40000));
+    c->punched = c->relayed = true;
     rng.fill(rng.ctx, c->call_key, sizeof c->call_key);
     c->next = w->callers;
     w->callers = c;
     return c;
 }
 
-struct caller *caller_at(struct world *w, const struct bk_addr *addr)
+struct caller *caller_at(struct world *w, const struct bk_addr *addr, enum bk_candidate_kind *kind)
 {
     for (struct caller *c = w->callers; c != NULL; c = c->next) {
         if (bk_addr_equal(&c->candidate.addr, addr)) {
+            *kind = c->candidate.kind;
+            return c;
+        }
+        if (bk_addr_equal(&c->relay, addr) || bk_addr_equal(&c->reflexive, addr)) {
+            *kind = bk_addr_equal(&c->relay, addr) ? BK_CANDIDATE_RELAYED : BK_CANDIDATE_REFLEXIVE;
             return c;
         }
     }
@@ -92,13 +100,25 @@ void caller_input(struct caller *c, struct bk_requester_event event)
     carry_out(c);
 }
 
+static void tell_candidate(struct caller *c, enum bk_requester_source source,
+                           enum bk_candidate_kind kind, const struct bk_addr *addr)
+{
+    caller_input(c, (struct bk_requester_event){.type = BK_REQUESTER_CANDIDATE,
+                                                .source = source,
+                                                .candidate = {kind, *addr}});
+}
+
 static void gathered(struct world *w, struct event *e)
 {
     struct caller *c = e->who;
-    (void)w;
-    caller_input(c, (struct bk_requester_event){.type = BK_REQUESTER_CANDIDATES,
-                                                .candidates = &c->candidate,
-                                                .n_candidates = c->n_candidates});
+    struct bk_requester_event done = {.type = BK_REQUESTER_GATHERED};
+    done.source = (enum bk_requester_source)e->arg;
+    if (done.source == BK_SOURCE_MAPPING && c->n_candidates > 0) {
+        tell_candidate(c, done.source, c->candidate.kind, &c->candidate.addr);
+    } else if (done.source == BK_SOURCE_RELAY && c->relays && w->relays) {
+        tell_candidate(c, done.source, BK_CANDIDATE_RELAYED, &c->relay);
+    }
+    caller_input(c, done);
 }
 
 static void answered(struct world *w, struct event *e)
@@ -114,31 +134,20 @@ static void answered(struct world *w, struct event *e)
     caller_input(c, event);
 }
 
-static void device_hears(struct world *w, struct event *e)
-{
-    struct session *s = &w->sessions[e->to.port - 1];
-    call_event(s->call,
-               (struct bk_call_event){.type = (enum bk_call_event_type)e->arg, .index = s->index});
-}
-
-static void tell_device(struct world *w, uint64_t session, enum bk_call_event_type what)
-{
-    struct event *e = world_after(w, w->delay_ms * BK_MS, device_hears, NULL, BK_SLICE_EMPTY);
-    e->arg = what;
-    e->to.port = (uint16_t)session;
-}
-
+/* The person interrupts it, or has what he wanted: the process is gone. */
 void caller_hang_up(struct caller *c)
 {
-    if (c->session != 0) {
-        tell_device(c->world, c->session, BK_CALL_SESSION_ENDED);
-        c->session = 0;
-    } else if (!c->failed) { /* the person interrupts it: the process is gone */
-        stream_close(c->world, c->stream);
-        bk_requester_free(c->core);
-        c->core = NULL;
-        c->failed = true;
+    struct world *w = c->world;
+    c->failed = c->failed || !c->up;
+    for (uint64_t i = 1; i <= w->n_sessions; i++) {
+        if (w->sessions[i - 1].caller == c) {
+            session_close(w, i);
+        }
     }
+    stream_close(w, c->stream);
+    bk_requester_free(c->core);
+    c->core = NULL;
+    c->session = 0;
 }
 
 static void keep_box(struct caller *c, struct bk_slice bytes)
@@ -153,12 +162,87 @@ static void keep_box(struct caller *c, struct bk_slice bytes)
     }
 }
 
+static void nobody_there(struct world *w, struct event *e)
+{
+    (void)w;
+    caller_input(e->who, (struct bk_requester_event){.type = BK_REQUESTER_SERVER_CLOSED});
+}
+
+static void connect_server(struct caller *c, size_t server)
+{
+    struct world *w = c->world;
+    if (server == 0 && c->first_server_gone) {
+        world_after(w, 10 * BK_MS, nobody_there, c, BK_SLICE_EMPTY);
+        c->stream = 0;
+    } else {
+        c->stream = stream_open(w, NULL, c);
+    }
+}
+
+static void gather(struct caller *c)
+{
+    c->gathers++;
+    world_after(c->world, BK_MS, gathered, c, BK_SLICE_EMPTY)->arg = BK_SOURCE_HOST;
+    world_after(c->world, 500 * BK_MS, gathered, c, BK_SLICE_EMPTY)->arg = BK_SOURCE_MAPPING;
+}
+
+static void expect(struct caller *c, const struct bk_requester_action *a)
+{
+    c->expecting = true;
+    CHECK(c->world, c->repeats_id || memcmp(c->call_id, a->call_id, sizeof c->call_id) != 0);
+    memcpy(c->former_call_id, c->call_id, sizeof c->former_call_id);
+    memcpy(c->call_id, a->call_id, sizeof c->call_id);
+    memcpy(c->expected, a->pin, sizeof c->expected);
+}
+
+static void retired(struct world *w, struct event *e)
+{
+    (void)w;
+    caller_input(
+        e->who, (struct bk_requester_event){.type = BK_REQUESTER_SESSION_ENDED, .session = e->arg});
+}
+
+/* What a session is used, retired or closed for, and what is said there. */
+static void session_action(struct caller *c, const struct bk_requester_action *a)
+{
+    struct world *w = c->world;
+    const struct session *s = &w->sessions[a->session - 1];
+    CHECK(w, a->session >= 1 && a->session <= w->n_sessions && s->caller == c);
+    if (a->type == BK_REQUESTER_USE_SESSION) {
+        CHECK(w, !c->failed && !c->ended);
+        c->uses++;
+        c->session = a->session;
+        session_pick(w, a->session);
+    } else if (a->type == BK_REQUESTER_SEND_PATHS) {
+        c->rounds++;
+        session_say(w, a->session, a->bytes);
+    } else if (a->type == BK_REQUESTER_RETIRE_SESSION) { /* no streams: it ends at once */
+        CHECK(w, s->picked && a->session != c->session);
+        session_close(w, a->session);
+        world_after(w, BK_MS, retired, c, BK_SLICE_EMPTY)->arg = a->session;
+    } else {
+        CHECK(w, !s->picked);
+        session_close(w, a->session);
+    }
+}
+
+static void phase(struct caller *c, enum bk_requester_phase which)
+{
+    if (which == BK_PHASE_ACCEPTED) {
+        c->accepted_at = c->world->now;
+    } else if (which == BK_PHASE_UP) {
+        CHECK(c->world, !c->up && !c->failed && c->uses > 0);
+        c->up = true;
+        c->over_at = c->world->now;
+    }
+}
+
 static void one_action(struct caller *c, const struct bk_requester_action *a)
 {
     struct world *w = c->world;
     switch (a->type) {
     case BK_REQUESTER_CONNECT_SERVER:
-        c->stream = stream_open(w, NULL, c);
+        connect_server(c, a->server);
         break;
     case BK_REQUESTER_SEND_SERVER:
         keep_box(c, a->bytes);
@@ -169,7 +253,11 @@ static void one_action(struct caller *c, const struct bk_requester_action *a)
         c->stream = 0;
         break;
     case BK_REQUESTER_GATHER:
-        world_after(w, 500 * BK_MS, gathered, c, BK_SLICE_EMPTY);
+        gather(c);
+        break;
+    case BK_REQUESTER_GATHER_RELAY:
+        CHECK(w, w->relays && a->info->n_relays == 1 && a->info->username.n > 0);
+        world_after(w, 300 * BK_MS, gathered, c, BK_SLICE_EMPTY)->arg = BK_SOURCE_RELAY;
         break;
     case BK_REQUESTER_CONFIRM_PIN:
         world_after(w, BK_SECOND, answered, c, BK_SLICE_EMPTY)->arg = BK_REQUESTER_PIN_ACCEPTED;
@@ -178,32 +266,45 @@ static void one_action(struct caller *c, const struct bk_requester_action *a)
         world_after(w, BK_MS, answered, c, BK_SLICE_EMPTY)->arg = BK_REQUESTER_PASSWORD;
         break;
     case BK_REQUESTER_EXPECT:
-        c->expecting = true;
-        CHECK(w, c->repeats_id || memcmp(c->call_id, a->call_id, sizeof c->call_id) != 0);
-        memcpy(c->former_call_id, c->call_id, sizeof c->former_call_id);
-        memcpy(c->call_id, a->call_id, sizeof c->call_id);
-        memcpy(c->expected, a->pin, sizeof c->expected);
+        expect(c, a);
         break;
     case BK_REQUESTER_USE_SESSION:
-        CHECK(w, !c->up && !c->failed);
-        c->session = a->session;
-        tell_device(w, a->session, BK_CALL_SESSION_PICKED);
-        break;
     case BK_REQUESTER_CLOSE_SESSION:
-        tell_device(w, a->session, BK_CALL_DIAL_FAILED);
+    case BK_REQUESTER_RETIRE_SESSION:
+    case BK_REQUESTER_SEND_PATHS:
+        session_action(c, a);
+        break;
+    case BK_REQUESTER_PERMIT:
+        CHECK(w, w->relays);
+        break;
+    case BK_REQUESTER_DIAL:
+        caller_dials(c, &a->candidate.addr);
+        break;
+    case BK_REQUESTER_PUNCH:
+        CHECK(w, c->punches && c->n_meets < BK_REQUESTER_DIALS_MAX);
+        c->meets[c->n_meets++] = a->candidate.addr;
+        break;
+    case BK_REQUESTER_STOP_DIALS:
+        c->n_meets = 0;
+        break;
+    case BK_REQUESTER_MAPPING_PROVEN:
+        c->proven++;
+        break;
+    case BK_REQUESTER_MAPPING_DOUBTED:
+        c->doubted++;
         break;
     case BK_REQUESTER_PHASE:
-        if (a->phase == BK_PHASE_ACCEPTED) {
-            c->accepted_at = w->now;
-        } else if (a->phase == BK_PHASE_UP) {
-            c->up = true;
-            c->over_at = w->now;
-        }
+        phase(c, a->phase);
         break;
     case BK_REQUESTER_FAILED:
         CHECK(w, !c->up && !c->failed);
         c->failed = true;
         c->failure = a->failure;
+        c->over_at = w->now;
+        break;
+    case BK_REQUESTER_ENDED:
+        CHECK(w, c->up && !c->ended);
+        c->ended = true;
         c->over_at = w->now;
         break;
     }
@@ -236,6 +337,8 @@ void caller_start(struct caller *c)
                                          .service = "ssh"};
     struct bk_alloc alloc = bk_alloc_libc();
     device_identify(c->device);
+    config.no_reflexive = !c->punches;
+    config.n_servers = c->n_servers;
     config.have_pin = true;
     memcpy(config.pin, c->device->pin, sizeof config.pin);
     config.have_key = c->has_key;

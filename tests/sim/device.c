@@ -38,6 +38,7 @@ struct device *device_add(struct world *w, struct router *router, uint64_t id)
     d->password = "open sesame";
     d->alarm.set = BK_TIME_NEVER;
     d->renewal_alarm.set = BK_TIME_NEVER;
+    d->lifetime_alarm.set = BK_TIME_NEVER;
     if (router == NULL) {
         size_t i = w->n_devices;
         d->used[0] = bk_addr_v4(20, (uint8_t)(i >> 16), (uint8_t)(i >> 8), (uint8_t)i, 2345);
@@ -119,6 +120,10 @@ static void start_call(struct device *d)
     c->world = d->world;
     c->device = d;
     c->alarm.set = BK_TIME_NEVER;
+    c->reflexive = d->router != NULL ? d->router->public_ip : d->used[0];
+    c->reflexive.port = (uint16_t)(30000 + d->n_calls);
+    c->mapped = c->reflexive;
+    c->mapped.port = (uint16_t)(50000 + d->n_calls);
     c->next = d->calls;
     d->calls = c;
     d->n_calls++;
@@ -143,20 +148,27 @@ static void idle_carry_out(struct device *d)
         const struct bk_registration_action *a = &idle_out.actions[i];
         switch (a->type) {
         case BK_REGISTRATION_SEND:
-            net_from_device(d->world, d, &a->addr, a->bytes);
+            if (a->tunnel) {
+                stream_send(d->world, d->tunnel, a->bytes);
+            } else {
+                net_from_device(d->world, d, &a->addr, a->bytes);
+            }
             break;
         case BK_REGISTRATION_RESOLVE:
             world_after(d->world, 10 * BK_MS, resolved, d, BK_SLICE_EMPTY);
             break;
         case BK_REGISTRATION_REGISTERED:
             d->told_registered++;
+            d->told_tunnel += a->tunnel;
             d->up = true;
             d->up_at = d->world->now;
+            registering_registered(d, !a->tunnel);
             renewal_registered(d, true);
             break;
         case BK_REGISTRATION_LOST:
             d->told_lost++;
             d->up = false;
+            registering_registered(d, false);
             renewal_registered(d, false);
             break;
         case BK_REGISTRATION_REVOKED:
@@ -170,6 +182,12 @@ static void idle_carry_out(struct device *d)
         case BK_REGISTRATION_RENEW:
             renewal_hint(d);
             break;
+        case BK_REGISTRATION_TUNNEL_OPEN:
+            tunnel_open(d);
+            break;
+        case BK_REGISTRATION_TUNNEL_CLOSE:
+            tunnel_close(d);
+            break;
         }
     }
     world_alarm(d->world, &d->alarm, bk_registration_deadline(&d->registration), idle_ring, d);
@@ -182,6 +200,11 @@ static void idle_input(struct device *d, const struct bk_registration_event *eve
         bk_registration_input(&d->registration, &now, event, &idle_out);
         idle_carry_out(d);
     }
+}
+
+void device_tell(struct device *d, const struct bk_registration_event *event)
+{
+    idle_input(d, event);
 }
 
 static void idle_ring(struct world *w, struct event *e)
@@ -214,6 +237,7 @@ void device_start(struct device *d)
     d->running = true;
     d->up = false;
     d->alarm.set = BK_TIME_NEVER;
+    registering_start(d);
     renewal_start(d);
     struct bk_registration_event event = {.type = BK_REGISTRATION_START};
     idle_input(d, &event);
@@ -223,11 +247,13 @@ void device_stop(struct device *d)
 {
     d->running = false;
     d->up = false;
+    tunnel_close(d);
 }
 
 void device_datagram(struct device *d, const struct bk_addr *from, struct bk_slice bytes)
 {
-    struct bk_registration_event event = {BK_REGISTRATION_DATAGRAM, *from, bytes};
+    struct bk_registration_event event = {
+        .type = BK_REGISTRATION_DATAGRAM, .addr = *from, .bytes = bytes};
     idle_input(d, &event);
 }
 
@@ -332,16 +358,22 @@ static void ask_dials(struct world *w, struct event *e)
 {
     struct sim_call *c = e->who;
     struct bk_now now = device_time(c->device);
-    const struct bk_call_request *request = c->core == NULL ? NULL : bk_call_opened(c->core);
-    for (size_t i = 0; request != NULL && i < request->n_candidates; i++) {
-        if ((e->arg >> i & 1) != 0 &&
-            bk_dials_permit(&memory_of(c->device)->dials, &now, &request->candidates[i].addr)) {
-            c->permitted |= UINT32_C(1) << i;
+    uint32_t permitted = 0;
+    size_t n = 0;
+    const struct bk_candidate *list = c->core == NULL ? NULL : bk_call_candidates(c->core, &n);
+    for (size_t i = 0; i < n; i++) {
+        if ((e->arg >> i & 1) == 0) {
+            continue;
+        }
+        if (bk_dials_permit(&memory_of(c->device)->dials, &now, &list[i].addr)) {
+            permitted |= UINT32_C(1) << i;
+            c->permitted[c->n_permitted++ % (sizeof c->permitted / sizeof c->permitted[0])] =
+                list[i].addr;
         } else {
-            w->stats.dials_refused += e->arg >> i & 1;
+            w->stats.dials_refused++;
         }
     }
-    call_event(c, (struct bk_call_event){.type = BK_CALL_DIALS, .dials = c->permitted});
+    call_event(c, (struct bk_call_event){.type = BK_CALL_DIALS, .dials = permitted});
 }
 
 /* The idle part sees the process of a call go: one that was admitted and never judged makes room. */
@@ -353,52 +385,40 @@ static void abandon(struct sim_call *c)
     }
 }
 
-/* A SYN arrives where the box pointed: refused, lost, or the caller's listener, where TLS tells both
- * sides whether the other is who it should be. */
-static void dial_arrives(struct world *w, struct event *e)
-{
-    struct sim_call *c = e->who;
-    size_t index = (size_t)e->arg;
-    const struct bk_call_request *request = c->core == NULL ? NULL : bk_call_opened(c->core);
-    if (request == NULL || !c->dialling[index]) {
-        return;
-    }
-    struct caller *caller = caller_at(w, &e->addr);
-    if (caller == NULL || !caller->reachable) {
-        if (caller == NULL || !caller->silent) {
-            call_event(c, (struct bk_call_event){.type = BK_CALL_DIAL_FAILED, .index = index});
-        }
-        return;
-    }
-    if (!caller->expecting || memcmp(caller->expected, c->device->pin, BK_PIN_BYTES) != 0 ||
-        memcmp(caller->call_key, request->call_key, BK_KEY_BYTES) != 0 ||
-        w->n_sessions == SIM_SESSIONS_MAX) {
-        call_event(c, (struct bk_call_event){.type = BK_CALL_DIAL_FAILED, .index = index});
-        return;
-    }
-    w->sessions[w->n_sessions++] =
-        (struct session){.call = c, .caller = caller, .index = index, .open = true};
-    c->session[index] = w->n_sessions;
-    uint64_t number = w->n_sessions;
-    call_event(c, (struct bk_call_event){.type = BK_CALL_SESSION_UP, .index = index});
-    caller_input(caller,
-                 (struct bk_requester_event){.type = BK_REQUESTER_SESSION_UP, .session = number});
-}
-
-static void dial(struct sim_call *c, const struct bk_call_action *a)
+/* Never without a caller who knew the password or has a key that is known, and named this very address. */
+static void check_dial(const struct sim_call *c, const struct bk_call_action *a)
 {
     struct world *w = c->world;
+    enum bk_candidate_kind kind;
     const struct bk_call_request *request = bk_call_opened(c->core);
-    struct caller *caller = request == NULL ? NULL : caller_of(w, request->call_id);
-    /* Never without a caller who knew the password or has a key that is known, and named this very address. */
-    CHECK(w, c->right && caller != NULL && request->password.n == 0);
-    CHECK(w, (c->permitted >> a->index & 1) != 0);
-    CHECK(w, caller != NULL && bk_addr_equal(&caller->candidate.addr, &a->addr));
+    const struct caller *caller = request == NULL ? NULL : caller_of(w, request->call_id);
+    bool permitted = false;
+    for (size_t i = 0; i < sizeof c->permitted / sizeof c->permitted[0]; i++) {
+        permitted = permitted || bk_addr_equal(&c->permitted[i], &a->addr);
+    }
+    CHECK(w, c->right && caller != NULL && request->password.n == 0 && permitted);
+    CHECK(w, caller != NULL && (caller_at(w, &a->addr, &kind) == caller ||
+                                bk_addr_equal(&caller->candidate.addr, &a->addr)));
+    CHECK(w, !c->dialling[a->index] && c->session[a->index] == 0);
     w->stats.dials++;
-    c->dialling[a->index] = true;
-    struct event *e = world_after(w, 2 * w->delay_ms * BK_MS, dial_arrives, c, BK_SLICE_EMPTY);
-    e->arg = a->index;
-    e->addr = a->addr;
+}
+
+static void mapped(struct world *w, struct event *e)
+{
+    struct sim_call *c = e->who;
+    (void)w;
+    call_event(c, (struct bk_call_event){.type = BK_CALL_OWN,
+                                         .candidate = {BK_CANDIDATE_MAPPED, c->mapped}});
+}
+
+static void learnt(struct world *w, struct event *e)
+{
+    struct sim_call *c = e->who;
+    struct bk_call_event event = {.type = BK_CALL_OBSERVED};
+    if (w->server != NULL) {
+        event.addr = c->reflexive;
+    }
+    call_event(c, event);
 }
 
 static void call_carry_out(struct sim_call *c)
@@ -426,12 +446,33 @@ static void call_carry_out(struct sim_call *c)
         case BK_CALL_ASK_DIALS:
             world_after(w, BK_MS, ask_dials, c, BK_SLICE_EMPTY)->arg = a->dials;
             break;
+        case BK_CALL_LISTEN:
+            c->listening = true;
+            break;
         case BK_CALL_DIAL:
-            dial(c, a);
+            check_dial(c, a);
+            link_dial(c, a->index, &a->addr);
             break;
-        case BK_CALL_CLOSE_DIAL:
-            c->dialling[a->index] = false;
+        case BK_CALL_PUNCH:
+            check_dial(c, a);
+            link_punch(c, a);
             break;
+        case BK_CALL_CLOSE_LINK:
+            link_close(c, a->index);
+            break;
+        case BK_CALL_MAP:
+            if (c->device->maps) {
+                world_after(w, 200 * BK_MS, mapped, c, BK_SLICE_EMPTY);
+            }
+            break;
+        case BK_CALL_LEARN:
+            world_after(w, 6 * w->delay_ms * BK_MS, learnt, c, BK_SLICE_EMPTY);
+            break;
+        case BK_CALL_SEND_PATHS:
+            link_say(c, a->index, a->bytes);
+            break;
+        case BK_CALL_PING:
+            break; /* a session that is cut is known to be here */
         case BK_CALL_END:
             CHECK(w, i + 1 == call_out.n); /* nothing comes after it */
             c->ended = true;

@@ -1,6 +1,6 @@
 /* Datagrams: NAT routers, and a network between them that loses, doubles, delays and reorders.
  *
- * A router keeps one UDP mapping per device behind it and lets in only what comes from the server's
+ * A router keeps one UDP mapping per socket of a device behind it and lets in only what comes from the server's
  * address (address- and port-dependent filtering, as Linux does). */
 #include "sim.h"
 
@@ -40,9 +40,10 @@ static bool port_taken(const struct router *r, bk_time now, uint16_t port)
     return false;
 }
 
-static uint16_t choose_port(struct world *w, const struct router *r, const struct device *d)
+static uint16_t choose_port(struct world *w, const struct router *r, const struct device *d,
+                            bool second)
 {
-    uint16_t port = d->inner_port;
+    uint16_t port = second ? (uint16_t)(d->inner_port + 1000) : d->inner_port;
     while (!r->keeps_ports || port_taken(r, w->now, port)) {
         port = (uint16_t)(1024 + world_draw(w, 64512));
         if (!port_taken(r, w->now, port)) {
@@ -52,12 +53,12 @@ static uint16_t choose_port(struct world *w, const struct router *r, const struc
     return port;
 }
 
-/* The public port of a device, mapped anew if it has none that still lives. */
-static uint16_t map_out(struct world *w, struct router *r, struct device *d)
+/* The public port of a device's socket, mapped anew if it has none that still lives. */
+static uint16_t map_out(struct world *w, struct router *r, struct device *d, bool second)
 {
     size_t mine = r->n;
     for (size_t i = 0; i < r->n; i++) {
-        if (r->mappings[i].device == d) {
+        if (r->mappings[i].device == d && r->mappings[i].second == second) {
             mine = i;
             break;
         }
@@ -72,21 +73,23 @@ static uint16_t map_out(struct world *w, struct router *r, struct device *d)
         }
         memset(&r->mappings[mine], 0, sizeof r->mappings[mine]);
         r->mappings[mine].device = d;
+        r->mappings[mine].second = second;
         r->n++;
     }
     if (r->mappings[mine].until <= w->now) {
         r->mappings[mine].until = 0;
-        r->mappings[mine].port = choose_port(w, r, d);
+        r->mappings[mine].port = choose_port(w, r, d, second);
     }
     r->mappings[mine].until = bk_time_add(w->now, r->timeout_s * BK_SECOND);
     return r->mappings[mine].port;
 }
 
-static struct device *map_in(struct world *w, struct router *r, uint16_t port)
+static struct device *map_in(struct world *w, struct router *r, uint16_t port, bool *second)
 {
     for (size_t i = 0; i < r->n; i++) {
         if (r->mappings[i].port == port && r->mappings[i].until > w->now) {
             r->mappings[i].until = bk_time_add(w->now, r->timeout_s * BK_SECOND);
+            *second = r->mappings[i].second;
             return r->mappings[i].device;
         }
     }
@@ -119,9 +122,10 @@ static void arrive(struct world *w, struct event *e)
     for (size_t i = 0; i < w->n_routers; i++) {
         if (bk_addr_same_ip(&w->routers[i]->public_ip, &e->to) &&
             bk_addr_equal(&e->addr, &w->server_addr)) {
-            struct device *d = map_in(w, w->routers[i], e->to.port);
-            if (d != NULL) {
-                device_datagram(d, &e->addr, bytes);
+            bool second = false;
+            struct device *d = map_in(w, w->routers[i], e->to.port, &second);
+            if (d != NULL && !d->udp_blocked) {
+                (second ? second_datagram : device_datagram)(d, &e->addr, bytes);
             }
             return;
         }
@@ -168,14 +172,31 @@ static void remember(struct device *d, const struct bk_addr *addr)
     d->used[d->n_used++ % SIM_USED_MAX] = *addr;
 }
 
+static void from_device(struct world *w, struct device *d, bool second, const struct bk_addr *to,
+                        struct bk_slice bytes)
+{
+    struct bk_addr from = d->used[0];
+    if (d->udp_blocked) {
+        return;
+    }
+    if (d->router != NULL) {
+        from = d->router->public_ip;
+        from.port = map_out(w, d->router, d, second);
+        if (!second) {
+            remember(d, &from);
+        }
+    }
+    net_inject(w, &from, to, bytes);
+}
+
 void net_from_device(struct world *w, struct device *d, const struct bk_addr *to,
                      struct bk_slice bytes)
 {
-    struct bk_addr from = d->used[0];
-    if (d->router != NULL) {
-        from = d->router->public_ip;
-        from.port = map_out(w, d->router, d);
-        remember(d, &from);
-    }
-    net_inject(w, &from, to, bytes);
+    from_device(w, d, false, to, bytes);
+}
+
+void net_from_second(struct world *w, struct device *d, const struct bk_addr *to,
+                     struct bk_slice bytes)
+{
+    from_device(w, d, true, to, bytes);
 }

@@ -247,6 +247,8 @@ void device_stream_event(struct device *d, struct sim_call *call, uint64_t strea
 {
     if (call != NULL) {
         on_watch_stream(call, stream, what, bytes);
+    } else if (d->tunnel != 0 && stream == d->tunnel) {
+        tunnel_event(d, what, bytes);
     } else {
         on_renewal_stream(d, stream, what, bytes);
     }

@@ -27,7 +27,7 @@ static void run_to_end(struct world *w, struct caller *c)
     while (!c->up && !c->failed && w->now - c->began < 60 * BK_SECOND) {
         world_run(w, 10 * BK_MS);
     }
-    CHECK(w, c->over_at - c->began <= 10 * BK_SECOND); /* one way or the other */
+    CHECK(w, c->over_at - c->began <= 13 * BK_SECOND); /* one way or the other */
 }
 
 static void expect_up(struct world *w, struct caller *c)
@@ -71,13 +71,21 @@ static void success(struct world *w)
     CHECK(w, d->calls->ended && d->calls->end == BK_CALL_END_SERVED);
 }
 
+/* So much loss that a registration may lapse for a moment: then the caller is told, and the next call is as good. */
 static void success_through_loss(struct world *w)
 {
     w->loss_permille = 200;
     w->dup_permille = 200;
     struct device *d = one_device(w);
+    unsigned offline = 0;
     for (int i = 0; i < 5; i++) {
         struct caller *c = call(w, d);
+        run_to_end(w, c);
+        if (c->failed) {
+            CHECK(w, c->failure == BK_FAIL_OFFLINE && offline++ == 0);
+            world_run(w, 60 * BK_SECOND);
+            c = call(w, d);
+        }
         expect_up(w, c);
         caller_hang_up(c);
         world_run(w, 20 * BK_SECOND);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "wire/binding.h"
+#include "wire/info.h"
 #include "wire/register.h"
 
 bool (*sim_hostile)(struct world *w, enum sim_moment moment, uint64_t stream,
@@ -160,6 +161,25 @@ void server_hangs_up(struct world *w, uint64_t number)
     }
 }
 
+/* One relay at most, no other addresses; the world's own copy of the address that it saw. */
+static void send_info(struct world *w, const struct bk_server_action *a)
+{
+    struct bk_info info = {.observed = a->info.from};
+    if (w->relays) {
+        info.n_relays = 1;
+        info.relays[0].port = 3478;
+        info.username = bk_slice_text("1700000600:alice");
+        info.password = bk_slice_text("c2VjcmV0");
+        info.lifetime_s = 600;
+    }
+    uint8_t buf[256];
+    struct bk_slice bytes;
+    CHECK(w, bk_info_answer_write(buf, sizeof buf, a->info.txid, &info, &bytes) == BK_OK);
+    if (!taken(w, SIM_DOWN, a->info.stream, bytes)) {
+        server_says(w, a->info.stream, bytes);
+    }
+}
+
 static void carry_out(struct world *w)
 {
     for (size_t i = 0; i < out.n; i++) {
@@ -202,6 +222,9 @@ static void carry_out(struct world *w)
         case BK_SERVER_ENROL:
             CHECK(w, false); /* nobody here enrols */
             break;
+        case BK_SERVER_SEND_INFO:
+            send_info(w, a);
+            break;
         case BK_SERVER_AUDIT:
             w->stats.audits++;
             w->stats.delivered += a->audit.how == BK_AUDIT_DELIVERED;
@@ -238,7 +261,7 @@ static void check_reply(struct world *w, const struct bk_addr *from, struct bk_s
     struct bk_server_row row;
     if (bk_stun_read(bytes, &request) != BK_OK || request.method != BK_METHOD_REGISTER ||
         bk_register_read(&request, &message) != BK_OK ||
-        !bk_server_find(w->server, message.equipment_id, &row)) {
+        !bk_server_find(w->server, message.equipment_id, &row) || row.by_stream) {
         return;
     }
     struct device *d = device_find(w, message.equipment_id);
@@ -339,6 +362,11 @@ static void opened(struct world *w, struct event *e)
     struct bk_server_event event = {.type = BK_SERVER_STREAM_OPEN};
     event.open.stream = e->arg;
     event.open.from = bk_addr_v4(4, 17, 168, 2, 40000);
+    if (s->caller != NULL) {
+        event.open.from = s->caller->reflexive;
+    } else if (s->call != NULL) {
+        event.open.from = s->call->reflexive;
+    }
     event.open.purpose = s->purpose;
     if (d != NULL) {
         device_identify(d);

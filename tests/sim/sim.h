@@ -13,6 +13,7 @@
 #include "core/agent/admission.h"
 #include "core/agent/call.h"
 #include "core/agent/dials.h"
+#include "core/agent/lifetime.h"
 #include "core/agent/registration.h"
 #include "core/agent/renewal.h"
 #include "core/requester/requester.h"
@@ -39,6 +40,7 @@ struct event {
     uint64_t arg;
     struct bk_addr addr;
     struct bk_addr to;
+    uint32_t tries, every_ms; /* of a simultaneous open */
     size_t n;
     uint8_t *bytes;
 };
@@ -55,6 +57,7 @@ struct router {
     size_t n;
     struct {
         struct device *device;
+        bool second; /* of its second socket */
         uint16_t port;
         bk_time until;
     } * mappings;
@@ -75,9 +78,13 @@ struct sim_call {
     struct bk_admission_facts facts;
     bool unproven; /* admitted, and not judged yet */
     bool right;    /* the password, or the key */
-    uint32_t permitted;
-    bool dialling[BK_CANDIDATES_MAX];
-    uint64_t session[BK_CANDIDATES_MAX];
+    struct bk_addr permitted[4 * BK_CALL_DIALS_MAX];
+    size_t n_permitted;
+    bool dialling[BK_CALL_LINKS_MAX];    /* by link: a connection is being made */
+    uint64_t session[BK_CALL_LINKS_MAX]; /* by link: what came of it; 0: nothing yet */
+    bool listening;
+    struct bk_addr mapped;    /* at its own router, if it has one (device.maps); else zeroes */
+    struct bk_addr reflexive; /* as the server sees its connection */
     bool ended;
     enum bk_call_end end;
     struct sim_call *next;
@@ -117,7 +124,15 @@ struct device {
     const char *password;
     struct bk_registration registration;
     struct alarm alarm;
+    bool measures; /* how long its NAT keeps mappings: then its intervals grow */
+    struct bk_lifetime lifetime;
+    struct alarm lifetime_alarm;
+    bool udp_blocked;
+    bool tunnels;    /* TLS to the server is possible */
+    uint64_t tunnel; /* its stream; 0: none */
+    uint32_t told_tunnel, n_tunnels;
     struct bk_now started;
+    bool maps;      /* its router maps ports for calls */
     bool knows_key; /* of a caller, beside the password */
     uint8_t known_key[BK_KEY_BYTES];
     struct device_memory *memory; /* made when first needed */
@@ -142,7 +157,15 @@ struct caller {
     bool reachable; /* its candidate leads to it */
     bool silent;    /* if not: packets vanish instead of being refused */
     struct bk_candidate candidate;
-    size_t n_candidates;
+    size_t n_candidates; /* 1, or 0: it has none */
+    /* Further ways to it, if it has them, and whether they work: simultaneous open, a relay (and world.relays), and back:
+     * dialling the device's mapping. */
+    bool punches, punched, relays, relayed, dials_back;
+    struct bk_addr reflexive, relay;              /* these are so in any case */
+    struct bk_addr meets[BK_REQUESTER_DIALS_MAX]; /* whom it tries to meet */
+    size_t n_meets;
+    size_t n_servers; /* 0 counts as 1; `first_server_gone`: number 0 does not answer */
+    bool first_server_gone;
     bool has_key; /* its own, which it signs with */
     uint8_t key_seed[BK_SIGN_SEED_BYTES];
     bool repeats_id; /* its generator fails it: the call ID is `call_id` every time */
@@ -153,11 +176,11 @@ struct caller {
     size_t last_box_n;
     bool expecting;
     uint8_t expected[BK_PIN_BYTES];
-    bool up, failed;
+    bool up, failed, ended; /* `up` stays once it is */
     enum bk_requester_failure failure;
     bk_time began, accepted_at, over_at;
-    uint64_t session;
-    uint32_t requests;
+    uint64_t session; /* to which new streams go */
+    uint32_t requests, uses, rounds, proven, doubted, gathers;
     struct caller *next;
 };
 
@@ -172,8 +195,10 @@ struct stream { /* a TLS connection to the server: a reliable, ordered pipe */
 struct session { /* an end-to-end connection */
     struct sim_call *call;
     struct caller *caller;
-    size_t index;
-    bool open;
+    size_t index; /* its link there */
+    enum bk_candidate_kind kind;
+    bool open;   /* on both sides, but for what is on its way */
+    bool picked; /* HTTP/2 is on it */
 };
 
 struct stats {
@@ -190,6 +215,7 @@ struct world {
     size_t n_events, cap_events;
     uint32_t loss_permille, dup_permille;
     uint32_t delay_ms, jitter_ms;
+    bool relays;             /* the server offers one */
     bool lifecycles;         /* devices renew what they have, and watch their calls */
     uint32_t renew_within_s; /* of a hint; 0: as agents do by themselves */
 
@@ -234,6 +260,8 @@ void world_check(struct world *w, bool good, const char *what, const char *file,
 struct router *router_add(struct world *w, struct bk_addr public_ip, bool keeps_ports);
 void router_reboot(struct router *r);
 void net_from_device(struct world *w, struct device *d, const struct bk_addr *to,
+                     struct bk_slice bytes);
+void net_from_second(struct world *w, struct device *d, const struct bk_addr *to,
                      struct bk_slice bytes);
 /* Any source may be claimed. */
 void net_inject(struct world *w, const struct bk_addr *from, const struct bk_addr *to,
@@ -286,6 +314,15 @@ void call_stream_event(struct sim_call *c, enum bk_call_event_type type, struct 
 void call_event(struct sim_call *c, struct bk_call_event event);
 uint32_t device_calls_open(const struct device *d);
 
+/* registering.c: what its registration wants beside datagrams: the tunnel, and measurements by the second socket */
+void device_tell(struct device *d, const struct bk_registration_event *event); /* device.c */
+void registering_start(struct device *d);
+void registering_registered(struct device *d, bool by_udp);
+void second_datagram(struct device *d, const struct bk_addr *from, struct bk_slice bytes);
+void tunnel_open(struct device *d);
+void tunnel_close(struct device *d);
+void tunnel_event(struct device *d, unsigned what, struct bk_slice bytes);
+
 /* renewals.c: what a device renews, and the watches of its calls */
 void renewal_start(struct device *d);
 void renewal_registered(struct device *d, bool registered);
@@ -301,8 +338,22 @@ struct caller *caller_add(struct world *w, struct device *d);
 void caller_start(struct caller *c);
 void caller_hang_up(struct caller *c);
 void caller_input(struct caller *c, struct bk_requester_event event);
-struct caller *caller_at(struct world *w, const struct bk_addr *addr);
+/* Whose address it is, and of which kind; NULL: nobody's. */
+struct caller *caller_at(struct world *w, const struct bk_addr *addr, enum bk_candidate_kind *kind);
 struct caller *caller_of(struct world *w, const uint8_t call_id[BK_CALL_ID_BYTES]);
+
+/* links.c: connections between calls and callers, and what goes over them. The device's numbers are links. */
+void link_dial(struct sim_call *c, size_t link, const struct bk_addr *to);
+void link_punch(struct sim_call *c, const struct bk_call_action *a);
+void link_close(struct sim_call *c, size_t link); /* whatever its state */
+void link_say(struct sim_call *c, size_t link, struct bk_slice paths);
+void caller_dials(struct caller *c, const struct bk_addr *to);
+void session_pick(struct world *w, uint64_t session);
+void session_close(struct world *w, uint64_t session); /* by the caller; the device hears of it */
+void session_say(struct world *w, uint64_t session, struct bk_slice paths);
+void session_cut(struct world *w, uint64_t session); /* both sides find out that it is lost */
+/* All sessions of a kind; returns how many there were. */
+uint32_t sessions_cut(struct world *w, enum bk_candidate_kind kind);
 
 /* run.c */
 struct scenario {
