@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_RUNS ?= 0
 PYTHON := /usr/bin/python3
 
-.PHONY: all demo test e2e one fuzz model coverage lint install clean help
+.PHONY: all demo test e2e one fuzz model matrix keepalive coverage lint install clean help
 
 all:
 	@cmake --preset release -DCMAKE_INSTALL_PREFIX="$(PREFIX)" --log-level=WARNING >/dev/null
@@ -40,6 +40,18 @@ model:
 	@tools/install-packages model
 	@$(PYTHON) tests/model/run $(P)
 
+matrix:
+	@tools/install-packages build test
+	@cmake --preset dev --log-level=WARNING >/dev/null
+	@cmake --build build/dev --target programs
+	@BECKON_BIN="$(CURDIR)/build/dev/bin" $(PYTHON) tools/matrix $(if $(TRIES),--punch-tries $(TRIES)) $(if $(RELAY),--relay $(RELAY))
+
+keepalive:
+	@tools/install-packages build test
+	@cmake --preset dev --log-level=WARNING >/dev/null
+	@cmake --build build/dev --target programs
+	@BECKON_BIN="$(CURDIR)/build/dev/bin" $(PYTHON) tools/keepalive
+
 coverage:
 	@tools/install-packages build test
 	@tools/coverage
@@ -63,6 +75,8 @@ help:
 	@echo "make fuzz [FUZZ_SECONDS=60] [T=word]   the fuzz targets, so many seconds each"
 	@echo "make fuzz FUZZ_RUNS=10000000   until each has executed so many inputs; goes on where it was interrupted"
 	@echo "make model [P=word]  the protocol's models against their attackers, with spin: minutes"
+	@echo "make matrix [TRIES=20] [RELAY=coturn]  calls between every two kinds of networks; TRIES where holes are punched"
+	@echo "make keepalive        what a waiting device sends a day, by the NAT's patience: half an hour of captures"
 	@echo "make coverage        lines and branches of the pure layers that unit tests and simulation reach"
 	@echo "make lint            layers, format, limits, warnings of both compilers, static analysis"
 	@echo "make install [PREFIX=/usr/local] [DESTDIR=]"

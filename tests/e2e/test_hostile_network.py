@@ -22,7 +22,7 @@ import pytest
 from lab import DEVICE, REQUESTER, ROUTER_A, ROUTER_B, SERVER, flood, stun, wait_until
 from lab.beckon import PASSWORD, SERVICES
 from lab.hostile_reflect import Reflection, ipv6_loopback, server_keeps_nothing
-from lab.interceptor import ACK, FIN, RST, SYN, TCP, UDP, Injector, Interceptor, Packet, Stream, drop, pass_on
+from lab.interceptor import ACK, ACTS, RST, SYN, TCP, UDP, Injector, Interceptor, Packet, Stream, attack, drop, pass_on
 from lab.peers import Service
 from lab.services import PAGE
 
@@ -51,6 +51,10 @@ def field(world):
     for address in (HIS, NOT_HIS):
         net.wan.address("lo", f"{address}/32")
     insider = world.beckon.enrol_device(2134, ns=net.server)
+    # No relay: a direct path that he spoils is seen to be spoilt. What another path is good for then: test_takeover.py.
+    world.server.stop()
+    world.server.configure(relay="no")
+    world.server.start()
     world.device.stop()
     world.device.configure({**SERVICES, "sink": "tcp:127.0.0.1:7001", "blob": "tcp:127.0.0.1:7002"}, keepalive=KEEPALIVE_S)
     world.device.start()
@@ -315,34 +319,6 @@ def test_onpath_replayed_notifies_start_no_call(woken):
 
 # -- on the path, streams ------------------------------------------------------------------------------
 
-def _reset(s, p):
-    back = Packet(p.proto, p.destination, p.source, seq=p.ack, ack=p.seq, flags=RST | ACK)
-    return [p.but(payload=b"", flags=RST | ACK), back]
-
-
-class Silence(Stream):
-    """Nothing goes through after the chosen segment, nor that."""
-
-    def __call__(self, p):
-        return [] if self.done else super().__call__(p)
-
-
-ACTS = {
-    "drop": None,
-    "reset": _reset,
-    "cut": lambda s, p: [p.but(payload=b"", flags=FIN | ACK)],
-    "modify": lambda s, p: [p.flipped(len(p.payload) // 2)],
-    "inject": lambda s, p: s.insert_before(p, b"\x17\x03\x03\x00\x20" + bytes(32)),
-    "replay": lambda s, p: s.insert_before(p, s.before(p).payload),
-}
-
-
-def attack(act, port, to_port, number):
-    def choose(p, n):
-        return (p.dport == port) == to_port and n == number
-    return Silence(choose, lambda s, p: []) if act == "drop" else Stream(choose, ACTS[act])
-
-
 # Which data segment: of the requester 1 is its hello, 2 the rest of the handshake with LOOKUP, 3 CONNECT; of the server
 # 1 its part of the handshake, 2 the answer to LOOKUP, 3 to CONNECT and the device's result.
 REQUESTER_SERVER = [(act, to, n) for act in ACTS for to, n in ((True, 1), (True, 3), (False, 1), (False, 2))
@@ -423,7 +399,7 @@ def he_said(he, port):
 
 
 # Of the device (TLS client): 1 its hello, 2 the rest of the handshake; of the requester 1 its part of the handshake, 2 the first
-# of HTTP/2. Before the session stands the caller waits for another connection in vain (5 s): one such case.
+# of HTTP/2. Before the session stands the caller waits for another connection in vain (9 s): one such case.
 DEVICE_REQUESTER = {("modify", True, 2): NO_PATH,
                     **{(act, to, 3 if to else 2): LOST for act in ("reset", "cut", "modify", "inject", "replay")
                        for to in (True, False) if (act, to) != ("reset", True)}}

@@ -53,6 +53,13 @@ class Server(_Party):
         words = [word for host in hosts or (SERVER,) for word in ("--host", host)]
         return self.run("init", *words)
 
+    def configure(self, **settings):
+        """Further lines of beckond.conf; a value may be a list: the setting is repeated."""
+        with open(self.state / "beckond.conf", "a", encoding="utf-8") as f:
+            for key, value in settings.items():
+                for one in value if isinstance(value, (list, tuple)) else (value,):
+                    f.write(f"{key} = {one}\n")
+
     def start(self, *extra):
         self.process = self.ns.start(self._argv("beckond", ("run", *extra)), env=self.env(), log=self.log)
         self.process.wait_line(r"\bready\b")
@@ -177,8 +184,9 @@ class Beckon:
         self.parties.append(party)
         return party
 
-    def start_server(self):
-        self.server.init()
+    def start_server(self, *hosts, **settings):
+        self.server.init(*hosts)
+        self.server.configure(**settings)
         return self.server.start()
 
     def enrol_device(self, device=2133, ns=None, password=PASSWORD, services=None, port=2000):

@@ -31,7 +31,8 @@ LIMIT_S = 15
 
 
 def watch_dials(ns):
-    """Counts what the device connects to: where the callers said, and anywhere else but its server."""
+    """Counts what the device connects to: where the callers said, and anywhere else but its server. Its own router it
+    may ask for a mapping, by the protocols for that."""
     ports = ", ".join(str(outside) for _, outside in PORTS.values())
     ns.nft(f"""table inet dials {{
         counter callers {{}}
@@ -41,6 +42,8 @@ def watch_dials(ns):
             oifname lo accept
             meta l4proto != {{ tcp, udp }} accept
             ip daddr {SERVER} udp dport 1200 accept
+            ip daddr 192.168.1.1 udp dport 5351 accept
+            ip daddr 239.255.255.250 udp dport 1900 accept
             tcp flags & (syn | ack) != syn accept
             ip daddr {SERVER} tcp dport 1300 accept
             ip daddr {ROUTER_A} tcp dport {{ {ports} }} counter name callers accept
@@ -56,7 +59,8 @@ def populated(net, bindir):
     watch_dials(net.device)
     beckon = Beckon(net, bindir)
     server = hostile(beckon)
-    beckon.start_server()
+    # No relay: then the address made by hand is all that a caller says, and every other connection is one too many.
+    beckon.start_server(relay="no")
     w = types.SimpleNamespace(net=net, beckon=beckon, server=server, password=f"pass-{secrets.token_hex(12)}",
                               service=f"vault-{secrets.token_hex(6)}", secrets=set(), good=0)
     w.secrets |= {w.password, w.service}

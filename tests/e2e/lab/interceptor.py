@@ -294,3 +294,32 @@ class Stream:
             ahead = (p.ack - end) % SERIAL
             p = p.but(ack=(p.ack - min(ahead, n)) % SERIAL)
         return [p]
+
+
+def _reset(s, p):
+    back = Packet(p.proto, p.destination, p.source, seq=p.ack, ack=p.seq, flags=RST | ACK)
+    return [p.but(payload=b"", flags=RST | ACK), back]
+
+
+class Silence(Stream):
+    """Nothing goes through after the chosen segment, nor that."""
+
+    def __call__(self, p):
+        return [] if self.done else super().__call__(p)
+
+
+ACTS = {
+    "drop": None,
+    "reset": _reset,
+    "cut": lambda s, p: [p.but(payload=b"", flags=FIN | ACK)],
+    "modify": lambda s, p: [p.flipped(len(p.payload) // 2)],
+    "inject": lambda s, p: s.insert_before(p, b"\x17\x03\x03\x00\x20" + bytes(32)),
+    "replay": lambda s, p: s.insert_before(p, s.before(p).payload),
+}
+
+
+def attack(act, port, to_port, number):
+    """One of ACTS, done to the data segment of that number towards (or from) the port."""
+    def choose(p, n):
+        return (p.dport == port) == to_port and n == number
+    return Silence(choose, lambda s, p: []) if act == "drop" else Stream(choose, ACTS[act])

@@ -4,20 +4,28 @@ A namespace's name carries the process ID of the run that made it, so that runs 
 not meet and a later one can clear away what a killed one left. No link ever leads to a namespace
 that the laboratory has not made: there is no way out, and `assert_sealed` proves it."""
 
+import array
 import contextlib
 import ctypes
+import fcntl
 import itertools
 import json
 import os
+import pathlib
 import re
+import shutil
 import signal
 import socket
+import struct
 
 from .process import Process, run, wait_until
 
 PREFIX = "bk"
 _serial = itertools.count(1)
 CLONE_NEWNET = 0x40000000
+FILES = pathlib.Path("/etc/netns")  # ip-netns(8): what lies in /etc/netns/NAME is seen in /etc by programs started in NAME
+SIOCETHTOOL = 0x8946
+_OFFLOADS = (0x17, 0x1F, 0x24, 0x2C)  # ETHTOOL_STXCSUM, ETHTOOL_STSO, ETHTOOL_SGSO, ETHTOOL_SGRO
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -39,17 +47,25 @@ def sweep():
         match = re.fullmatch(PREFIX + r"(\d+)-[a-z0-9-]+", name)
         if match and not os.path.exists(f"/proc/{match[1]}"):
             run(["ip", "netns", "del", name], check=False)
+            _forget_files(name)
+
+
+def _forget_files(name):
+    shutil.rmtree(FILES / name, ignore_errors=True)
 
 
 class Namespace:
-    """One network namespace. Use as a context manager, or call close()."""
+    """One network namespace. Use as a context manager, or call close(). With `ipv6` its links made later have IPv6,
+    with the addresses that they are given and no others."""
 
-    def __init__(self, label):
+    def __init__(self, label, ipv6=False):
         self.label = label
         self.name = f"{PREFIX}{os.getpid()}-{next(_serial)}-{label}"
         self._started = []
         run(["ip", "netns", "add", self.name])
-        self.sysctl("net.ipv6.conf.default.disable_ipv6", 1)  # no router solicitations in captures
+        self.sysctl("net.ipv6.conf.default.disable_ipv6", 0 if ipv6 else 1)
+        for key, value in (("accept_ra", 0), ("accept_dad", 0), ("router_solicitations", 0)):  # quiet in captures
+            self.sysctl(f"net.ipv6.conf.default.{key}", value)
         self.sysctl("net.ipv4.tcp_congestion_control", "reno")
         for family in ("ip", "ip6", "arp"):
             self.sysctl(f"net.bridge.bridge-nf-call-{family}tables", 0, missing_ok=True)
@@ -124,13 +140,17 @@ class Namespace:
     def udp(self, address="0.0.0.0", port=0, timeout=2.0):
         return self._bound(socket.SOCK_DGRAM, address, port, timeout)
 
-    def listen(self, port, address="0.0.0.0", timeout=2.0):
-        s = self._bound(socket.SOCK_STREAM, address, port, timeout)
+    def listen(self, port, address="0.0.0.0", timeout=2.0, shared=False):
+        s = self._bound(socket.SOCK_STREAM, address, port, timeout, shared)
         s.listen(16)
         return s
 
-    def connect(self, address, port, source_port=0, timeout=2.0):
-        s = self._bound(socket.SOCK_STREAM, "0.0.0.0" if source_port else None, source_port, timeout)
+    def connect(self, address, port, source_port=0, timeout=2.0, shared=False, source=None):
+        """`shared`: other sockets of ours listen on the source port, or connect from it, as whoever punches does."""
+        if source is None and source_port:
+            source = "::" if ":" in address else "0.0.0.0"
+        s = self._bound(socket.SOCK_STREAM, source, source_port, timeout, shared,
+                        socket.AF_INET6 if ":" in address else socket.AF_INET)
         try:
             s.connect((address, port))
         except OSError:
@@ -138,10 +158,15 @@ class Namespace:
             raise
         return s
 
-    def _bound(self, kind, address, port, timeout):
+    def _bound(self, kind, address, port, timeout, shared=False, family=None):
+        family = family or (socket.AF_INET6 if ":" in address else socket.AF_INET)
         with self.entered():
-            s = socket.socket(socket.AF_INET, kind)
+            s = socket.socket(family, kind)
         s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if family == socket.AF_INET6:
+            s.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         s.settimeout(timeout)
         if address is not None:
             s.bind((address, port))
@@ -175,10 +200,27 @@ class Namespace:
         self.ip("addr", "add", cidr, "dev", interface)
 
     def route(self, destination, via):
-        self.ip("route", "replace", destination, "via", via)
+        family = ("-6",) if ":" in via else ()
+        self.ip(*family, "route", "replace", destination, "via", via)
 
     def reachable(self, address):
         return self.run(["ping", "-c", "1", "-W", "1", "-n", "-q", address], check=False).status == 0
+
+    def hosts(self, names):
+        """Names that programs started here resolve, without any DNS: {name: [address, ...]}."""
+        (FILES / self.name).mkdir(parents=True, exist_ok=True)
+        lines = ["127.0.0.1 localhost"] + [f"{address} {name}" for name, many in names.items() for address in many]
+        (FILES / self.name / "hosts").write_text("\n".join(lines) + "\n")
+
+    def offload_off(self, interface):
+        """Packets leave as the link will carry them: checksums made, none larger than it takes. Whoever forwards
+        them by hand (delay.c) needs that."""
+        with self.entered(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            for command in _OFFLOADS:
+                value = array.array("I", [command, 0])
+                request = struct.pack("16sP", interface.encode(), value.buffer_info()[0])
+                with contextlib.suppress(OSError):  # a kernel without this one
+                    fcntl.ioctl(s, SIOCETHTOOL, request)
 
     def assert_sealed(self, namespaces):
         """Only loopback, bridges and veth pairs whose other ends lie in `namespaces`, and no route
@@ -211,6 +253,7 @@ class Namespace:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
         run(["ip", "netns", "del", self.name], check=False)
+        _forget_files(self.name)
 
     def __enter__(self):
         return self

@@ -8,15 +8,20 @@ Datagram = collections.namedtuple("Datagram", "src sport dst dport data")  # add
 
 def packets(path):
     """The IPv4 packets of a capture of Ethernet frames."""
+    return (ip for _, ip in timed_packets(path))
+
+
+def timed_packets(path):
+    """The same, each with the second it was captured at."""
     data = path.read_bytes()
     assert data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1"), "not a capture file of this machine"
     at = 24
     while len(data) - at >= 16:
-        length = struct.unpack_from("<I", data, at + 8)[0]
+        seconds, micros, length = struct.unpack_from("<III", data, at)
         frame = data[at + 16:at + 16 + length]
         at += 16 + length
         if frame[12:14] == b"\x08\x00":
-            yield frame[14:]
+            yield seconds + micros / 1e6, frame[14:]
 
 
 def datagrams(path):

@@ -33,6 +33,7 @@ table inet {table} {{
         type filter hook input priority filter; policy accept;
         iifname "wan0" ct state established,related accept
         iifname "wan0" counter drop
+{spoken}
     }}
     chain forward {{
         type filter hook forward priority filter; policy drop;
@@ -52,7 +53,7 @@ http_port=36895
 enable_upnp={igd}
 enable_natpmp={natpmp}
 secure_mode=no
-ipv6_disable=yes
+ipv6_disable={ipv4_only}
 min_lifetime=1
 max_lifetime=86400
 clean_ruleset_interval=0
@@ -62,9 +63,13 @@ upnp_nat_table_name={table}
 upnp_forward_chain=upnp_forward
 upnp_nat_chain=upnp_prerouting
 upnp_nat_postrouting_chain=upnp_postrouting
-allow 1024-65535 192.168.1.0/24 1024-65535
+allow 1024-65535 {lan}/24 1024-65535
 deny 0-65535 0.0.0.0/0 0-65535
+{more}
 """
+
+# miniupnpd speaks NAT-PMP (version 0) and PCP (version 2) on one port, or neither: one alone hears only its own.
+_DEAF = '        iifname "lan0" udp dport 5351 @th,64,8 {version} counter drop'
 
 _ASK = """<?xml version="1.0"?><s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"
 s:encodingStyle="http://schemas.xmlsoap.org/soap/encoding/"><s:Body><u:GetGenericPortMappingEntry xmlns:u="{service}">
@@ -77,14 +82,17 @@ class Router:
     `source_maps` are (proto, LAN address, LAN port, destination, WAN port): the flow leaves from that port.
     `inbound_maps` are (proto, WAN port, LAN address, LAN port): made by hand, as in a router's web page."""
 
-    def __init__(self, ns, wan, gateway, workdir, source_maps=(), inbound_maps=()):
+    def __init__(self, ns, wan, gateway, workdir, source_maps=(), inbound_maps=(), lan="192.168.1.1"):
         self.ns = ns
         self.wan = wan
+        self.lan = lan
         self.gateway = gateway
         self.workdir = workdir
         self.source_maps = list(source_maps)
         self.inbound_maps = list(inbound_maps)
         self.upnp = None
+        self._upnp_words = {}
+        self._deaf = []
         ns.sysctl("net.ipv4.ip_forward", 1)
         self.load()
 
@@ -97,19 +105,29 @@ class Router:
                 for proto, lan, lan_port, to, port in self.source_maps]
         forward = ['        iifname "wan0" ct status dnat accept'] if self.inbound_maps else []
         self.ns.nft(_RULES.format(table=TABLE, dnat="\n".join(dnat), snat="\n".join(snat),
-                                  forward="\n".join(forward)))
+                                  forward="\n".join(forward), spoken=self.spoken_rules()))
 
-    def start_upnp(self, igd=True, natpmp=True):
-        """UPnP-IGD, or NAT-PMP and PCP, or all; ready when it returns."""
+    def spoken_rules(self):
+        """Of the input chain: what miniupnpd is not to hear."""
+        return "\n".join(_DEAF.format(version=version) for version in self._deaf)
+
+    def start_upnp(self, igd=True, natpmp=True, pcp=None, ipv6=False, more=()):
+        """UPnP-IGD, NAT-PMP, PCP (which goes with NAT-PMP unless told), or all; ready when it returns. `ipv6`: with
+        pinholes too. `more`: further lines of its configuration."""
         assert self.upnp is None
+        self._upnp_words = dict(igd=igd, natpmp=natpmp, pcp=pcp, ipv6=ipv6, more=more)
+        pcp = natpmp if pcp is None else pcp
+        self._deaf = ([0] if not natpmp else []) + ([2] if not pcp else [])
         config = self.workdir / f"{self.ns.label}-miniupnpd.conf"
-        config.write_text(_MINIUPNPD.format(uuid=uuid.uuid4(), table=TABLE,
-                                            igd="yes" if igd else "no", natpmp="yes" if natpmp else "no"))
+        config.write_text(_MINIUPNPD.format(uuid=uuid.uuid4(), table=TABLE, lan=self.lan, more="\n".join(more),
+                                            ipv4_only="no" if ipv6 else "yes",
+                                            igd="yes" if igd else "no", natpmp="yes" if natpmp or pcp else "no"))
+        self.load()
         self.upnp = self.ns.start(["miniupnpd", "-d", "-f", config,
                                    "-P", self.workdir / f"{self.ns.label}-miniupnpd.pid"])
         if igd:
             self.ns.wait_listening(36895)
-        if natpmp:
+        if natpmp or pcp:
             self.ns.wait_listening(5351, udp=True)
 
     def stop_upnp(self):
@@ -117,6 +135,7 @@ class Router:
         if self.upnp:
             self.upnp.kill()  # told to end, it may take seconds over it
             self.upnp = None
+            self._deaf = []
             self.load()
 
     def mappings(self):
@@ -136,29 +155,40 @@ class Router:
         for index in range(len(self.mappings())):
             answer = self.ns.run(["curl", "-sS", "-H", "Content-Type: text/xml", "-H",
                                   f'SOAPAction: "{service}#GetGenericPortMappingEntry"', "--data-binary",
-                                  _ASK.format(service=service, index=index), "http://192.168.1.1:36895/ctl/IPConn"]).out
+                                  _ASK.format(service=service, index=index), f"http://{self.lan}:36895/ctl/IPConn"]).out
             tree = {e.tag: e.text for e in ElementTree.fromstring(answer.strip("\0\n ")).iter()}
             found.append((int(tree["NewExternalPort"]), tree["NewPortMappingDescription"], int(tree["NewLeaseDuration"])))
         return found
+
+    def routes(self):
+        """The way out; the kernel forgets it with the link or the address."""
+        self.ns.route("default", self.gateway)
+
+    def unplug(self):
+        """The cable to the provider is out: what the router knows, it keeps."""
+        self.ns.ip("link", "set", "wan0", "down")
+
+    def plug(self):
+        self.ns.ip("link", "set", "wan0", "up")
+        self.routes()
+        wait_until(lambda: self.ns.reachable(self.gateway), 10, f"{self.ns.label} back on its line")
 
     def reboot(self):
         """A power cut: every mapping is gone, and so is what miniupnpd had granted."""
         running = self.upnp is not None
         self.stop_upnp()
-        self.ns.ip("link", "set", "wan0", "down")
+        self.unplug()
         flush_conntrack(self.ns)
         self.load()
-        self.ns.ip("link", "set", "wan0", "up")
-        self.ns.route("default", self.gateway)
-        wait_until(lambda: self.ns.reachable(self.gateway), 10, f"{self.ns.label} back on its line")
+        self.plug()
         if running:
-            self.start_upnp()
+            self.start_upnp(**self._upnp_words)
 
     def renumber(self, wan):
         """The provider hands out another address (of the same network)."""
         self.ns.ip("addr", "del", f"{self.wan}/24", "dev", "wan0")
         self.ns.address("wan0", f"{wan}/24")
-        self.ns.route("default", self.gateway)
+        self.routes()
         self.wan = wan
         flush_conntrack(self.ns)
         self.load()
