@@ -185,6 +185,9 @@ static void carry_out_one(struct beckon_agent *a, const struct bk_registration_a
     case BK_REGISTRATION_CALL:
         bk_agent_call(a, action->index, &action->addr);
         break;
+    case BK_REGISTRATION_FULL:
+        bk_agent_full(a);
+        break;
     case BK_REGISTRATION_RENEW:
         renew(a);
         break;
@@ -208,8 +211,10 @@ static void carry_out(struct beckon_agent *a, const struct bk_registration_out *
 
 static void on_datagram(void *ctx, const struct bk_addr *from, struct bk_slice bytes)
 {
-    struct bk_registration_event event = {
-        .type = BK_REGISTRATION_DATAGRAM, .addr = *from, .bytes = bytes};
+    struct bk_registration_event event = {.type = BK_REGISTRATION_DATAGRAM,
+                                          .addr = *from,
+                                          .bytes = bytes,
+                                          .full = !bk_agent_has_room(ctx)};
 
     bk_agent_tell(ctx, &event);
 }

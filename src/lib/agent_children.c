@@ -7,6 +7,7 @@
 
 #include "lib/agent_private.h"
 #include "lib/fail.h"
+#include "net/clock.h"
 
 static void on_gone(void *ctx, int how)
 {
@@ -182,19 +183,45 @@ static bool child_begin(struct beckon_agent *a, struct bk_agent_child *child, ui
     return true;
 }
 
+static struct bk_agent_child *free_child(struct beckon_agent *a)
+{
+    for (size_t i = 0; i < BK_CHILDREN_MAX; i++) {
+        if (a->children[i].pid == 0) {
+            return &a->children[i];
+        }
+    }
+    return NULL;
+}
+
+bool bk_agent_has_room(const struct beckon_agent *a)
+{
+    for (size_t i = 0; i < BK_CHILDREN_MAX; i++) {
+        if (a->children[i].pid == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void bk_agent_full(struct beckon_agent *a)
+{
+    uint64_t left_out;
+
+    if (bk_log_limit_pass(&a->full, bk_clock_mono(), &left_out)) {
+        bk_log(a->log, a->ctx, 0, "%d calls are up; one more is not answered", BK_CHILDREN_MAX);
+    }
+}
+
 void bk_agent_call(struct beckon_agent *a, uint8_t index, const struct bk_addr *at)
 {
+    struct bk_agent_child *child = free_child(a);
+
     bk_agent_renewal_prune(a);
-    for (size_t i = 0; i < BK_CHILDREN_MAX; i++) {
-        if (a->children[i].pid != 0) {
-            continue;
-        }
-        if (!child_begin(a, &a->children[i], index, at)) {
-            bk_log(a->log, a->ctx, 0, "cannot start %s: %s", a->call_program, strerror(errno));
-        }
-        return;
+    if (child == NULL) {
+        bk_agent_full(a);
+    } else if (!child_begin(a, child, index, at)) {
+        bk_log(a->log, a->ctx, 0, "cannot start %s: %s", a->call_program, strerror(errno));
     }
-    bk_log(a->log, a->ctx, 0, "%d calls are up; one more is not answered", BK_CHILDREN_MAX);
 }
 
 void bk_agent_children_end(struct beckon_agent *a)

@@ -12,6 +12,7 @@
 #include "lib/agent_config.h"
 #include "lib/child.h"
 #include "lib/files.h"
+#include "lib/log_limit.h"
 #include "lib/loop.h"
 #include "net/host.h"
 #include "net/resolve.h"
@@ -96,7 +97,8 @@ struct beckon_agent {
     struct bk_resolver *resolver;
     struct bk_resolve *question;
     struct bk_host_watch *watch;
-    uint64_t questions; /* asked by children so far */
+    uint64_t questions;       /* asked by children so far */
+    struct bk_log_limit full; /* lines about calls that are not answered */
     struct bk_agent_child children[BK_CHILDREN_MAX];
 };
 
@@ -108,7 +110,9 @@ void bk_agent_tell(struct beckon_agent *a, const struct bk_registration_event *e
 /* agent_children.c */
 /* Somebody calls, by server `index`; `at`: its address, all zero if it was the tunnel that told. */
 void bk_agent_call(struct beckon_agent *a, uint8_t index, const struct bk_addr *at);
-void bk_agent_children_end(struct beckon_agent *a); /* all of them, at once */
+bool bk_agent_has_room(const struct beckon_agent *a); /* for one call more */
+void bk_agent_full(struct beckon_agent *a);           /* somebody calls, and there is none */
+void bk_agent_children_end(struct beckon_agent *a);   /* all of them, at once */
 
 /* agent_tunneling.c */
 void bk_agent_tunnel_open(struct beckon_agent *a, uint8_t index);

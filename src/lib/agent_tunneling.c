@@ -53,7 +53,8 @@ static void gone(struct beckon_agent *a)
 static void on_channel(evutil_socket_t fd, short what, void *ctx)
 {
     struct beckon_agent *a = ctx;
-    struct bk_registration_event datagram = {.type = BK_REGISTRATION_DATAGRAM, .tunnel = true};
+    struct bk_registration_event datagram = {
+        .type = BK_REGISTRATION_DATAGRAM, .tunnel = true, .full = !bk_agent_has_room(a)};
     struct bk_tunnel_message message;
     enum bk_err err = bk_tunnel_receive((int)fd, &message);
 

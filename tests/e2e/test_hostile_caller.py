@@ -567,6 +567,23 @@ def test_two_callers_do_not_meet(field):
         assert got == b"".join(b"of a %d." % i for i in range(50))
 
 
+# -- as many calls as there may be ----------------------------------------------------------------------
+
+
+def test_a_call_beyond_the_limit_is_put_through_when_another_ends(field):
+    """The device does not answer while it has no room; the server asks again, and the call waits for that."""
+    with contextlib.ExitStack() as stack:
+        up = [stack.enter_context(field.friend.call()) for _ in range(CALLS_MAX)]
+        assert len(calls_of(field.net.device)) == CALLS_MAX
+        ends = threading.Timer(1.0, up[0].socket.close)
+        ends.start()
+        began = time.monotonic()
+        with field.friend.call() as session:
+            assert session.connect("echo:1")[1] == 200
+        assert 1.0 < time.monotonic() - began < 7.0
+        ends.join()
+
+
 # -- the server's ports --------------------------------------------------------------------------------
 
 
@@ -583,6 +600,7 @@ def server_serves(field, slowest=4.0):
     def one():
         with field.friend.call() as session:
             assert session.connect("echo:1")[1] == 200
+        time.sleep(0.15)  # a device dials one address eight times a second
 
     with meanwhile(one) as took:
         yield took

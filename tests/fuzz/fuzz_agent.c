@@ -19,6 +19,7 @@
 /* What this event may bring about. */
 struct licence {
     bool registered, revoked, call, renew;
+    bool full; /* a call is not taken */
 };
 
 static struct bk_registration_out out;
@@ -74,7 +75,10 @@ static void check_out(struct world *w, struct licence l)
             bk_renewal_hint(&w->renewal, &w->now);
             break;
         case BK_REGISTRATION_CALL:
-            require(l.call && calls++ == 0);
+            require(l.call && !l.full && calls++ == 0);
+            break;
+        case BK_REGISTRATION_FULL:
+            require(l.call && l.full);
             break;
         case BK_REGISTRATION_LOST:
             bk_renewal_registered(&w->renewal, &w->now, false);
@@ -140,6 +144,7 @@ static void on_datagram(struct world *w)
     struct licence l = {0};
     struct bk_registration_event e = {.type = BK_REGISTRATION_DATAGRAM, .addr = w->server};
     e.tunnel = (what & 2) != 0;
+    e.full = (what & 4) != 0;
     if (from >= 240) {
         e.bytes = feed_bytes(&w->f);
     } else if ((what & 1) != 0) {
@@ -149,11 +154,12 @@ static void on_datagram(struct world *w)
     }
     if (from >= 200 && from < 240) {
         e.bytes = feed_bend(&w->f, buf, e.bytes.n);
-        l = (struct licence){false, false, false, false};
+        l = (struct licence){0};
     } else if (from >= 180 && from < 200 && !e.tunnel) {
         e.addr = agent_address(2);
-        l = (struct licence){false, false, false, false};
+        l = (struct licence){0};
     }
+    l.full = e.full;
     registration_input(w, e, l);
     for (size_t i = 0; i < out.n; i++) {
         if (out.actions[i].type == BK_REGISTRATION_CALL) {
@@ -207,7 +213,7 @@ static void on_time(struct world *w)
         w->now.unix_s = how % 4 == 0 ? 0 : right + 100 * (uint64_t)(how % 32) - 1500;
     }
     bk_registration_timer(&w->registration, &w->now, &out);
-    check_out(w, (struct licence){false, false, false, false});
+    check_out(w, (struct licence){0});
     require(bk_registration_deadline(&w->registration) > w->now.mono);
     agent_calls_timer(w);
     on_renewal(w);
@@ -215,7 +221,7 @@ static void on_time(struct world *w)
 
 static void one_event(struct world *w)
 {
-    const struct licence none = {false, false, false, false};
+    const struct licence none = {0};
     uint8_t how = feed_u8(&w->f);
     if (how < 80) {
         on_datagram(w);

@@ -103,10 +103,11 @@ static bool carry_out(struct load *l, struct device *d)
         case BK_REGISTRATION_REVOKED:
             set_up(l, d, false);
             break;
+        case BK_REGISTRATION_FULL:
         case BK_REGISTRATION_RENEW:
         case BK_REGISTRATION_TUNNEL_OPEN:
         case BK_REGISTRATION_TUNNEL_CLOSE:
-            break; /* no epoch ends while a load lasts, and UDP is not blocked */
+            break; /* there is room, no epoch ends while a load lasts, and UDP is not blocked */
         case BK_REGISTRATION_CALL:
             l->n_notified += d->notified ? 0 : 1;
             d->notified = true;

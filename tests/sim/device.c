@@ -179,6 +179,8 @@ static void idle_carry_out(struct device *d)
             d->told_call++;
             world_after(d->world, 5 * BK_MS, begin_call, d, BK_SLICE_EMPTY);
             break;
+        case BK_REGISTRATION_FULL:
+            break; /* never told so here */
         case BK_REGISTRATION_RENEW:
             renewal_hint(d);
             break;

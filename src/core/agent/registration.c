@@ -231,7 +231,8 @@ static void datagram(struct bk_registration *r, const struct bk_now *now,
         return;
     }
     if (m.method == BK_METHOD_NOTIFY && m.cls == BK_STUN_REQUEST) {
-        bk_registration_notified(r, now->mono, &m, from, in_use ? r->index : r->back.index, out);
+        bk_registration_notified(r, now->mono, &m, from, in_use ? r->index : r->back.index,
+                                 event->full, out);
     } else if (m.method == BK_METHOD_REGISTER && in_use) {
         if (m.cls == BK_STUN_SUCCESS || m.cls == BK_STUN_ERROR) {
             bk_registration_answered(r, now, &m, event->tunnel ? &r->tunnel : &r->udp, out);

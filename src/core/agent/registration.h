@@ -70,6 +70,7 @@ struct bk_registration_event {
     struct bk_addr addr;   /* RESOLVED: the server; DATAGRAM: its sender */
     struct bk_slice bytes; /* DATAGRAM */
     bool tunnel;           /* DATAGRAM: it came through it, and has no sender */
+    bool full;             /* DATAGRAM: no call part can be started now */
     uint8_t index;         /* RESOLVED, UNRESOLVED */
     uint32_t kept_s;       /* KEPT */
 };
@@ -81,6 +82,7 @@ enum bk_registration_action_type {
     BK_REGISTRATION_LOST,       /* the server no longer answers */
     BK_REGISTRATION_REVOKED, /* the server says so, with integrity; keeps trying slowly */
     BK_REGISTRATION_CALL,    /* someone calls, by server `index` at `addr`: start the call part */
+    BK_REGISTRATION_FULL,    /* someone calls, and is not answered: there is no room */
     BK_REGISTRATION_RENEW,   /* the server says that this registration key is of an old epoch */
     BK_REGISTRATION_TUNNEL_OPEN,  /* to server `index`: answer with TUNNEL_UP or TUNNEL_DOWN */
     BK_REGISTRATION_TUNNEL_CLOSE, /* nothing more of it is to be told */

@@ -71,7 +71,7 @@ static void freshen(struct bk_registration *r, bk_time now)
 }
 
 void bk_registration_notified(struct bk_registration *r, bk_time now, const struct bk_stun *m,
-                              const struct bk_addr *from, uint8_t index,
+                              const struct bk_addr *from, uint8_t index, bool full,
                               struct bk_registration_out *out)
 {
     struct bk_tag tag;
@@ -83,6 +83,11 @@ void bk_registration_notified(struct bk_registration *r, bk_time now, const stru
         !sent_within(r, now, &tag, window)) {
         return;
     }
+    bool again = seen_before(r, m->txid);
+    if (full && !again) { /* unanswered it comes again, and there may be room by then */
+        bk_registration_add(out, BK_REGISTRATION_FULL)->index = index;
+        return;
+    }
     struct bk_slice bytes;
     enum bk_err err =
         bk_notify_answer_write(bk_registration_room(out), BK_AGENT_DATAGRAM_BYTES, m->txid,
@@ -90,7 +95,7 @@ void bk_registration_notified(struct bk_registration *r, bk_time now, const stru
     assert(err == BK_OK);
     (void)err;
     bk_registration_add_send(from, bytes, out);
-    if (!seen_before(r, m->txid)) {
+    if (!again) {
         memcpy(r->seen[r->seen_next % BK_AGENT_SEEN_MAX], m->txid, BK_STUN_TXID_BYTES);
         r->seen_next++;
         struct bk_registration_action *call = bk_registration_add(out, BK_REGISTRATION_CALL);

@@ -72,9 +72,9 @@ void bk_registration_trial_ended(struct bk_registration *r, bk_time now);
 
 /* registration_notify.c */
 void bk_registration_raise_counter(struct bk_registration *r, bk_time now);
-/* From server `index` at `from`, or through the tunnel (NULL). */
+/* From server `index` at `from`, or through the tunnel (NULL); `full`: no call part can be started. */
 void bk_registration_notified(struct bk_registration *r, bk_time now, const struct bk_stun *m,
-                              const struct bk_addr *from, uint8_t index,
+                              const struct bk_addr *from, uint8_t index, bool full,
                               struct bk_registration_out *out);
 
 /* registration_time.c */

@@ -73,6 +73,14 @@ static inline size_t count(const struct bench *b, enum bk_registration_action_ty
     return n;
 }
 
+/* While as many call parts are up as there may be. */
+static inline void receive_full(struct bench *b, struct bk_slice bytes)
+{
+    struct bk_registration_event event = {
+        .type = BK_REGISTRATION_DATAGRAM, .addr = fake_server(), .bytes = bytes, .full = true};
+    bk_registration_input(&b->r, &b->now, &event, &b->out);
+}
+
 /* The one REGISTER that was just sent by UDP, checked as a server would. */
 static inline struct bk_register sent(struct bench *b, struct bk_stun *m)
 {

@@ -242,6 +242,24 @@ static void a_notify_is_answered_first_and_acted_on_once(void **state)
     assert_int_equal(count(&b, BK_REGISTRATION_CALL), 1);
 }
 
+/* It is not answered, so that the server sends it again; what was acted on before is answered as ever. */
+static void a_notify_that_finds_no_room_is_taken_when_it_comes_again(void **state)
+{
+    (void)state;
+    static struct bench b;
+    come_up(&b, 10);
+    receive(&b, notify(&b, 1, &b.r.tag));
+    receive_full(&b, notify(&b, 2, &b.r.tag));
+    assert_int_equal(b.out.n, 1);
+    assert_int_equal(b.out.actions[0].type, BK_REGISTRATION_FULL);
+    receive_full(&b, notify(&b, 1, &b.r.tag));
+    assert_int_equal(b.out.n, 1);
+    assert_int_equal(b.out.actions[0].type, BK_REGISTRATION_SEND);
+    receive(&b, notify(&b, 2, &b.r.tag));
+    assert_int_equal(count(&b, BK_REGISTRATION_SEND), 1);
+    assert_int_equal(count(&b, BK_REGISTRATION_CALL), 1);
+}
+
 /* As many as a server that repeats old ones can send between two keepalives' worth of calls. */
 static void the_last_256_notifies_are_remembered(void **state)
 {
@@ -629,6 +647,7 @@ int main(void)
         cmocka_unit_test(endless_challenges_do_not_make_a_storm),
         cmocka_unit_test(strangers_and_wrong_macs_change_nothing),
         cmocka_unit_test(a_notify_is_answered_first_and_acted_on_once),
+        cmocka_unit_test(a_notify_that_finds_no_room_is_taken_when_it_comes_again),
         cmocka_unit_test(the_last_256_notifies_are_remembered),
         cmocka_unit_test(a_notify_for_another_registration_is_ignored),
         cmocka_unit_test(tags_are_fresh_for_two_minutes),
