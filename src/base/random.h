@@ -1,5 +1,5 @@
-/* Where the cores' random bytes come from: the operating system through libsodium in programs, a
- * seeded generator in simulations. */
+/* Where the cores' random bytes come from: the operating system in programs (through libsodium, but for the idle agent),
+ * a seeded generator in simulations. */
 #ifndef BK_BASE_RANDOM_H
 #define BK_BASE_RANDOM_H
 

@@ -43,7 +43,7 @@ static void hmac_sha256(void *ctx, struct bk_slice key, const struct bk_slice *p
 
 struct bk_mac_ops bk_mac_sodium(void)
 {
-    return (struct bk_mac_ops){NULL, hmac_sha256, NULL};
+    return (struct bk_mac_ops){.hmac_sha256 = hmac_sha256};
 }
 
 void bk_box_pair_make(const struct bk_random *rng, struct bk_box_pair *out)
@@ -121,11 +121,6 @@ enum bk_err bk_open_result(const uint8_t reply_secret[BK_KEY_BYTES],
     }
     *plain = bk_slice(out, n);
     return BK_OK;
-}
-
-void bk_wipe(void *p, size_t n)
-{
-    sodium_memzero(p, n);
 }
 
 void bk_sha256(const struct bk_slice *parts, size_t n_parts, uint8_t out[32])

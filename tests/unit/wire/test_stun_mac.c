@@ -30,7 +30,7 @@ static size_t load_vector(const char *name, uint8_t *out, size_t cap)
     return n;
 }
 
-static const struct bk_mac_ops sha1_ops = {NULL, NULL, test_hmac_sha1};
+static const struct bk_mac_ops sha1_ops = {.hmac_sha1 = test_hmac_sha1};
 
 static enum bk_err read_only(struct bk_slice bytes)
 {
