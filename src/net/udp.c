@@ -9,20 +9,16 @@
 #include <unistd.h>
 
 #include "net/sockaddr.h"
+#include "net/udp_send.h"
 
 enum {
     SMALL_BATCH = 4,
 };
 
-/* Room for the one control message that we use: the local address of a datagram. */
-struct control {
-    _Alignas(size_t) uint8_t bytes[CMSG_SPACE(sizeof(struct in6_pktinfo))];
-};
-
 struct slot {
     struct sockaddr_storage addr;
     struct iovec iov;
-    struct control control;
+    struct bk_ways_control control;
     uint8_t bytes[BK_UDP_MAX_BYTES];
 };
 
@@ -32,12 +28,11 @@ struct bk_udp {
     struct event *readable;
     struct bk_udp_callbacks on;
     unsigned batch;
-    bool in_batch;                 /* handing out datagrams: answers are gathered */
-    bool freed;                    /* within `received`: go as soon as it returns */
-    bool wildcard;                 /* bound to no address: each datagram tells where it came to */
-    unsigned way;                  /* of the datagram being handed out */
-    unsigned n_ways;               /* 1 at least: number 0 stands for the kernel's choice */
-    uint8_t ways[BK_UDP_WAYS][16]; /* local addresses, as struct bk_addr has them */
+    bool in_batch;             /* handing out datagrams: answers are gathered */
+    bool freed;                /* within `received`: go as soon as it returns */
+    bool wildcard;             /* bound to no address: each datagram tells where it came to */
+    unsigned way;              /* of the datagram being handed out */
+    struct bk_ways own, *ways; /* local addresses; `ways` is `own` unless they are shared */
     unsigned n_out;
     struct slot *in, *out;                /* `batch` each */
     struct mmsghdr *in_heads, *out_heads; /* likewise */
@@ -57,119 +52,8 @@ static void prepare(struct mmsghdr *heads, struct slot *slots, unsigned n)
 
 static void flush(struct bk_udp *udp)
 {
-    unsigned sent = 0;
-    while (sent < udp->n_out) {
-        int n = sendmmsg(udp->fd, udp->out_heads + sent, udp->n_out - sent, MSG_DONTWAIT);
-        if (n > 0) {
-            sent += (unsigned)n;
-        } else if (errno != EINTR) {
-            if (errno == EAGAIN) {
-                break; /* the send buffer is full: UDP may lose */
-            }
-            sent++; /* this one cannot go; the others may */
-        }
-    }
+    bk_udp_send_heads(udp->fd, udp->out_heads, udp->n_out);
     udp->n_out = 0;
-}
-
-/* ---- Local addresses ---- */
-
-static bool hear_local_address(int fd, int family)
-{
-    static const int on = 1;
-    return family == AF_INET6 ? setsockopt(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, &on, sizeof on) == 0
-                              : setsockopt(fd, IPPROTO_IP, IP_PKTINFO, &on, sizeof on) == 0;
-}
-
-/* Where a datagram came to; false if that is not told. */
-static bool came_to(struct msghdr *head, uint8_t ip[16])
-{
-    const struct cmsghdr *c = CMSG_FIRSTHDR(head);
-    if (c == NULL) {
-        return false;
-    }
-    if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
-        struct in6_pktinfo info;
-        memcpy(&info, CMSG_DATA(c), sizeof info);
-        memcpy(ip, &info.ipi6_addr, 16);
-        return true;
-    }
-    if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
-        struct in_pktinfo info;
-        struct bk_addr a = bk_addr_v4(0, 0, 0, 0, 0);
-        memcpy(&info, CMSG_DATA(c), sizeof info);
-        memcpy(a.ip + 12, &info.ipi_spec_dst, 4);
-        memcpy(ip, a.ip, 16);
-        return true;
-    }
-    return false;
-}
-
-/* The number of a local address, a new one if need be. */
-static unsigned number_of(struct bk_udp *udp, const uint8_t ip[16])
-{
-    for (unsigned i = 1; i < udp->n_ways; i++) {
-        if (memcmp(udp->ways[i], ip, sizeof udp->ways[i]) == 0) {
-            return i;
-        }
-    }
-    if (udp->n_ways == BK_UDP_WAYS) {
-        return 0;
-    }
-    memcpy(udp->ways[udp->n_ways], ip, sizeof udp->ways[0]);
-    return udp->n_ways++;
-}
-
-/* Only addresses of this host can be seen here. */
-static unsigned way_of(struct bk_udp *udp, struct msghdr *head)
-{
-    struct bk_addr a = {.port = 0};
-    if (!udp->wildcard || !came_to(head, a.ip)) {
-        return 0;
-    }
-    enum bk_addr_scope scope = bk_addr_scope(&a);
-    if (scope == BK_SCOPE_MULTICAST || scope == BK_SCOPE_LINK_LOCAL) {
-        return 0; /* nothing can leave from the one, and from the other not without its interface */
-    }
-    return number_of(udp, a.ip);
-}
-
-unsigned bk_udp_same_way(struct bk_udp *udp, const struct bk_udp *other, unsigned way)
-{
-    bool known = udp->wildcard && way > 0 && way < other->n_ways;
-    return known ? number_of(udp, other->ways[way]) : 0;
-}
-
-/* Makes a datagram leave from the address of that way. */
-static void leave_by(const struct bk_udp *udp, unsigned way, struct msghdr *head,
-                     struct control *control)
-{
-    head->msg_control = NULL;
-    head->msg_controllen = 0;
-    if (way == 0 || way >= udp->n_ways) {
-        return;
-    }
-    memset(control, 0, sizeof *control);
-    head->msg_control = control->bytes;
-    head->msg_controllen = sizeof control->bytes;
-    struct cmsghdr *c = CMSG_FIRSTHDR(head);
-    if (udp->family == AF_INET6) {
-        struct in6_pktinfo info = {.ipi6_ifindex = 0};
-        memcpy(&info.ipi6_addr, udp->ways[way], 16);
-        c->cmsg_level = IPPROTO_IPV6;
-        c->cmsg_type = IPV6_PKTINFO;
-        c->cmsg_len = CMSG_LEN(sizeof info);
-        memcpy(CMSG_DATA(c), &info, sizeof info);
-        head->msg_controllen = CMSG_SPACE(sizeof info);
-    } else {
-        struct in_pktinfo info = {.ipi_ifindex = 0};
-        memcpy(&info.ipi_spec_dst, udp->ways[way] + 12, 4);
-        c->cmsg_level = IPPROTO_IP;
-        c->cmsg_type = IP_PKTINFO;
-        c->cmsg_len = CMSG_LEN(sizeof info);
-        memcpy(CMSG_DATA(c), &info, sizeof info);
-        head->msg_controllen = CMSG_SPACE(sizeof info);
-    }
 }
 
 unsigned bk_udp_way(const struct bk_udp *udp)
@@ -179,19 +63,11 @@ unsigned bk_udp_way(const struct bk_udp *udp)
 
 /* ---- Sending ---- */
 
-static bool send_now(const struct bk_udp *udp, unsigned way, struct sockaddr_storage *to,
-                     socklen_t len, struct bk_slice bytes)
+bool bk_udp_send_at_once(const struct bk_udp *udp, unsigned way, const struct bk_addr *to,
+                         struct bk_slice bytes)
 {
-    /* An iovec takes no const, but sending only reads. */
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)bytes.p, .iov_len = bytes.n};
-    struct msghdr head = {.msg_name = to, .msg_namelen = len, .msg_iov = &iov, .msg_iovlen = 1};
-    struct control control;
-    leave_by(udp, way, &head, &control);
-    ssize_t n;
-    do {
-        n = sendmsg(udp->fd, &head, MSG_DONTWAIT);
-    } while (n < 0 && errno == EINTR);
-    return n >= 0;
+    return bytes.n <= BK_UDP_MAX_BYTES &&
+           bk_udp_send_one(udp->fd, udp->family, udp->ways, way, to, bytes);
 }
 
 bool bk_udp_send(struct bk_udp *udp, const struct bk_addr *to, struct bk_slice bytes)
@@ -204,12 +80,14 @@ bool bk_udp_send_by(struct bk_udp *udp, unsigned way, const struct bk_addr *to,
 {
     struct sockaddr_storage ss;
     socklen_t len = 0;
-    if (udp->freed || bytes.n > BK_UDP_MAX_BYTES ||
-        bk_sockaddr_write(to, udp->family, &ss, &len) != BK_OK) {
+    if (udp->freed) {
         return false;
     }
     if (!udp->in_batch) {
-        return send_now(udp, way, &ss, len, bytes);
+        return bk_udp_send_at_once(udp, way, to, bytes);
+    }
+    if (bytes.n > BK_UDP_MAX_BYTES || bk_sockaddr_write(to, udp->family, &ss, &len) != BK_OK) {
+        return false;
     }
     if (udp->n_out == udp->batch) {
         flush(udp);
@@ -219,9 +97,14 @@ bool bk_udp_send_by(struct bk_udp *udp, unsigned way, const struct bk_addr *to,
     slot->iov.iov_len = bytes.n;
     slot->addr = ss;
     udp->out_heads[udp->n_out].msg_hdr.msg_namelen = len;
-    leave_by(udp, way, &udp->out_heads[udp->n_out].msg_hdr, &slot->control);
+    bk_ways_leave(udp->ways, way, udp->family, &udp->out_heads[udp->n_out].msg_hdr, &slot->control);
     udp->n_out++;
     return true;
+}
+
+void bk_udp_share_ways(struct bk_udp *udp, struct bk_ways *ways)
+{
+    udp->ways = ways;
 }
 
 static void destroy(struct bk_udp *udp)
@@ -232,6 +115,7 @@ static void destroy(struct bk_udp *udp)
     if (udp->fd >= 0) {
         close(udp->fd);
     }
+    bk_ways_fini(&udp->own);
     free(udp->in);
     free(udp->out);
     free(udp->in_heads);
@@ -249,7 +133,7 @@ static void hand_out(struct bk_udp *udp, unsigned n)
             bk_sockaddr_read((const struct sockaddr *)&udp->in[i].addr, &from) != BK_OK) {
             continue;
         }
-        udp->way = way_of(udp, &head->msg_hdr);
+        udp->way = udp->wildcard ? bk_ways_arrived(udp->ways, &head->msg_hdr) : 0;
         udp->on.received(udp->on.ctx, &from, bk_slice(udp->in[i].bytes, head->msg_len));
     }
     if (!udp->freed && udp->on.batch_end != NULL) {
@@ -289,7 +173,8 @@ enum bk_err bk_udp_new(struct event_base *base, const struct bk_addr *bind_to, b
     }
     udp->fd = -1;
     udp->on = *on;
-    udp->n_ways = 1;
+    bk_ways_init(&udp->own);
+    udp->ways = &udp->own;
     udp->batch = small ? SMALL_BATCH : BK_UDP_BATCH;
     udp->in = calloc(udp->batch, sizeof *udp->in);
     udp->out = calloc(udp->batch, sizeof *udp->out);
@@ -306,7 +191,7 @@ enum bk_err bk_udp_new(struct event_base *base, const struct bk_addr *bind_to, b
         goto fail;
     }
     if (!small && bk_addr_scope(bind_to) == BK_SCOPE_UNSPECIFIED) {
-        udp->wildcard = hear_local_address(udp->fd, udp->family);
+        udp->wildcard = bk_ways_hear(udp->fd, udp->family);
     }
     if (!small) {
         static const int buffer = BK_UDP_BUFFER_BYTES;

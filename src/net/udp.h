@@ -7,11 +7,11 @@
 #include <event2/event.h>
 
 #include "base/addr.h"
+#include "net/ways.h"
 
 enum {
     BK_UDP_BATCH = 32,
     BK_UDP_MAX_BYTES = 1500,               /* longer datagrams are dropped, in and out */
-    BK_UDP_WAYS = 32,                      /* local addresses of one socket that are told apart */
     BK_UDP_BUFFER_BYTES = 4 * 1024 * 1024, /* SO_RCVBUF asked for; the kernel may give less */
 };
 
@@ -42,8 +42,12 @@ unsigned bk_udp_way(const struct bk_udp *udp);
 bool bk_udp_send_by(struct bk_udp *udp, unsigned way, const struct bk_addr *to,
                     struct bk_slice bytes);
 
-/* The way by which `udp` leaves from the address that is `way` to `other`, another wildcard socket; 0 likewise. */
-unsigned bk_udp_same_way(struct bk_udp *udp, const struct bk_udp *other, unsigned way);
+/* Numbers the ways as others do that share the table, which must live longer. To be said before any datagram comes. */
+void bk_udp_share_ways(struct bk_udp *udp, struct bk_ways *ways);
+
+/* From any thread, also while the owner works on the socket, as long as it is there. */
+bool bk_udp_send_at_once(const struct bk_udp *udp, unsigned way, const struct bk_addr *to,
+                         struct bk_slice bytes);
 
 struct bk_addr bk_udp_local(const struct bk_udp *udp);
 

@@ -49,9 +49,10 @@ void bk_audit_format(const struct bk_server_action *action, char out[BK_AUDIT_LI
                        (unsigned long)action->audit.left_out);
     }
     (void)snprintf(out, BK_AUDIT_LINE_BYTES,
-                   "audit %s device=%s user=%s from=%s result=%s ms=%llu%s",
+                   "audit %s device=%s user=%s from=%s result=%s ms=%llu%s%s",
                    was_up ? "call-end" : "call", device, user, from, result(action->audit.how),
-                   (unsigned long long)action->audit.took_ms, left_out);
+                   (unsigned long long)action->audit.took_ms,
+                   action->audit.fast ? " form=fast" : "", left_out);
 }
 
 static const char *renewal(uint16_t code)

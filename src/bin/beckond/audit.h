@@ -1,7 +1,7 @@
 /* The audit: one line each for every call that is asked for, who called which device, from where, and what came of
  * it; for every call that was up, when the device lets go of it; and for every renewal.
  *
- *   audit call device=2133 user=alice from=4.17.168.2:7000 result=delivered ms=12
+ *   audit call device=2133 user=alice from=4.17.168.2:7000 result=delivered ms=12 form=fast
  *   audit call-end device=2133 user=alice from=202.204.16.13:2600 result=ended ms=360000
  *   audit renew device=2133 result=done certificate=pending box-key=new */
 #ifndef BK_BECKOND_AUDIT_H

@@ -12,7 +12,7 @@
 #include "wire/enrol.h"
 
 enum {
-    MAX_DEVICES_LIMIT = 16777214, /* the location table takes no more */
+    MAX_DEVICES_LIMIT = 16777214, /* one shard of the location table takes no more */
     PER_SECOND_LIMIT = 1000000,
     RELAY_ALLOCATIONS_LIMIT = 65536,
 };
@@ -290,6 +290,17 @@ static const char *take_max_devices(struct bk_config *c, struct bk_slice value)
     return NULL;
 }
 
+static const char *take_workers(struct bk_config *c, struct bk_slice value)
+{
+    uint64_t n;
+
+    if (bk_number_parse(value, BK_CONFIG_WORKERS_MAX, &n) != BK_OK || n == 0) {
+        return "a number, 1 to 64";
+    }
+    c->workers = (uint32_t)n;
+    return NULL;
+}
+
 static const char *take_answer_binding(struct bk_config *c, struct bk_slice value)
 {
     return take_yes(value, &c->answer_binding);
@@ -327,10 +338,16 @@ static const char *take_user(struct bk_config *c, struct bk_slice value)
     return ok ? NULL : "the name of a user of this system, or nothing";
 }
 
+/* Older versions wrote it: there was one form. */
 static const char *take_call_form(struct bk_config *c, struct bk_slice value)
 {
     (void)c;
     return bk_slice_equal(value, bk_slice_text("first")) ? NULL : "first";
+}
+
+static const char *take_fast_form(struct bk_config *c, struct bk_slice value)
+{
+    return take_yes(value, &c->fast_form);
 }
 
 static const struct setting {
@@ -345,11 +362,13 @@ static const struct setting {
     {"request_port", take_request_port, false, false},
     {"agent_port", take_agent_port, false, false},
     {"max_devices", take_max_devices, false, false},
+    {"workers", take_workers, false, false},
     {"answer_binding", take_answer_binding, false, false},
     {"binding_per_second", take_binding_per_second, false, false},
     {"requests_per_second", take_requests_per_second, false, false},
     {"user", take_user, false, false},
     {"call_form", take_call_form, false, false},
+    {"fast_form", take_fast_form, false, false},
     {"second_udp_port", take_second_udp_port, false, false},
     {"relay", take_relay, false, false},
     {"relay_ports", take_relay_ports, false, false},
@@ -428,6 +447,7 @@ static void set_defaults(struct bk_config *c)
     c->request_port = BK_SERVER_REQUEST_PORT;
     c->agent_port = BK_SERVER_AGENT_PORT;
     c->max_devices = BK_CONFIG_DEFAULT_MAX_DEVICES;
+    c->fast_form = true;
     c->answer_binding = true;
     c->binding_per_second = BK_CONFIG_DEFAULT_BINDING_PER_SECOND;
     c->requests_per_second = BK_CONFIG_DEFAULT_REQUESTS_PER_SECOND;

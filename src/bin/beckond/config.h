@@ -11,7 +11,8 @@ enum {
     BK_CONFIG_LINE_MAX_BYTES = 180, /* inih would cut longer lines in two */
     BK_CONFIG_HOST_MAX_BYTES = BK_CONFIG_LINE_MAX_BYTES - 8, /* "host = ", and the line's end */
     BK_CONFIG_WHY_BYTES = 512,
-    BK_CONFIG_TEMPLATE_BYTES = 6144,
+    BK_CONFIG_WORKERS_MAX = 64,
+    BK_CONFIG_TEMPLATE_BYTES = 8192,
     BK_CONFIG_SECRET_BYTES = 129,
     BK_CONFIG_USER_BYTES = 33, /* a user of the system's, with terminator */
 };
@@ -38,6 +39,8 @@ struct bk_config {
     char external_relay[BK_HOST_MAX_BYTES + 8];
     char external_relay_secret[BK_CONFIG_SECRET_BYTES];
     uint64_t max_devices;
+    uint32_t workers; /* threads for datagrams of one address; 0: as many as there are processors */
+    bool fast_form;   /* calls travel inside the notification where they fit */
     bool answer_binding;
     uint32_t binding_per_second;
     uint32_t requests_per_second; /* of one peer; 0: no limit */

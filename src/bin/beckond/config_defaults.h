@@ -4,6 +4,7 @@
 
 enum {
     BK_CONFIG_DEFAULT_MAX_DEVICES = 1000000,
+    BK_CONFIG_DEFAULT_WORKERS_MAX = 16, /* of as many as there are processors */
     BK_CONFIG_DEFAULT_BINDING_PER_SECOND = 10,
     BK_CONFIG_DEFAULT_REQUESTS_PER_SECOND = 20,
     BK_CONFIG_SECOND_UDP_OFFSET = 2, /* udp_port + 2: with the usual ports 1202, next to 1201 */

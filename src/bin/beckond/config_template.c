@@ -36,6 +36,10 @@ static const char text[] =
     "# How many devices may be registered at one time.\n"
     "# (Takes effect with a restart.)\n"
     "# max_devices = %d\n"
+    "# How many threads work on datagrams; each has its share of the devices. The default is as "
+    "many\n"
+    "# as there are processors, and at most %d. (Takes effect with a restart.)\n"
+    "# workers: one for each processor\n"
     "\n"
     "# Whether plain STUN Binding requests are answered, and how many a second from one IPv4\n"
     "# address or IPv6 /64 network.\n"
@@ -78,7 +82,13 @@ static const char text[] =
     "# external_relay =\n"
     "# external_relay_secret =\n"
     "\n"
-    "# How calls reach a device. \"first\": a notification by UDP, and the request over TLS.\n"
+    "# How calls reach a device: by a notification over UDP, in which the sealed request travels "
+    "where it\n"
+    "# fits. \"no\": the device always comes for the request over TLS. (Takes effect with a "
+    "restart.)\n"
+    "# fast_form = yes\n"
+    "# Of older versions, which knew one form; \"first\" is all that it takes, and changes "
+    "nothing.\n"
     "# call_form = first\n";
 
 enum bk_err bk_config_template(const char *host, char *out, size_t cap)
@@ -90,7 +100,7 @@ enum bk_err bk_config_template(const char *host, char *out, size_t cap)
     }
     n = snprintf(out, cap, text, host, BK_SERVER_UDP_PORT,
                  BK_SERVER_UDP_PORT + BK_CONFIG_SECOND_UDP_OFFSET, BK_SERVER_REQUEST_PORT,
-                 BK_SERVER_AGENT_PORT, BK_CONFIG_DEFAULT_MAX_DEVICES,
+                 BK_SERVER_AGENT_PORT, BK_CONFIG_DEFAULT_MAX_DEVICES, BK_CONFIG_DEFAULT_WORKERS_MAX,
                  BK_CONFIG_DEFAULT_BINDING_PER_SECOND, BK_CONFIG_DEFAULT_REQUESTS_PER_SECOND,
                  BK_CONFIG_DEFAULT_RELAY_FIRST, BK_CONFIG_DEFAULT_RELAY_LAST,
                  BK_CONFIG_DEFAULT_RELAY_USER_ALLOCATIONS, BK_CONFIG_DEFAULT_RELAY_ALLOCATIONS);

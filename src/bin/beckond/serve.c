@@ -16,6 +16,7 @@
 #include "bin/beckond/serve_private.h"
 #include "bin/beckond/state.h"
 #include "bin/common/ready.h"
+#include "net/huge_alloc.h"
 #include "net/privileges.h"
 #include "net/sandbox.h"
 #include "seal/seal.h"
@@ -40,14 +41,17 @@ static bool needs_restart(const struct bk_config *a, const struct bk_config *b)
     }
     return !same_listen || a->udp_port != b->udp_port || a->second_udp_port != b->second_udp_port ||
            a->request_port != b->request_port || a->agent_port != b->agent_port ||
-           a->max_devices != b->max_devices || strcmp(a->user, b->user) != 0;
+           a->max_devices != b->max_devices || a->workers != b->workers ||
+           a->fast_form != b->fast_form || strcmp(a->user, b->user) != 0;
 }
 
 /* What may change while the server runs. */
 static void take_config(struct bk_serve *s, const struct bk_config *fresh)
 {
     if (needs_restart(&s->config, fresh)) {
-        bk_say("changed addresses, ports, max_devices and user take effect with a restart");
+        bk_say(
+            "changed addresses, ports, max_devices, workers, fast_form and user take effect with "
+            "a restart");
     }
     s->config.answer_binding = fresh->answer_binding;
     s->config.binding_per_second = fresh->binding_per_second;
@@ -147,6 +151,10 @@ static enum beckon_status make_core(struct bk_serve *s)
 {
     struct bk_server_config config = {
         .alloc = bk_alloc_libc(),
+        .chunks = bk_alloc_huge(),
+        .shards = bk_serve_workers_shards(s->workers),
+        .lock = bk_serve_workers_lock(s->workers),
+        .fast_form = s->config.fast_form,
         .rng = bk_random_system(),
         .mac = bk_mac_openssl(),
         .max_devices = s->config.max_devices,
@@ -328,9 +336,9 @@ static void enter_sandbox(void)
 static enum beckon_status set_up(struct bk_serve *s)
 {
     static enum beckon_status (*const steps[])(struct bk_serve * s) = {
-        lock_directory,      make_room,   load_authority,        make_core,
-        check_store,         make_events, bk_serve_open_sockets, drop_privileges,
-        bk_serve_open_relay, open_admin,  load_changes,
+        lock_directory,        make_room,  load_authority, make_events,
+        bk_serve_open_sockets, make_core,  check_store,    drop_privileges,
+        bk_serve_open_relay,   open_admin, load_changes,   bk_serve_workers_start,
     };
     enum beckon_status status = BECKON_OK;
 
@@ -391,6 +399,7 @@ enum beckon_status bk_serve(const struct bk_serve_start *start)
     status = set_up(s);
     if (status == BECKON_OK) {
         bk_serve_tick(s);
+        bk_serve_workers_go(s->workers);
         if (bk_ready_tell() != BK_OK) {
             bk_say("nobody could be told that the server is ready; it serves all the same");
         }

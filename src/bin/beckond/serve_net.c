@@ -86,6 +86,7 @@ static void on_open(void *ctx, struct bk_conn *conn, const struct bk_tls_peer *p
     stream->purpose = purpose;
     /* RENEW is what an expired certificate is good for. */
     stream->not_after_s = purpose == BK_STREAM_RENEW ? 0 : peer->not_after_s;
+    /* Also if the session was resumed: who has been revoked or replaced since is found here, as always. */
     err = bk_serve_identify(s, peer, &event.open.peer);
     if (err != BK_OK) {
         bk_serve_refuse(s, stream, peer, err);
@@ -171,6 +172,7 @@ static enum bk_err make_tls(const struct bk_serve *s, bool request, bool agent, 
         .ca = s->authority.ca,
         .alpns = alpns,
         .alpn_expired = BK_ALPN_RENEW,
+        .tickets = s->tickets,
     };
 
     if (request) {
@@ -236,6 +238,7 @@ static enum beckon_status open_listener(struct bk_serve *s, size_t which, uint16
                             .frame_max_bytes = BK_STUN_STREAM_MAX_BYTES}},
         .refused = on_refused,
         .first = bk_serve_first(s),
+        .fast = true,
         .max_total = s->max_streams,
         .max_handshakes = BK_SERVE_HANDSHAKES_MAX,
         .max_per_address = BK_SERVE_PER_ADDRESS_MAX,
@@ -260,6 +263,10 @@ enum beckon_status bk_serve_open_sockets(struct bk_serve *s)
 {
     enum beckon_status status = BECKON_OK;
 
+    if (bk_tls_tickets_new(0, &s->tickets) != BK_OK) {
+        bk_say("out of memory; free some and start again");
+        return BECKON_FAILED;
+    }
     if (bk_serve_renew_tls(s) != BK_OK) {
         bk_say(
             "the server's certificate cannot be used for TLS; restore server.crt and server.key");
@@ -289,5 +296,7 @@ void bk_serve_close_sockets(struct bk_serve *s)
         bk_tls_free(s->tls[i]);
         s->tls[i] = NULL;
     }
+    bk_tls_tickets_free(s->tickets);
+    s->tickets = NULL;
     bk_serve_close_udp(s);
 }

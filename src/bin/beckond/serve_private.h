@@ -14,6 +14,7 @@
 #include "bin/beckond/relay.h"
 #include "bin/beckond/say.h"
 #include "bin/beckond/serve.h"
+#include "bin/beckond/serve_workers.h"
 #include "core/server/server.h"
 #include "net/listener.h"
 #include "net/udp.h"
@@ -38,10 +39,9 @@ enum {
     /* Agents ask every 90 s at most over TLS; TCP keepalives besides would double what a waiting device costs. */
     BK_SERVE_REGISTER_IDLE_MS = 360000,
     BK_SERVE_LISTENERS = 2,
-    BK_SERVE_UDP_PORTS = 2, /* that of registration, and the second one for looking at NATs */
 };
 
-_Static_assert(BK_CONFIG_LISTEN_MAX *BK_UDP_WAYS <= BK_SERVER_LOCAL_STREAM,
+_Static_assert(BK_CONFIG_LISTEN_MAX *BK_UDP_WAYS <= BK_LOCAL_STREAM,
                "the core's number of a local address");
 
 struct bk_serve;
@@ -102,15 +102,15 @@ struct bk_serve {
     } lost[BK_SERVER_OUT_ACTIONS];
     size_t n_lost;
 
-    struct bk_udp *udp[BK_SERVE_UDP_PORTS][BK_CONFIG_LISTEN_MAX];
+    struct bk_serve_workers *workers; /* and the first UDP port */
+    struct bk_udp *second_udp[BK_CONFIG_LISTEN_MAX];
     struct bk_serve_local {
         struct bk_serve *serve;
-        bool second;
-        uint8_t
-            socket; /* the core's "local" is socket * BK_UDP_WAYS + way, as the first port's socket counts ways */
-    } locals[BK_SERVE_UDP_PORTS][BK_CONFIG_LISTEN_MAX];
+        uint8_t socket; /* the core's "local" is socket * BK_UDP_WAYS + way */
+    } locals[BK_CONFIG_LISTEN_MAX];
     struct bk_relay *relay;
     uint32_t max_relayed;
+    struct bk_tls_tickets *tickets; /* of all listeners, and through every renewal of tls */
     struct bk_tls *tls[BK_SERVE_LISTENERS];
     struct bk_listener *listeners[BK_SERVE_LISTENERS];
 
@@ -164,9 +164,20 @@ void bk_serve_answer_refused(struct bk_serve_stream *stream, struct bk_slice fra
 
 /* serve_udp.c */
 enum beckon_status bk_serve_open_udp(struct bk_serve *s);
+/* Ends the workers, too. */
 void bk_serve_close_udp(struct bk_serve *s);
+/* A datagram, and how it leaves. */
+struct bk_serve_departure {
+    uint8_t shard, local;
+    bool second;
+    uint8_t change; /* as in struct bk_server_action */
+    struct bk_addr to;
+    struct bk_slice bytes;
+};
+/* Any thread. */
+void bk_serve_depart(const struct bk_serve *s, const struct bk_serve_departure *d);
 void bk_serve_send_datagram(struct bk_serve *s, const struct bk_server_action *action);
-/* enum bk_server_change: what these sockets can do. */
+/* enum bk_binding_change: what these sockets can do. */
 uint8_t bk_serve_changes(const struct bk_serve *s);
 /* Where plain Binding is answered, the usual port of `local` first, as far as `remote` may reach it. */
 size_t bk_serve_bindings(const struct bk_serve *s, const struct bk_addr *local,

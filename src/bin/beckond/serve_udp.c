@@ -1,5 +1,6 @@
-/* The server's UDP sockets: one for each address that it listens on, and as many again on the second port, if there is
- * one. The core numbers addresses by `local` and says by which port; which socket and address that is, is known here. */
+/* The server's UDP sockets: the workers' on the first port, and on the second, if there is one, one for each address
+ * that it listens on. The core numbers addresses by `local` and says by which port; which socket and address that is, is
+ * known here. */
 #include "bin/beckond/serve_private.h"
 
 static bool is_wildcard(const struct bk_addr *a)
@@ -96,35 +97,33 @@ size_t bk_serve_bindings(const struct bk_serve *s, const struct bk_addr *local,
 
 /* ---- datagrams ---- */
 
+/* To the second port; what comes to the first is for the workers. */
 static void on_datagram(void *ctx, const struct bk_addr *from, struct bk_slice bytes)
 {
     const struct bk_serve_local *local = ctx;
     struct bk_serve *s = local->serve;
     struct bk_server_event event = {.type = BK_SERVER_DATAGRAM};
-    const struct bk_udp *udp = s->udp[local->second][local->socket];
-    unsigned way = bk_udp_way(udp);
+    unsigned way = bk_udp_way(s->second_udp[local->socket]);
 
-    if (local->second) {
-        way = bk_udp_same_way(s->udp[0][local->socket], udp, way);
-    }
     event.datagram.local = (uint8_t)(local->socket * BK_UDP_WAYS + way);
-    event.datagram.second = local->second;
+    event.datagram.second = true;
     event.datagram.from = *from;
     event.datagram.bytes = bytes;
     bk_serve_feed(s, &event);
 }
 
 /* From the socket and address that the peer's datagrams come to (its NAT knows no other), unless it asked for others. */
-void bk_serve_send_datagram(struct bk_serve *s, const struct bk_server_action *action)
+static void depart(const struct bk_serve *s, const struct bk_serve_departure *d,
+                   bool (*by_second)(struct bk_udp *udp, unsigned way, const struct bk_addr *to,
+                                     struct bk_slice bytes))
 {
-    size_t socket = action->datagram.local / BK_UDP_WAYS;
-    unsigned way = action->datagram.local % BK_UDP_WAYS;
-    bool second = action->datagram.second;
+    size_t socket = d->local / BK_UDP_WAYS;
+    unsigned way = d->local % BK_UDP_WAYS;
 
     if (socket >= s->config.n_listen) {
         return;
     }
-    if ((action->datagram.change & BK_CHANGE_IP) != 0) {
+    if ((d->change & BK_CHANGE_IP) != 0) {
         size_t other = other_socket(s, socket);
         if (other == socket) {
             return;
@@ -132,49 +131,72 @@ void bk_serve_send_datagram(struct bk_serve *s, const struct bk_server_action *a
         socket = other;
         way = 0;
     }
-    if (s->udp[second][socket] == NULL) {
-        return;
+    if (!d->second) {
+        bk_serve_workers_send(s->workers, socket, d->shard, way, &d->to, d->bytes);
+    } else if (s->second_udp[socket] != NULL) {
+        (void)by_second(s->second_udp[socket], way, &d->to, d->bytes);
     }
-    if (second) {
-        way = bk_udp_same_way(s->udp[1][socket], s->udp[0][socket], way);
-    }
-    (void)bk_udp_send_by(s->udp[second][socket], way, &action->datagram.to, action->datagram.bytes);
+}
+
+static bool at_once(struct bk_udp *udp, unsigned way, const struct bk_addr *to,
+                    struct bk_slice bytes)
+{
+    return bk_udp_send_at_once(udp, way, to, bytes);
+}
+
+void bk_serve_depart(const struct bk_serve *s, const struct bk_serve_departure *d)
+{
+    depart(s, d, at_once);
+}
+
+/* On the main thread, where answers to a batch of the second port may leave together. */
+void bk_serve_send_datagram(struct bk_serve *s, const struct bk_server_action *action)
+{
+    const struct bk_serve_departure d = {.shard = action->datagram.shard,
+                                         .local = action->datagram.local,
+                                         .second = action->datagram.second,
+                                         .change = action->datagram.change,
+                                         .to = action->datagram.to,
+                                         .bytes = action->datagram.bytes};
+
+    depart(s, &d, bk_udp_send_by);
 }
 
 /* ---- opening and closing ---- */
 
-static enum beckon_status open_port(struct bk_serve *s, bool second, uint16_t port)
+static enum beckon_status open_second(struct bk_serve *s)
 {
     for (size_t i = 0; i < s->config.n_listen; i++) {
-        struct bk_addr addr = at(s->config.listen[i], port);
-        struct bk_udp_callbacks on = {.ctx = &s->locals[second][i], .received = on_datagram};
+        struct bk_addr addr = at(s->config.listen[i], s->config.second_udp_port);
+        struct bk_udp_callbacks on = {.ctx = &s->locals[i], .received = on_datagram};
         enum bk_err err;
-        s->locals[second][i] =
-            (struct bk_serve_local){.serve = s, .second = second, .socket = (uint8_t)i};
-        err = bk_udp_new(s->base, &addr, false, false, &on, &s->udp[second][i]);
+        s->locals[i] = (struct bk_serve_local){.serve = s, .socket = (uint8_t)i};
+        err = bk_udp_new(s->base, &addr, false, false, &on, &s->second_udp[i]);
         if (err != BK_OK) {
             return bk_serve_cannot_bind(&addr, "UDP", err);
         }
+        bk_udp_share_ways(s->second_udp[i], bk_serve_workers_ways(s->workers, i));
     }
     return BECKON_OK;
 }
 
 enum beckon_status bk_serve_open_udp(struct bk_serve *s)
 {
-    enum beckon_status status = open_port(s, false, s->config.udp_port);
+    enum beckon_status status = bk_serve_workers_open(s);
 
     if (status == BECKON_OK && s->config.second_udp_port != 0) {
-        status = open_port(s, true, s->config.second_udp_port);
+        status = open_second(s);
     }
     return status;
 }
 
 void bk_serve_close_udp(struct bk_serve *s)
 {
-    for (size_t i = 0; i < BK_SERVE_UDP_PORTS; i++) {
-        for (size_t k = 0; k < BK_CONFIG_LISTEN_MAX; k++) {
-            bk_udp_free(s->udp[i][k]);
-            s->udp[i][k] = NULL;
-        }
+    bk_serve_workers_stop(s->workers);
+    for (size_t i = 0; i < BK_CONFIG_LISTEN_MAX; i++) {
+        bk_udp_free(s->second_udp[i]);
+        s->second_udp[i] = NULL;
     }
+    bk_serve_workers_free(s->workers);
+    s->workers = NULL;
 }

@@ -1,6 +1,6 @@
 /* A call from 217 to its end, on the requester's side. Every path ends in bk_server_call_end, which
- * takes the call out of everything that refers to it; every call is audited exactly once. Call IDs in
- * use are unique. */
+ * takes the call out of everything that refers to it; every call is audited exactly once, and 217 answered at most so
+ * often. Call IDs in use are unique. */
 #include <assert.h>
 #include <string.h>
 
@@ -45,8 +45,9 @@ static void audit_call(struct bk_server *s, bk_time now, struct bk_server_call *
 {
     if (!c->audited) {
         c->audited = true;
-        (void)audit(s, c->requester, c->equipment_id, how, bk_time_left(c->began, now) / BK_MS,
-                    out);
+        struct bk_server_action *a =
+            audit(s, c->requester, c->equipment_id, how, bk_time_left(c->began, now) / BK_MS, out);
+        a->audit.fast = c->fast;
     }
 }
 
@@ -208,7 +209,9 @@ void bk_server_call_found(struct bk_server *s, const struct bk_now *now, uint32_
         return;
     }
     /* A server that has just started waits for the next keepalive; later, no row means offline. */
-    if (!bk_server_live_row(s, c->equipment_id) && s->now_s > BK_SERVER_KEEPALIVE_S + 5) {
+    struct bk_location where;
+    if (!bk_server_where(s, c->equipment_id, &where) &&
+        bk_time_left(s->started, now->mono) / BK_SECOND > BK_SERVER_KEEPALIVE_S + 5) {
         bk_server_call_end(s, now->mono, call, BK_CODE_OFFLINE, BK_AUDIT_OFFLINE, out);
         return;
     }
@@ -234,6 +237,7 @@ void bk_server_call_due(struct bk_server *s, bk_time now, struct bk_server_call 
     case BK_SERVER_CALL_OFFERED:
         bk_server_call_end(s, now, call, BK_CODE_OFFLINE, BK_AUDIT_OFFLINE, out);
         break;
+    case BK_SERVER_CALL_TAKEN:
     case BK_SERVER_CALL_DELIVERED:
     case BK_SERVER_CALL_ENDING:
         bk_server_call_end(s, now, call, 0, BK_AUDIT_DELIVERED, out);
@@ -242,11 +246,14 @@ void bk_server_call_due(struct bk_server *s, bk_time now, struct bk_server_call 
 }
 
 void bk_server_call_delivered(struct bk_server *s, bk_time now, uint32_t call,
-                              struct bk_server_out *out)
+                              enum bk_server_call_state state, struct bk_server_out *out)
 {
     struct bk_server_call *c = &s->calls[call];
-    c->state = BK_SERVER_CALL_DELIVERED;
-    bk_server_send_success(s, c->requester, BK_METHOD_CONNECT, c->txid, out);
-    audit_call(s, now, c, BK_AUDIT_DELIVERED, out);
-    bk_server_set_timer(s, c, bk_time_add(now, ACCEPTED_LIFE_MS * BK_MS));
+    c->state = state;
+    if (!c->audited) {
+        bk_server_send_success(s, c->requester, BK_METHOD_CONNECT, c->txid, out);
+        audit_call(s, now, c, BK_AUDIT_DELIVERED, out);
+        c->deadline = bk_time_add(now, ACCEPTED_LIFE_MS * BK_MS);
+    }
+    bk_server_set_timer(s, c, c->deadline);
 }

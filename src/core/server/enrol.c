@@ -60,14 +60,9 @@ static void answer(struct bk_server *s, uint32_t stream, const struct bk_server_
     bk_wipe(key, sizeof key);
 }
 
-/* After an exception that is news: its row, streams and calls. */
+/* After an exception that is news: its streams and calls. Its row is gone. */
 static void apply_exception(struct bk_server *s, bk_time now, uint64_t equipment_id)
 {
-    const struct bk_row *row = bk_table_find(&s->table, equipment_id);
-    if (row &&
-        bk_exceptions_check(&s->exceptions, equipment_id, row->generation) != BK_STANDING_GOOD) {
-        (void)bk_table_remove(&s->table, equipment_id);
-    }
     /* Certificates do not name a generation: whoever holds a stream comes back if he still may. */
     for (uint32_t i = 1; i <= s->stream_pool.high; i++) {
         const struct bk_server_stream *t = &s->streams[i];
@@ -87,8 +82,7 @@ void bk_server_on_enrolled(struct bk_server *s, const struct bk_now *now,
     }
     /* Before the answer, and even if nobody is there to hear it: the store has raised it. */
     if (event->enrolled.code == 0 && event->enrolled.equipment_id != 0 &&
-        bk_exceptions_raise(&s->exceptions, event->enrolled.equipment_id,
-                            event->enrolled.generation)) {
+        bk_server_raise(s, event->enrolled.equipment_id, event->enrolled.generation)) {
         apply_exception(s, now->mono, event->enrolled.equipment_id);
     }
     uint32_t stream = bk_server_stream(s, q.stream);
@@ -106,8 +100,8 @@ void bk_server_on_exception(struct bk_server *s, const struct bk_now *now,
                             const struct bk_server_event *event)
 {
     uint64_t id = event->exception.equipment_id;
-    if (id != 0 && bk_exceptions_set(&s->exceptions, id, event->exception.lowest_generation,
-                                     event->exception.revoked)) {
+    if (id != 0 &&
+        bk_server_except(s, id, event->exception.lowest_generation, event->exception.revoked)) {
         apply_exception(s, now->mono, id);
     }
 }

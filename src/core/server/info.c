@@ -10,7 +10,7 @@ static uint16_t verdict(struct bk_server *s, bk_time now, uint32_t stream)
 {
     const struct bk_identity *peer = &s->streams[stream].peer;
     if (peer->role == BK_ROLE_DEVICE &&
-        bk_exceptions_check_device(&s->exceptions, peer->equipment_id) == BK_STANDING_REVOKED) {
+        bk_server_device_standing(s, peer->equipment_id) == BK_STANDING_REVOKED) {
         return BK_CODE_FORBIDDEN;
     }
     return bk_server_may_ask(s, now, stream, BK_SERVER_COST_PLAIN) ? 0 : BK_CODE_OVERLOADED;

@@ -45,7 +45,7 @@ static uint16_t verdict(const struct bk_server *s, const struct bk_server_query 
     if (q->equipment_id != 0 && event->device.equipment_id != q->equipment_id) {
         return BK_CODE_NOT_FOUND;
     }
-    switch (bk_exceptions_check_device(&s->exceptions, event->device.equipment_id)) {
+    switch (bk_server_device_standing(s, event->device.equipment_id)) {
     case BK_STANDING_GOOD:
         return 0;
     case BK_STANDING_REVOKED:
@@ -64,12 +64,11 @@ static void answer(struct bk_server *s, uint32_t stream, const struct bk_server_
         .certificate = event->device.certificate,
         .box_key = event->device.box_key,
     };
-    const struct bk_row *row = bk_server_live_row(s, a.equipment_id);
-    if (row) {
+    struct bk_location where;
+    if (bk_server_where(s, a.equipment_id, &where)) {
         a.registered = true;
-        a.observed = bk_server_row_addr(row);
-        a.tag.random = row->tag_random;
-        a.tag.counter = row->tag_counter;
+        a.observed = where.addr;
+        a.tag = where.tag;
     }
     size_t cap = 0;
     uint8_t *buf = bk_out_space(out, &cap);

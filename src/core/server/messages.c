@@ -25,7 +25,7 @@ static enum bk_err on_plain(struct bk_server *s, const struct bk_now *now, uint3
         return is_request(m, BK_METHOD_CONNECT) ? bk_server_on_connect(s, now, stream, m, out)
                                                 : BK_E_STATE;
     case BK_ROLE_DEVICE:
-        if (bk_exceptions_check_device(&s->exceptions, peer->equipment_id) != BK_STANDING_GOOD) {
+        if (bk_server_device_standing(s, peer->equipment_id) != BK_STANDING_GOOD) {
             return BK_E_STATE;
         }
         if (is_request(m, BK_METHOD_INFO)) {
@@ -49,6 +49,9 @@ static enum bk_err dispatch(struct bk_server *s, const struct bk_now *now, uint3
     case BK_STREAM_WATCH:
         if (is_request(m, BK_METHOD_INFO)) {
             return bk_server_on_info(s, now, stream, m, out);
+        }
+        if (m->cls == BK_STUN_INDICATION && m->method == BK_METHOD_RESULT) {
+            return bk_server_on_result_by_stream(s, now, stream, m, out);
         }
         return is_request(m, BK_METHOD_WATCH) ? bk_server_on_watch(s, now, stream, m, out)
                                               : BK_E_STATE;

@@ -48,10 +48,11 @@ struct bk_server_action *bk_out_add(struct bk_server_out *out, enum bk_server_ac
     return a;
 }
 
-struct bk_server_action *bk_out_datagram(struct bk_server_out *out, uint8_t local,
+struct bk_server_action *bk_out_datagram(struct bk_server_out *out, uint8_t shard, uint8_t local,
                                          const struct bk_addr *to, struct bk_slice bytes)
 {
     struct bk_server_action *a = bk_out_add(out, BK_SERVER_SEND_DATAGRAM);
+    a->datagram.shard = shard;
     a->datagram.local = local;
     a->datagram.to = *to;
     a->datagram.bytes = bytes;

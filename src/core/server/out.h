@@ -18,8 +18,8 @@ struct bk_slice bk_out_copy(struct bk_server_out *out, struct bk_slice bytes);
 /* The next action, zeroed but for its type. The list being full is our own mistake. */
 struct bk_server_action *bk_out_add(struct bk_server_out *out, enum bk_server_action_type type);
 
-/* Leaves from where `local` is; `second` and `change` of the action may be set in what is returned. */
-struct bk_server_action *bk_out_datagram(struct bk_server_out *out, uint8_t local,
+/* Leaves from where `local` of that shard is; `second` and `change` of the action may be set in what is returned. */
+struct bk_server_action *bk_out_datagram(struct bk_server_out *out, uint8_t shard, uint8_t local,
                                          const struct bk_addr *to, struct bk_slice bytes);
 void bk_out_message(struct bk_server_out *out, uint64_t stream, struct bk_slice bytes);
 

@@ -21,41 +21,37 @@ void bk_server_registering_ended(struct bk_server *s, uint32_t stream)
         return;
     }
     (void)bk_map_remove(&s->registering, id);
-    const struct bk_row *row = bk_table_find(&s->table, id);
-    if (row && row->local == BK_SERVER_LOCAL_STREAM) {
-        (void)bk_table_remove(&s->table, id);
-    }
+    bk_server_drop_stream_row(s, id);
 }
 
 enum bk_err bk_server_on_registering(struct bk_server *s, const struct bk_now *now, uint32_t stream,
                                      const struct bk_stun *m, struct bk_server_out *out)
 {
-    struct bk_datagram d = {
-        .local = BK_SERVER_LOCAL_STREAM,
-        .stream = stream,
-        .from = s->streams[stream].from,
-        .message = *m,
-    };
     if (m->method == BK_METHOD_NOTIFY && m->cls == BK_STUN_SUCCESS) {
-        bk_server_on_notify_answer(s, &d);
+        struct bk_datagram d = {
+            .local = BK_LOCAL_STREAM,
+            .from = s->streams[stream].from,
+            .message = *m,
+        };
+        bk_server_on_notify_answer(s, now->mono, &d, out);
         return BK_OK;
     }
     if (m->method != BK_METHOD_REGISTER ||
         (m->cls != BK_STUN_REQUEST && m->cls != BK_STUN_INDICATION)) {
         return BK_E_STATE;
     }
-    return bk_server_on_register(s, now, &d, out);
+    return bk_server_register_by_stream(s, now, stream, m, out);
 }
 
-void bk_server_send_to_row(struct bk_server *s, const struct bk_row *row, struct bk_slice bytes,
-                           struct bk_server_out *out)
+void bk_server_send_to(struct bk_server *s, const struct bk_location *where, struct bk_slice bytes,
+                       struct bk_server_out *out)
 {
-    if (row->local != BK_SERVER_LOCAL_STREAM) {
-        struct bk_addr to = bk_server_row_addr(row);
-        (void)bk_out_datagram(out, row->local, &to, bytes);
+    if (where->local != BK_LOCAL_STREAM) {
+        uint8_t shard = (uint8_t)bk_shard_of(where->equipment_id, s->n_shards);
+        (void)bk_out_datagram(out, shard, where->local, &where->addr, bytes);
         return;
     }
-    uint32_t stream = (uint32_t)bk_map_get(&s->registering, row->equipment_id);
+    uint32_t stream = (uint32_t)bk_map_get(&s->registering, where->equipment_id);
     if (stream != 0) { /* it is, by the invariant */
         bk_out_message(out, s->streams[stream].number, bytes);
     }

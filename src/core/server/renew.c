@@ -11,7 +11,7 @@ static uint16_t standing(const struct bk_server *s, const struct bk_identity *pe
     if (peer->role != BK_ROLE_DEVICE) {
         return 0; /* revoked users are the store's to know */
     }
-    switch (bk_exceptions_check(&s->exceptions, peer->equipment_id, generation)) {
+    switch (bk_server_standing(s, peer->equipment_id, generation)) {
     case BK_STANDING_GOOD:
         return 0;
     case BK_STANDING_REVOKED:

@@ -6,8 +6,6 @@
 enum {
     BURST_S = 10,
     REFUSALS_PER_S = 1,
-    PROBES_PER_S = 1, /* a measurement sends a few, minutes apart */
-    PROBES_BURST = 8,
     REFUSALS_BURST =
         BK_SERVER_WATCHES_MAX, /* a revocation may end as many calls of a device at once */
 };
@@ -47,13 +45,6 @@ bool bk_server_may_ask(struct bk_server *s, bk_time now, uint32_t stream, uint32
         cost = burst / 2; /* who renews in passing shall be able to call thereafter */
     }
     return bk_bucket_take_n(&asker_of(s, stream)->requests, now, rate, burst, cost);
-}
-
-bool bk_server_may_probe(struct bk_server *s, bk_time now, uint64_t equipment_id)
-{
-    struct bk_server_asker *asker =
-        &s->askers[bk_hash_u64(s->seed, equipment_id) % BK_SERVER_ASKERS];
-    return bk_bucket_take(&asker->probes, now, PROBES_PER_S, PROBES_BURST);
 }
 
 bool bk_server_may_write(struct bk_server *s, bk_time now, uint32_t stream, uint32_t *left_out)

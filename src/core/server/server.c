@@ -1,14 +1,15 @@
-/* The core's outside: making and ending it, handing each event to the file that knows it, timers. The
- * order of checks on a datagram begins here: size, header, method; then each method's own. */
+/* The core's outside: making and ending it, handing each event to the file that knows it, timers. */
 
 #include "core/server/state.h"
 #include "seal/seal.h"
 
 static bool config_fits(const struct bk_server_config *c)
 {
-    return bk_server_epochs_fit(c->master, c->n_master) && c->mac.hmac_sha256 && c->rng.fill &&
-           c->alloc.get && c->alloc.put && c->max_devices >= 1 &&
-           c->max_devices <= BK_TABLE_ROWS_MAX && c->max_streams >= 1 &&
+    uint32_t shards = c->shards == 0 ? 1 : c->shards;
+    return bk_registrar_epochs_fit(c->master, c->n_master) && c->mac.hmac_sha256 && c->rng.fill &&
+           c->alloc.get && c->alloc.put && shards <= BK_SHARDS_MAX &&
+           (c->lock.enter == NULL) == (c->lock.leave == NULL) && c->max_devices >= 1 &&
+           c->max_devices <= (uint64_t)shards * BK_REGISTRAR_ROWS_MAX && c->max_streams >= 1 &&
            c->max_streams <= BK_SERVER_TABLES_MAX && c->max_calls >= 1 &&
            c->max_calls <= BK_SERVER_TABLES_MAX / 2 &&
            (c->changes & ~(BK_CHANGE_PORT | BK_CHANGE_IP)) == 0 &&
@@ -26,9 +27,7 @@ static bool make_tables(struct bk_server *s)
     uint32_t calls = s->config.max_calls;
     uint32_t streams = s->config.max_streams;
     uint32_t queries = 2 * calls; /* one of each call, and as many others */
-    if (bk_table_init(&s->table, a, s->seed, s->config.max_devices) != BK_OK ||
-        bk_exceptions_init(&s->exceptions, a, s->seed) != BK_OK ||
-        bk_pool_init(&s->stream_pool, a, streams) != BK_OK ||
+    if (bk_pool_init(&s->stream_pool, a, streams) != BK_OK ||
         bk_pool_init(&s->query_pool, a, queries) != BK_OK ||
         bk_pool_init(&s->call_pool, a, calls) != BK_OK ||
         bk_map_init(&s->stream_numbers, a, s->seed, streams) != BK_OK ||
@@ -39,13 +38,12 @@ static bool make_tables(struct bk_server *s)
         bk_map_init(&s->waiting_last, a, s->seed, calls) != BK_OK) {
         return false;
     }
-    s->binding = take(s, BK_SERVER_BINDING_BUCKETS, sizeof *s->binding);
     s->askers = take(s, BK_SERVER_ASKERS, sizeof *s->askers);
     s->streams = take(s, (size_t)streams + 1, sizeof *s->streams);
     s->queries = take(s, (size_t)queries + 1, sizeof *s->queries);
     s->calls = take(s, (size_t)calls + 1, sizeof *s->calls);
     s->timer_nodes = take(s, calls, sizeof(struct bk_timer *));
-    if (!s->binding || !s->askers || !s->streams || !s->queries || !s->calls || !s->timer_nodes) {
+    if (!s->askers || !s->streams || !s->queries || !s->calls || !s->timer_nodes) {
         return false;
     }
     bk_heap_init(&s->timers, s->timer_nodes, calls);
@@ -64,13 +62,16 @@ enum bk_err bk_server_new(const struct bk_server_config *config, const struct bk
         return BK_E_NOMEM;
     }
     s->config = *config;
+    s->config.shards = config->shards == 0 ? 1 : config->shards;
     s->started = now->mono;
+    s->now = *now;
     s->seed[0] = bk_random_u64(&config->rng);
     s->seed[1] = bk_random_u64(&config->rng);
-    config->rng.fill(config->rng.ctx, s->nonce_key, sizeof s->nonce_key);
-    if (!make_tables(s)) {
+    config->rng.fill(config->rng.ctx, s->notify_key, sizeof s->notify_key);
+    enum bk_err err = make_tables(s) ? bk_server_make_shards(s) : BK_E_NOMEM;
+    if (err != BK_OK) {
         bk_server_free(s);
-        return BK_E_NOMEM;
+        return err;
     }
     *out = s;
     return BK_OK;
@@ -82,8 +83,7 @@ void bk_server_free(struct bk_server *s)
         return;
     }
     struct bk_alloc a = s->config.alloc;
-    bk_table_fini(&s->table);
-    bk_exceptions_fini(&s->exceptions);
+    bk_server_free_shards(s);
     bk_map_fini(&s->stream_numbers);
     bk_map_fini(&s->registering);
     bk_map_fini(&s->call_ids);
@@ -93,57 +93,13 @@ void bk_server_free(struct bk_server *s)
     bk_pool_fini(&s->stream_pool, &a);
     bk_pool_fini(&s->query_pool, &a);
     bk_pool_fini(&s->call_pool, &a);
-    a.put(a.ctx, s->binding);
     a.put(a.ctx, s->askers);
     a.put(a.ctx, s->streams);
     a.put(a.ctx, s->queries);
     a.put(a.ctx, s->calls);
     a.put(a.ctx, s->timer_nodes);
-    bk_wipe(s, sizeof *s); /* master and nonce keys */
+    bk_wipe(s, sizeof *s); /* master keys */
     a.put(a.ctx, s);
-}
-
-void bk_server_set_binding(struct bk_server *s, bool answer, uint32_t per_s)
-{
-    s->config.answer_binding = answer;
-    s->config.binding_per_s = per_s > 0 ? per_s : 1;
-}
-
-static void on_datagram(struct bk_server *s, const struct bk_now *now,
-                        const struct bk_server_event *event, struct bk_server_out *out)
-{
-    struct bk_datagram d = {.local = event->datagram.local,
-                            .second = event->datagram.second,
-                            .from = event->datagram.from};
-    if (d.local == BK_SERVER_LOCAL_STREAM || event->datagram.bytes.n > BK_STUN_DATAGRAM_MAX_BYTES ||
-        bk_stun_read(event->datagram.bytes, &d.message) != BK_OK) {
-        return;
-    }
-    /* A mapping is good for the port that it was made with: the second one is for looking at NATs only. */
-    if (d.second && d.message.method != BK_METHOD_BINDING) {
-        return;
-    }
-    switch (d.message.method) {
-    case BK_METHOD_REGISTER:
-        (void)bk_server_on_register(s, now, &d, out);
-        break;
-    case BK_METHOD_NOTIFY:
-        bk_server_on_notify_answer(s, &d);
-        break;
-    case BK_METHOD_PROBE:
-        bk_server_on_probe(s, now, &d, out);
-        break;
-    case BK_METHOD_BINDING:
-        bk_server_on_binding(s, now, &d, out);
-        break;
-    default:
-        break;
-    }
-}
-
-static void keep_time(struct bk_server *s, const struct bk_now *now)
-{
-    s->now_s = (uint32_t)(bk_time_left(s->started, now->mono) / BK_SECOND);
 }
 
 /* What is due, as far as it fits into `out`. */
@@ -163,10 +119,13 @@ void bk_server_input(struct bk_server *s, const struct bk_now *now,
                      const struct bk_server_event *event, struct bk_server_out *out)
 {
     bk_out_start(out);
-    keep_time(s, now);
+    s->now = *now;
     switch (event->type) {
     case BK_SERVER_DATAGRAM:
-        on_datagram(s, now, event, out);
+        bk_server_on_datagram(s, now, event, out);
+        break;
+    case BK_SERVER_ROW_NEWS:
+        bk_server_row_changed(s, now->mono, event->row_news.equipment_id);
         break;
     case BK_SERVER_STREAM_OPEN:
         bk_server_on_open(s, now, event, out);
@@ -202,8 +161,8 @@ void bk_server_input(struct bk_server *s, const struct bk_now *now,
 void bk_server_timer(struct bk_server *s, const struct bk_now *now, struct bk_server_out *out)
 {
     bk_out_start(out);
-    keep_time(s, now);
-    bk_server_sweep(s, now->mono);
+    s->now = *now;
+    bk_server_shards_timer(s);
     work(s, now->mono, out);
 }
 
@@ -212,7 +171,7 @@ bk_time bk_server_deadline(const struct bk_server *s)
     if (s->close_first != 0) {
         return 0;
     }
-    bk_time at = s->table.rows > 0 ? s->sweep_at : BK_TIME_NEVER;
+    bk_time at = bk_server_shards_deadline(s);
     const struct bk_timer *first = bk_heap_first(&s->timers);
     return first ? bk_time_min(at, first->at) : at;
 }

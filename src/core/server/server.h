@@ -1,5 +1,9 @@
-/* The server's core: location table, registrations, lookups and calls. Bytes in, bytes out, time in;
- * no socket, no clock, no store: what is durable is asked of the shell by action and answered by event.
+/* The server's core: registrations over streams, lookups and calls, and the location table's shards (core/registrar). Bytes
+ * in, bytes out, time in; no socket, no clock, no store: what is durable is asked of the shell by action and answered
+ * by event.
+ *
+ * One thread calls this. A shell with more of them has a worker call core/registrar for each shard, and keeps workers and
+ * core apart by `lock`.
  *
  * Datagrams and stream messages are checked cheapest first. An unproven sender leaves no state and gets
  * no more bytes than it sent (plain Binding excepted). Connections are numbered by the shell; the
@@ -14,62 +18,67 @@
 #include "base/err.h"
 #include "base/mac.h"
 #include "base/random.h"
+#include "core/registrar/registrar.h"
 #include "seal/identity.h"
 #include "wire/attrs.h"
 #include "wire/enrol.h"
 
 enum {
-    BK_SERVER_EPOCHS_MAX = 4,
+    BK_SERVER_EPOCHS_MAX = BK_REGISTRAR_EPOCHS_MAX,
     BK_SERVER_OUT_ACTIONS = 32,
     BK_SERVER_OUT_BYTES = 65536,
     BK_SERVER_KEEPALIVE_S = 25, /* below the 30 s that Linux keeps an unreplied mapping */
-    BK_SERVER_EXPIRY_S =
-        90, /* a row of such a device not refreshed for so long is gone; longer intervals: rows.c */
-    BK_SERVER_EXPIRY_MAX_S = 1080,
+    BK_SERVER_EXPIRY_S = BK_REGISTRAR_EXPIRY_S,
+    BK_SERVER_EXPIRY_MAX_S = BK_REGISTRAR_EXPIRY_MAX_S,
     BK_SERVER_DELIVERY_MS = 7000, /* 217 to 226: afterwards the caller hears "offline" */
     BK_SERVER_RESULTS_MAX = 8,    /* of one call: ACCEPTED comes again with further candidates */
-    /* In place of the number of a local address: registered over a stream. The shell's numbers are smaller. */
-    BK_SERVER_LOCAL_STREAM = 255,
 };
 
-struct bk_master_key {
-    uint16_t epoch;
-    uint8_t key[BK_KEY_BYTES];
+/* Keeps those who work on one shard apart. Held for a few microseconds, never two at a time, and never while the shell
+ * is called otherwise. */
+struct bk_shard_lock {
+    void *ctx;
+    void (*enter)(void *ctx, uint32_t shard);
+    void (*leave)(void *ctx, uint32_t shard);
 };
 
 struct bk_server_config {
     struct bk_alloc alloc;
+    struct bk_alloc chunks; /* bk_registrar_config.chunks; `get` may be NULL */
     struct bk_random rng;
     struct bk_mac_ops mac;
     struct bk_master_key master[BK_SERVER_EPOCHS_MAX]; /* accepted epochs, the current one first */
     size_t n_master;                                   /* at least 1 */
-    uint64_t max_devices; /* rows; a new device beyond it is not registered */
+    /* Rows: a new device beyond it, or beyond its shard's share and some, is not registered. */
+    uint64_t max_devices;
+    uint32_t shards; /* 1 to BK_SHARDS_MAX; 0: 1 */
+    /* Functions NULL: the core is alone with its shards, and does their timers. Otherwise whoever works on a shard does. */
+    struct bk_shard_lock lock;
     uint32_t max_streams;
     uint32_t max_calls; /* calls being introduced at one time */
     bool answer_binding;
-    uint32_t binding_per_s; /* per rate key (bk_addr_rate_key) */
-    uint8_t changes; /* enum bk_server_change: what plain Binding may ask for; how is the shell's */
-    uint32_t
-        requests_per_s; /* LOOKUPs, 217s and RENEWs (each as ten) of one peer, ENROLs of one rate key, with a burst of ten times that; 0: no limit */
+    uint32_t binding_per_s; /* per rate key (bk_addr_rate_key) and shard */
+    uint8_t
+        changes;    /* enum bk_binding_change: what plain Binding may ask for; how is the shell's */
+    bool fast_form; /* a request that fits goes with NOTIFY */
+    /* LOOKUPs, 217s and RENEWs (each as ten) of one peer, ENROLs of one rate key, with a burst of ten times that; 0: no
+     * limit. */
+    uint32_t requests_per_s;
     struct bk_server_ports ports; /* told to devices that join */
-};
-
-/* From where else plain Binding may ask to be answered: bits of CHANGE-REQUEST (RFC 5780, 7.2). */
-enum bk_server_change {
-    BK_CHANGE_PORT = 2,
-    BK_CHANGE_IP = 4,
 };
 
 /* What a stream is for, beside the role of who opened it. */
 enum bk_server_purpose {
     BK_STREAM_PLAIN, /* as the role says: ENROL, or LOOKUP and 217, or taking 226 */
     BK_STREAM_RENEW, /* RENEW, of a device or user */
-    BK_STREAM_WATCH, /* one WATCH, of a device; then it stays silent and open. Or INFO only */
+    /* One WATCH, of a device; then it stays silent and open. Or INFO only, or RESULTs of calls that came by the fast form */
+    BK_STREAM_WATCH,
     BK_STREAM_REGISTER, /* REGISTER and NOTIFY of a device that UDP does not carry: its newest such stream only */
 };
 
 enum bk_server_event_type {
-    BK_SERVER_DATAGRAM,
+    BK_SERVER_DATAGRAM, /* any; with workers, what they were told to pass on (BK_REGISTRAR_PASS) */
+    BK_SERVER_ROW_NEWS, /* as bk_registrar_reply said */
     BK_SERVER_STREAM_OPEN,
     BK_SERVER_STREAM_MESSAGE,
     BK_SERVER_STREAM_CLOSED,
@@ -85,12 +94,16 @@ struct bk_server_event {
     enum bk_server_event_type type;
     union {
         struct {
-            uint8_t
-                local; /* the shell's number of the address and port it came to; never BK_SERVER_LOCAL_STREAM */
-            bool second; /* to the second port of that address: there only Binding is answered */
+            /* The shell's number of the address and port it came to; never BK_LOCAL_STREAM. */
+            uint8_t local;
+            uint8_t shard; /* whose socket it came to; comes back in the answer */
+            bool second;   /* to the second port of that address: there only Binding is answered */
             struct bk_addr from;
             struct bk_slice bytes;
         } datagram;
+        struct {
+            uint64_t equipment_id;
+        } row_news;
         struct {
             uint64_t stream; /* the shell's number, never used twice */
             struct bk_identity peer;
@@ -165,7 +178,8 @@ struct bk_server_action {
     union {
         struct {
             uint8_t local;
-            bool second; /* from the second port of that address */
+            uint8_t shard; /* whose socket: an answer's, that which was asked; else the device's */
+            bool second;   /* from the second port of that address */
             uint8_t
                 change; /* BK_CHANGE_IP: and from another IP address than that of `local`, or not at all */
             struct bk_addr to;
@@ -208,6 +222,7 @@ struct bk_server_action {
             uint64_t equipment_id;
             struct bk_addr from; /* the caller's connection; CALL_...: the device's */
             uint64_t took_ms;
+            bool fast;         /* DELIVERED: in the fast form */
             uint32_t left_out; /* refusals before this one, of that caller or device, not written */
         } audit;
     };
@@ -222,11 +237,14 @@ struct bk_server_out {
 
 struct bk_server;
 
-/* Copies the configuration; draws the table seed and the nonce key. At most 16,777,214 devices.
+/* Copies the configuration; draws seeds and keys of this run. At most BK_REGISTRAR_ROWS_MAX devices in each shard.
  * BK_E_NOMEM, BK_E_RANGE. */
 BK_NODISCARD enum bk_err bk_server_new(const struct bk_server_config *config,
                                        const struct bk_now *now, struct bk_server **out);
 void bk_server_free(struct bk_server *s);
+
+/* Number `shard`, for its worker: to be used inside `lock` only. */
+struct bk_registrar *bk_server_shard(const struct bk_server *s, uint32_t shard);
 
 /* Changes what the configuration said about plain Binding; `per_s` at least 1. */
 void bk_server_set_binding(struct bk_server *s, bool answer, uint32_t per_s);
@@ -242,7 +260,7 @@ void bk_server_input(struct bk_server *s, const struct bk_now *now,
 void bk_server_timer(struct bk_server *s, const struct bk_now *now, struct bk_server_out *out);
 bk_time bk_server_deadline(const struct bk_server *s);
 
-/* Reading the location table (figure 9). */
+/* Reading the location table (figure 9); each enters and leaves the shards that it looks at. */
 struct bk_server_row {
     uint64_t equipment_id;
     struct bk_addr addr;
@@ -256,10 +274,5 @@ bool bk_server_find(const struct bk_server *s, uint64_t equipment_id, struct bk_
 /* Walks all rows; start with *cursor = 0. Rows may be missed or repeated only if the table changes
  * between the calls. */
 bool bk_server_next(const struct bk_server *s, uint64_t *cursor, struct bk_server_row *out);
-
-/* K = HMAC-SHA-256(master[epoch], "beckon registration key 1" | equipment ID | generation), integers
- * in network order. */
-void bk_registration_key(const struct bk_mac_ops *mac, const uint8_t master[BK_KEY_BYTES],
-                         uint64_t equipment_id, uint32_t generation, uint8_t key[BK_KEY_BYTES]);
 
 #endif

@@ -1,6 +1,7 @@
 /* The inside of the server's core, shared by the files beside this one and by nobody else: each file
  * handles one kind of event and works on this. Tables have fixed sizes, set at the start; only the
- * location table and the exceptions grow, and neither at the word of an unproven sender.
+ * shards grow (core/registrar), and not at the word of an unproven sender. Invariant: where.c and shards.c alone enter
+ * them.
  *
  * Streams, queries and calls refer to each other by their number in their table, 0 for none. */
 #ifndef BK_CORE_SERVER_STATE_H
@@ -9,19 +10,15 @@
 #include "base/bucket.h"
 #include "base/heap.h"
 #include "base/map.h"
-#include "core/server/exceptions.h"
 #include "core/server/out.h"
 #include "core/server/pool.h"
 #include "core/server/server.h"
-#include "core/server/table.h"
 #include "wire/connect.h"
 
 enum {
-    BK_SERVER_BINDING_BUCKETS = 4096,
     BK_SERVER_ASKERS = 4096,
     BK_SERVER_PER_STREAM_MAX = 16, /* queries, and calls, outstanding */
     BK_SERVER_WATCHES_MAX = 64,    /* of one device: more calls at one time it has not */
-    BK_SERVER_EPOCH_SLOTS = 4,     /* an epoch's two lowest bits, all that a row has room for */
     BK_SERVER_TABLES_MAX = 1 << 24,
 };
 
@@ -67,8 +64,9 @@ struct bk_server_query {
 };
 
 enum bk_server_call_state {
-    BK_SERVER_CALL_FINDING,   /* the store is asked */
-    BK_SERVER_CALL_WAITING,   /* for the device to open a stream: NOTIFY goes out */
+    BK_SERVER_CALL_FINDING, /* the store is asked */
+    BK_SERVER_CALL_WAITING, /* for the device to answer NOTIFY, and to open a stream in the first form */
+    BK_SERVER_CALL_TAKEN, /* the device has it from NOTIFY, the requester knows; nothing was said about it yet */
     BK_SERVER_CALL_OFFERED,   /* 226 is out */
     BK_SERVER_CALL_DELIVERED, /* the device has it, the requester knows */
     BK_SERVER_CALL_ENDING,    /* as `end_code` and `end_audit` say, as soon as there is room */
@@ -87,21 +85,25 @@ struct bk_server_call {
     uint32_t requester; /* its stream; it outlives no call */
     uint32_t next_of_requester, prev_of_requester;
     uint32_t device;                         /* the stream that was given this call */
-    uint32_t next_of_device, prev_of_device; /* among those WAITING for one device, oldest first */
+    uint32_t next_of_device, prev_of_device; /* WAITING or TAKEN of one device, oldest first */
     uint32_t query;
 
     uint8_t notify_txid[BK_STUN_TXID_BYTES];
     bk_time notify_from; /* when the present round of NOTIFY began */
     uint32_t notify_sent;
     bool notify_answered;
+    bool notify_boxed;        /* one of them had the box in it */
+    bool awaits;              /* its device, in the shard that it belongs to */
     struct bk_addr notify_to; /* where the newest went */
     uint8_t notify_local;
     uint16_t notify_epoch; /* and under which key */
     uint32_t notify_generation;
 
-    uint32_t results; /* forwarded */
+    uint32_t results;                     /* forwarded, */
+    uint64_t said[BK_SERVER_RESULTS_MAX]; /* hashes of their boxes */
     uint16_t end_code;
-    bool audited;
+    bool fast;    /* delivered by NOTIFY */
+    bool audited; /* and 217 answered */
     enum bk_server_audit end_audit;
     size_t box_n;
     uint8_t box[BK_BOX_MAX_BYTES];
@@ -111,25 +113,18 @@ struct bk_server_call {
 struct bk_server_asker {
     struct bk_bucket requests;
     struct bk_bucket refusals; /* that are written in the audit */
-    struct bk_bucket probes;   /* a device's */
     uint32_t left_out;         /* since the last one that was */
 };
 
 struct bk_server {
     struct bk_server_config config;
     bk_time started;
-    uint32_t now_s; /* the newest event's time, in seconds since the start */
+    struct bk_now now; /* of the newest event */
     uint64_t seed[2];
-    uint8_t nonce_key[BK_KEY_BYTES];
-    struct bk_table table;
-    struct bk_exceptions exceptions;
-    struct bk_bucket *binding;
+    uint8_t notify_key[BK_KEY_BYTES]; /* bk_notify_txid_make */
+    uint32_t n_shards;
+    struct bk_registrar *shards[BK_SHARDS_MAX];
     struct bk_server_asker *askers;
-    /* Rows of a slot that were seen before are of an epoch that had it before. */
-    uint32_t slot_since_s[BK_SERVER_EPOCH_SLOTS];
-
-    uint32_t sweep_next; /* row number */
-    bk_time sweep_at;
 
     struct bk_pool stream_pool;
     struct bk_server_stream *streams;
@@ -144,51 +139,62 @@ struct bk_server {
     struct bk_pool call_pool;
     struct bk_server_call *calls;
     struct bk_map call_ids;      /* hash of the call ID → call */
-    struct bk_map notify_txids;  /* first 8 bytes, random ones of ours → call */
-    struct bk_map waiting_first; /* equipment ID → oldest call WAITING */
+    struct bk_map notify_txids;  /* first 8 bytes → call */
+    struct bk_map waiting_first; /* equipment ID → oldest call WAITING or TAKEN */
     struct bk_map waiting_last;
     struct bk_timer **timer_nodes;
     struct bk_heap timers;
 };
 
-/* Or the like of it on a stream of REGISTER. */
+/* An answer to NOTIFY or the like, by UDP (the registrar let it pass) or on a stream of REGISTER. */
 struct bk_datagram {
-    uint8_t local;
-    bool second;
-    uint32_t stream; /* 0: it is a datagram */
+    uint8_t local, shard;
     struct bk_addr from;
     struct bk_stun message;
 };
 
-/* epochs.c */
-bool bk_server_epochs_fit(const struct bk_master_key *master, size_t n);
-uint8_t bk_server_epoch_slot(uint16_t epoch);
-/* The accepted epoch that a row was registered under; false if that has gone. */
-bool bk_server_row_epoch(const struct bk_server *s, const struct bk_row *row, uint16_t *epoch);
-/* What to write into a row of that slot as the time it was seen. */
-uint32_t bk_server_seen_now(const struct bk_server *s, uint8_t slot);
-
-/* key.c: false for an epoch that is not accepted */
+/* where.c: what is asked of the shards, each within its lock. */
+/* At the newest event's time; live rows only. */
+bool bk_server_where(const struct bk_server *s, uint64_t equipment_id, struct bk_location *out);
+enum bk_standing bk_server_standing(const struct bk_server *s, uint64_t equipment_id,
+                                    uint32_t generation);
+/* The same where no generation is named. */
+enum bk_standing bk_server_device_standing(const struct bk_server *s, uint64_t equipment_id);
+/* Drop the device's row where it is refused from now on. True if that is news. */
+bool bk_server_except(struct bk_server *s, uint64_t equipment_id, uint32_t lowest_generation,
+                      bool revoked);
+bool bk_server_raise(struct bk_server *s, uint64_t equipment_id, uint32_t generation);
+/* From now on bk_server_row_changed is called for that device, or not any more; counted. False: no memory. */
+bool bk_server_await(struct bk_server *s, uint64_t equipment_id);
+void bk_server_await_no_more(struct bk_server *s, uint64_t equipment_id);
+void bk_server_drop_stream_row(struct bk_server *s, uint64_t equipment_id);
+BK_NODISCARD enum bk_err bk_server_register_by_stream(struct bk_server *s, const struct bk_now *now,
+                                                      uint32_t stream, const struct bk_stun *m,
+                                                      struct bk_server_out *out);
+void bk_server_on_datagram(struct bk_server *s, const struct bk_now *now,
+                           const struct bk_server_event *event, struct bk_server_out *out);
+/* The device's registration key; false for an epoch that is not accepted. Whoever asks for one wipes it. */
 BK_NODISCARD bool bk_server_device_key(const struct bk_server *s, uint16_t epoch,
                                        uint64_t equipment_id, uint32_t generation,
                                        uint8_t key[BK_KEY_BYTES]);
 
-/* rows.c: the table seen through time */
-struct bk_row *bk_server_live_row(const struct bk_server *s, uint64_t equipment_id);
-struct bk_addr bk_server_row_addr(const struct bk_row *row);
-/* The bits of bk_row.mark for such an interval. */
-uint8_t bk_server_mark_of_interval(uint16_t interval_s);
-void bk_server_sweep(struct bk_server *s, bk_time now);
+/* shards.c: making and ending them, and what is set in all of them. */
+BK_NODISCARD enum bk_err bk_server_make_shards(struct bk_server *s);
+void bk_server_free_shards(struct bk_server *s);
+void bk_server_enter(const struct bk_server *s, uint32_t shard);
+void bk_server_leave(const struct bk_server *s, uint32_t shard);
+/* Their timers, if they are ours. */
+void bk_server_shards_timer(struct bk_server *s);
+bk_time bk_server_shards_deadline(const struct bk_server *s);
 
-/* binding.c, registration.c, probe.c, notify.c: datagrams, header already checked */
-void bk_server_on_binding(struct bk_server *s, const struct bk_now *now,
-                          const struct bk_datagram *d, struct bk_server_out *out);
-/* Says what is wrong with the message, which matters on streams only. */
-enum bk_err bk_server_on_register(struct bk_server *s, const struct bk_now *now,
-                                  const struct bk_datagram *d, struct bk_server_out *out);
-void bk_server_on_probe(struct bk_server *s, const struct bk_now *now, const struct bk_datagram *d,
-                        struct bk_server_out *out);
-void bk_server_on_notify_answer(struct bk_server *s, const struct bk_datagram *d);
+/* notify.c */
+/* Draws the call's NOTIFY transaction ID; forgets it. */
+void bk_server_notify_begin(struct bk_server *s, uint32_t call);
+void bk_server_notify_forget(struct bk_server *s, uint32_t call);
+void bk_server_on_notify_answer(struct bk_server *s, bk_time now, const struct bk_datagram *d,
+                                struct bk_server_out *out);
+/* Whom to tell the device as calling; empty where no message can carry it: a note only, and no reason to hold the call back. */
+struct bk_slice bk_server_caller_name(const struct bk_server *s, const struct bk_server_call *c);
 /* Sends the call's NOTIFY if it is due and the device has a row; sets the call's timer. */
 void bk_server_notify(struct bk_server *s, bk_time now, struct bk_server_call *c,
                       struct bk_server_out *out);
@@ -201,13 +207,9 @@ void bk_server_registering_ended(struct bk_server *s, uint32_t stream);
 BK_NODISCARD enum bk_err bk_server_on_registering(struct bk_server *s, const struct bk_now *now,
                                                   uint32_t stream, const struct bk_stun *m,
                                                   struct bk_server_out *out);
-/* To where the row points, by datagram or stream. */
-void bk_server_send_to_row(struct bk_server *s, const struct bk_row *row, struct bk_slice bytes,
-                           struct bk_server_out *out);
-
-/* Draws the call's NOTIFY transaction ID; forgets it. */
-void bk_server_notify_begin(struct bk_server *s, uint32_t call);
-void bk_server_notify_forget(struct bk_server *s, uint32_t call);
+/* To there, by datagram or stream. */
+void bk_server_send_to(struct bk_server *s, const struct bk_location *where, struct bk_slice bytes,
+                       struct bk_server_out *out);
 
 /* streams.c */
 void bk_server_on_open(struct bk_server *s, const struct bk_now *now,
@@ -235,9 +237,7 @@ uint32_t bk_server_query_start(struct bk_server *s, enum bk_server_query_kind ki
 /* Ends it: copies it out and frees its place. False if there is no such query. */
 bool bk_server_query_end(struct bk_server *s, uint64_t number, struct bk_server_query *out);
 
-/* requests.c: whether a probe of that device, which is proven, may be echoed. */
-bool bk_server_may_probe(struct bk_server *s, bk_time now, uint64_t equipment_id);
-/* False when that peer has asked too often of late. `cost` is in plain requests. */
+/* requests.c: false when that peer has asked too often of late. `cost` is in plain requests. */
 enum { BK_SERVER_COST_PLAIN = 1, BK_SERVER_COST_RENEW = 10 };
 bool bk_server_may_ask(struct bk_server *s, bk_time now, uint32_t stream, uint32_t cost);
 /* Whether a refusal that costs that peer next to nothing is to be written in the audit, and how many were not
@@ -295,15 +295,24 @@ void bk_server_call_end(struct bk_server *s, bk_time now, uint32_t call, uint16_
 void bk_server_end_calls_of_device(struct bk_server *s, bk_time now, uint64_t equipment_id);
 void bk_server_call_due(struct bk_server *s, bk_time now, struct bk_server_call *c,
                         struct bk_server_out *out);
-/* The device has taken it: tells the requester. */
+/* The device has it (TAKEN or DELIVERED): tells the requester, once. */
 void bk_server_call_delivered(struct bk_server *s, bk_time now, uint32_t call,
-                              struct bk_server_out *out);
+                              enum bk_server_call_state state, struct bk_server_out *out);
 void bk_server_set_timer(struct bk_server *s, struct bk_server_call *c, bk_time at);
 
 /* delivery.c: the device's side of a call */
 void bk_server_wait(struct bk_server *s, uint32_t call); /* joins the device's queue */
 void bk_server_stop_waiting(struct bk_server *s, uint32_t call);
 void bk_server_row_changed(struct bk_server *s, bk_time now, uint64_t equipment_id);
+/* It came with NOTIFY. */
+void bk_server_taken(struct bk_server *s, bk_time now, uint32_t call, struct bk_server_out *out);
+/* RESULT of such calls: as a datagram that the registrar has found good, or on a stream of WATCH. */
+void bk_server_on_result_datagram(struct bk_server *s, bk_time now, const struct bk_datagram *d,
+                                  struct bk_server_out *out);
+BK_NODISCARD enum bk_err bk_server_on_result_by_stream(struct bk_server *s,
+                                                       const struct bk_now *now, uint32_t stream,
+                                                       const struct bk_stun *m,
+                                                       struct bk_server_out *out);
 /* False if no call waits for the device of that stream. */
 bool bk_server_offer(struct bk_server *s, bk_time now, uint32_t stream, struct bk_server_out *out);
 BK_NODISCARD enum bk_err bk_server_on_device_message(struct bk_server *s, const struct bk_now *now,

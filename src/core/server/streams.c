@@ -76,8 +76,7 @@ static bool is_welcome(struct bk_server *s, bk_time now, uint32_t stream, struct
         return role == BK_ROLE_DEVICE;
     case BK_STREAM_REGISTER:
         return role == BK_ROLE_DEVICE &&
-               bk_exceptions_check_device(&s->exceptions, t->peer.equipment_id) ==
-                   BK_STANDING_GOOD &&
+               bk_server_device_standing(s, t->peer.equipment_id) == BK_STANDING_GOOD &&
                bk_server_registering_open(s, stream);
     case BK_STREAM_PLAIN:
         break;
@@ -85,8 +84,7 @@ static bool is_welcome(struct bk_server *s, bk_time now, uint32_t stream, struct
         return false;
     }
     if (role == BK_ROLE_DEVICE) {
-        return bk_exceptions_check_device(&s->exceptions, t->peer.equipment_id) ==
-                   BK_STANDING_GOOD &&
+        return bk_server_device_standing(s, t->peer.equipment_id) == BK_STANDING_GOOD &&
                bk_server_offer(s, now, stream, out);
     }
     return role == BK_ROLE_NONE || role == BK_ROLE_USER;

@@ -64,7 +64,7 @@ enum bk_err bk_server_on_watch(struct bk_server *s, const struct bk_now *now, ui
     if (!bk_slice_to_text(in.user, t->watches, sizeof t->watches)) {
         return BK_E_MALFORMED;
     }
-    enum bk_standing standing = bk_exceptions_check_device(&s->exceptions, t->peer.equipment_id);
+    enum bk_standing standing = bk_server_device_standing(s, t->peer.equipment_id);
     if (standing == BK_STANDING_REVOKED) {
         audit_revoked(s, now->mono, stream, out);
         refuse(s, stream, m->txid, BK_CODE_FORBIDDEN, out);

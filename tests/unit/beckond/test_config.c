@@ -27,6 +27,8 @@ static void test_defaults(void **state)
     assert_int_equal(c.request_port, 1201);
     assert_int_equal(c.agent_port, 1300);
     assert_int_equal(c.max_devices, 1000000);
+    assert_int_equal(c.workers, 0); /* one for each processor */
+    assert_true(c.fast_form);
     assert_true(c.answer_binding);
     assert_int_equal(c.binding_per_second, 10);
     assert_int_equal(c.requests_per_second, 20);
@@ -57,9 +59,11 @@ static void test_all_settings(void **state)
                           "listen = 2001:db8::1\nudp_port=1\nrequest_port = 443 ; a comment\n"
                           "agent_port = 443\nmax_devices = 5\nanswer_binding = no\n"
                           "binding_per_second = 7\nrequests_per_second = 0\nuser = beckon-1\n"
-                          "call_form = first",
+                          "call_form = first\nworkers = 64\nfast_form = no",
                           &c, why),
                      BK_OK);
+    assert_int_equal(c.workers, 64);
+    assert_false(c.fast_form);
     assert_int_equal(c.n_listen, 2);
     bk_addr_format_ip(&c.listen[0], text);
     assert_string_equal(text, "130.74.23.6");
@@ -180,6 +184,9 @@ static void test_mistakes(void **state)
         {"[server]\nhost = h\nanswer_binding = true\n", "yes or no"},
         {"[server]\nhost = h\ncall_form = fast\n", "expected first"},
         {"[server]\nhost = h\nmax_devices = 0\n", "/file:3: max_devices"},
+        {"[server]\nhost = h\nworkers = 0\n", "a number, 1 to 64"},
+        {"[server]\nhost = h\nworkers = 65\n", "a number, 1 to 64"},
+        {"[server]\nhost = h\nfast_form = fast\n", "yes or no"},
         {"[server]\nhost = h\nbinding_per_second = -1\n", "/file:3: binding_per_second"},
         {"[server]\nhost = h\nrequests_per_second = 1000001\n", "0 (no limit) to 1000000"},
         {"[server]\nhost = h\nuser = -x\n", "/file:3: user = -x"},

@@ -30,6 +30,32 @@ static void test_hmac(void **state)
     }
 }
 
+static void a_key_made_ready_gives_the_same_mac(void **state)
+{
+    struct bk_mac_ops ours = bk_mac_openssl(), theirs = bk_mac_sodium();
+    uint8_t bytes[300], key[BK_KEY_BYTES], a[BK_HMAC_SHA256_BYTES], b[BK_HMAC_SHA256_BYTES];
+    struct bk_mac_key ready;
+
+    (void)state;
+    assert_int_equal(bk_seal_init(), BK_OK);
+    for (size_t i = 0; i < sizeof bytes; i++) {
+        bytes[i] = (uint8_t)(i * 11);
+    }
+    for (size_t n = 0; n <= sizeof bytes; n++) { /* across every edge of a block, and its padding */
+        struct bk_slice part = bk_slice(bytes, n);
+        memset(key, (int)(n + 1), sizeof key);
+        bk_mac_prepare(&ours, key, &ready);
+        bk_mac_prepared(&ours, &ready, part, a);
+        theirs.hmac_sha256(theirs.ctx, BK_SLICE_OF(key), &part, 1, b);
+        assert_memory_equal(a, b, sizeof a);
+        bk_mac_prepared(&ours, &ready, part, a); /* it may be used again */
+        assert_memory_equal(a, b, sizeof a);
+        bk_mac_prepare(&theirs, key, &ready); /* where the operations know no better */
+        bk_mac_prepared(&theirs, &ready, part, a);
+        assert_memory_equal(a, b, sizeof a);
+    }
+}
+
 static void test_escape(void **state)
 {
     char out[32], small[8];
@@ -61,6 +87,11 @@ static void test_audit(void **state)
     bk_audit_format(&action, line);
     assert_string_equal(
         line, "audit call device=2133 user=alice from=4.17.168.2:7000 result=delivered ms=12");
+    action.audit.fast = true;
+    bk_audit_format(&action, line);
+    assert_string_equal(line, "audit call device=2133 user=alice from=4.17.168.2:7000 "
+                              "result=delivered ms=12 form=fast");
+    action.audit.fast = false;
     action.audit.user = bk_slice_text("x result=ok\n");
     action.audit.how = BK_AUDIT_OFFLINE;
     bk_audit_format(&action, line);
@@ -183,9 +214,10 @@ static void test_unix_path(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_hmac),      cmocka_unit_test(test_escape),
-        cmocka_unit_test(test_audit),     cmocka_unit_test(test_options),
-        cmocka_unit_test(test_unix_path), cmocka_unit_test(test_audit_renew),
+        cmocka_unit_test(test_hmac),        cmocka_unit_test(a_key_made_ready_gives_the_same_mac),
+        cmocka_unit_test(test_escape),      cmocka_unit_test(test_audit),
+        cmocka_unit_test(test_options),     cmocka_unit_test(test_unix_path),
+        cmocka_unit_test(test_audit_renew),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,83 +1,18 @@
 /* The server's UDP sockets, on loopback: from which port and address an answer leaves, and what INFO tells of them. */
-#include "beckond/setup.h"
+#include "beckond/serve_world.h"
 
-#include <event2/event.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "bin/beckond/hmac_openssl.h"
-#include "bin/beckond/serve_private.h"
 #include "wire/binding.h"
 
 enum {
     ANSWER_MS = 2000,
     QUIET_MS = 150,
-    TRIES = 50,
+    WORKERS = 2,
 };
-
-static struct bk_serve *serve_new(const char *const *listen, size_t n)
-{
-    struct bk_serve *s = calloc(1, sizeof *s);
-
-    assert_non_null(s);
-    for (size_t i = 0; i < n; i++) {
-        assert_int_equal(bk_addr_parse(bk_slice_text(listen[i]), 1, &s->config.listen[i]), BK_OK);
-        s->config.listen[i].port = 0;
-    }
-    s->config.n_listen = n;
-    s->config.answer_binding = true;
-    s->config.udp_port = 1200;
-    s->config.second_udp_port = 1202;
-    s->timer_at = BK_TIME_NEVER;
-    s->last_job = &s->first_job;
-    return s;
-}
-
-static void serve_free(struct bk_serve *s)
-{
-    bk_serve_close_udp(s);
-    bk_server_free(s->core);
-    if (s->base != NULL) {
-        event_base_free(s->base);
-    }
-    free(s);
-}
-
-/* With sockets, at ports that are free. */
-static struct bk_serve *serve_open(const char *const *listen, size_t n)
-{
-    struct bk_serve *s = serve_new(listen, n);
-    struct bk_server_config config = {
-        .alloc = bk_alloc_libc(),
-        .rng = bk_random_system(),
-        .mac = bk_mac_openssl(),
-        .n_master = 1,
-        .max_devices = 10,
-        .max_streams = 4,
-        .max_calls = 4,
-        .answer_binding = true,
-        .binding_per_s = 1000,
-        .changes = bk_serve_changes(s),
-    };
-    struct bk_now now = bk_serve_now();
-    enum beckon_status status = BECKON_FAILED;
-
-    s->base = event_base_new();
-    assert_non_null(s->base);
-    assert_int_equal(bk_server_new(&config, &now, &s->core), BK_OK);
-    for (int i = 0; i < TRIES && status != BECKON_OK; i++) {
-        s->config.udp_port = (uint16_t)(20000 + (getpid() + 2 * i * 997) % 20000);
-        s->config.second_udp_port = (uint16_t)(s->config.udp_port + 1);
-        status = bk_serve_open_udp(s);
-        if (status != BECKON_OK) {
-            bk_serve_close_udp(s);
-        }
-    }
-    assert_int_equal(status, BECKON_OK);
-    return s;
-}
 
 static struct sockaddr_in at(const char *ip, uint16_t port)
 {
@@ -144,7 +79,7 @@ static void expect(struct bk_serve *s, int fd, const char *ip, uint16_t port, ui
 static void answers_leave_by_the_port_and_address_that_were_asked_for(void **state)
 {
     static const char *const listen[] = {"127.0.0.1", "127.0.0.2"};
-    struct bk_serve *s = serve_open(listen, 2);
+    struct bk_serve *s = serve_open(listen, 2, WORKERS);
     uint16_t first = s->config.udp_port, second = s->config.second_udp_port;
     int fd = client();
 
@@ -165,7 +100,7 @@ static void answers_leave_by_the_port_and_address_that_were_asked_for(void **sta
 static void where_the_server_listens_on_all_addresses_the_address_stays(void **state)
 {
     static const char *const listen[] = {"0.0.0.0"};
-    struct bk_serve *s = serve_open(listen, 1);
+    struct bk_serve *s = serve_open(listen, 1, WORKERS);
     uint16_t first = s->config.udp_port, second = s->config.second_udp_port;
     int fd = client();
 

@@ -15,17 +15,24 @@ struct call_lab {
     struct lab *l;
     struct device d;
     uint8_t notify_txid[BK_STUN_TXID_BYTES];
+    struct bk_notify notify; /* the newest; its slices live until the next event */
     uint8_t offer_txid[BK_STUN_TXID_BYTES];
 };
 
-static inline struct call_lab call_lab_new(void)
+static inline struct call_lab call_lab_from(struct lab *l)
 {
-    struct call_lab c = {.l = lab_new()};
+    struct call_lab c = {.l = l};
     c.d = device_new(c.l, 2133);
     c.d.local = 1;
     device_register(c.l, &c.d);
     lab_open(c.l, USER_STREAM, BK_ROLE_USER, 0, "alice");
     return c;
+}
+
+/* Of a server that knows the first form only. */
+static inline struct call_lab call_lab_new(void)
+{
+    return call_lab_from(lab_new());
 }
 
 /* Reads the NOTIFY in `out`; asserts where it goes and what it carries. */
@@ -36,20 +43,22 @@ static inline void expect_notify(struct call_lab *c)
     assert_true(bk_addr_equal(&a->datagram.to, &c->d.addr));
     assert_int_equal(a->datagram.local, c->d.local);
     struct bk_stun m;
-    struct bk_tag tag;
     assert_int_equal(bk_stun_read(a->datagram.bytes, &m), BK_OK);
-    assert_int_equal(bk_notify_read(&m, &c->l->config.mac, BK_SLICE_OF(c->d.key), &tag), BK_OK);
-    assert_true(tag.random == c->d.tag.random);
-    assert_int_equal(tag.counter, c->d.tag.counter);
+    assert_int_equal(bk_notify_read(&m, &c->l->config.mac, BK_SLICE_OF(c->d.key), &c->notify),
+                     BK_OK);
+    assert_true(c->notify.tag.random == c->d.tag.random);
+    assert_int_equal(c->notify.tag.counter, c->d.tag.counter);
     memcpy(c->notify_txid, m.txid, sizeof(m.txid));
 }
 
+/* As the first form has it. */
 static inline void answer_notify(struct call_lab *c, struct bk_addr from, uint8_t local)
 {
+    const struct bk_notify_answer said = {.taken = false};
     uint8_t buf[128];
     struct bk_slice b;
-    assert_int_equal(bk_notify_answer_write(buf, sizeof(buf), c->notify_txid, &c->l->config.mac,
-                                            BK_SLICE_OF(c->d.key), &b),
+    assert_int_equal(bk_notify_answer_write(buf, sizeof(buf), c->notify_txid, &said,
+                                            &c->l->config.mac, BK_SLICE_OF(c->d.key), &b),
                      BK_OK);
     lab_datagram(c->l, local, from, b);
     assert_int_equal(c->l->out.n, 0); /* an answer is never answered */

@@ -154,17 +154,18 @@ static struct bk_slice register_answer(struct lab *l, uint8_t *buf)
 static struct bk_slice notify(struct lab *l, uint8_t *buf)
 {
     struct device d = device_new(l, ID);
+    struct bk_notify n = {.tag = d.tag};
     struct bk_slice b;
-    return written(bk_notify_write(buf, CAP, txid, &d.tag, &l->config.mac, BK_SLICE_OF(d.key), &b),
-                   b);
+    return written(bk_notify_write(buf, CAP, txid, &n, &l->config.mac, BK_SLICE_OF(d.key), &b), b);
 }
 
 static struct bk_slice notify_answer(struct lab *l, uint8_t *buf)
 {
     struct device d = device_new(l, ID);
+    struct bk_notify_answer n = {.taken = false};
     struct bk_slice b;
-    return written(bk_notify_answer_write(buf, CAP, txid, &l->config.mac, BK_SLICE_OF(d.key), &b),
-                   b);
+    return written(
+        bk_notify_answer_write(buf, CAP, txid, &n, &l->config.mac, BK_SLICE_OF(d.key), &b), b);
 }
 
 static struct bk_slice binding(struct lab *l, uint8_t *buf)

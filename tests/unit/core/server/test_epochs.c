@@ -192,9 +192,9 @@ static void a_call_that_waits_is_not_notified_under_a_key_that_has_gone(void **s
     assert_int_equal(device_send(l, &c.d, nonce, NULL), 0);
     const struct bk_server_action *a = lab_must(l, BK_SERVER_SEND_DATAGRAM, 1);
     struct bk_stun m;
-    struct bk_tag tag;
+    struct bk_notify in;
     assert_int_equal(bk_stun_read(a->datagram.bytes, &m), BK_OK);
-    assert_int_equal(bk_notify_read(&m, &l->config.mac, BK_SLICE_OF(c.d.key), &tag), BK_OK);
+    assert_int_equal(bk_notify_read(&m, &l->config.mac, BK_SLICE_OF(c.d.key), &in), BK_OK);
     lab_free(l);
 }
 

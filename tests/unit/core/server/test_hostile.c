@@ -69,7 +69,8 @@ static void garbage_changes_nothing_and_is_never_answered_with_more(void **state
             uint8_t txid[BK_STUN_TXID_BYTES];
             r.fill(r.ctx, txid, sizeof(txid));
             struct bk_slice b;
-            assert_int_equal(bk_notify_answer_write(buf, sizeof(buf), txid, &l->config.mac,
+            struct bk_notify_answer a = {.taken = bk_random_below(&r, 2) == 0};
+            assert_int_equal(bk_notify_answer_write(buf, sizeof(buf), txid, &a, &l->config.mac,
                                                     BK_SLICE_OF(d.key), &b),
                              BK_OK);
             n = bk_random_below(&r, 2) == 0 ? b.n : mutate(&r, buf, b.n, sizeof(buf));

@@ -214,11 +214,11 @@ static void a_datagram_is_no_keepalive_for_a_stream(void **state)
 static void expect_notify_on(struct call_lab *c, uint64_t stream)
 {
     struct bk_stun m;
-    struct bk_tag tag;
+    struct bk_notify in;
     assert_null(lab_action(c->l, BK_SERVER_SEND_DATAGRAM));
     assert_true(lab_said(c->l, stream, &m));
-    assert_int_equal(bk_notify_read(&m, &c->l->config.mac, BK_SLICE_OF(c->d.key), &tag), BK_OK);
-    assert_true(tag.random == c->d.tag.random && tag.counter == c->d.tag.counter);
+    assert_int_equal(bk_notify_read(&m, &c->l->config.mac, BK_SLICE_OF(c->d.key), &in), BK_OK);
+    assert_true(in.tag.random == c->d.tag.random && in.tag.counter == c->d.tag.counter);
     memcpy(c->notify_txid, m.txid, sizeof(m.txid));
 }
 
@@ -226,7 +226,8 @@ static void answer_on(struct call_lab *c, uint64_t stream)
 {
     uint8_t buf[128];
     struct bk_slice b;
-    assert_int_equal(bk_notify_answer_write(buf, sizeof(buf), c->notify_txid, &c->l->config.mac,
+    struct bk_notify_answer a = {.taken = false};
+    assert_int_equal(bk_notify_answer_write(buf, sizeof(buf), c->notify_txid, &a, &c->l->config.mac,
                                             BK_SLICE_OF(c->d.key), &b),
                      BK_OK);
     lab_message(c->l, stream, b);
@@ -285,12 +286,12 @@ static void a_call_that_waits_follows_the_device_from_udp_to_a_stream(void **sta
     assert_int_equal(say(c.l, REG, &c.d, NULL, nonce), BK_CODE_STALE_NONCE);
     uint8_t buf[256];
     struct bk_stun m;
-    struct bk_tag tag;
+    struct bk_notify in;
     c.d.tag.counter++;
     lab_message(c.l, REG, device_write(c.l, &c.d, nonce, buf, sizeof(buf)));
     assert_null(lab_action(c.l, BK_SERVER_SEND_DATAGRAM));
     assert_true(lab_said_nth(c.l, REG, 1, &m)); /* behind the success */
-    assert_int_equal(bk_notify_read(&m, &c.l->config.mac, BK_SLICE_OF(c.d.key), &tag), BK_OK);
+    assert_int_equal(bk_notify_read(&m, &c.l->config.mac, BK_SLICE_OF(c.d.key), &in), BK_OK);
     lab_free(c.l);
 }
 

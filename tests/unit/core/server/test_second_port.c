@@ -124,7 +124,7 @@ static void nobody_registers_at_the_second_port(void **state)
     assert_int_equal(l->out.n, 0);
     lab_datagram_to(l, 0, false, d.addr, b);
     assert_int_equal(l->out.n, 1);
-    lab_datagram_to(l, BK_SERVER_LOCAL_STREAM, false, d.addr, b); /* no such address */
+    lab_datagram_to(l, BK_LOCAL_STREAM, false, d.addr, b); /* no such address */
     assert_int_equal(l->out.n, 0);
     lab_free(l);
 }

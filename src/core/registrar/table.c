@@ -1,17 +1,17 @@
 /* Pages of rows and an extendible-hash index over them. Invariant: every row in use stands in exactly
  * one segment, the one that the top bits of its hash lead to, and no segment is full. An index entry
  * keeps eight bits of the hash, so that a search rarely touches a row other than the one it wants. */
-#include "core/server/table.h"
+#include "core/registrar/table.h"
 
 #include <assert.h>
 #include <string.h>
 
 #include "base/map.h"
+#include "core/registrar/table_private.h"
 
 enum {
-    PAGE_ROWS = 1024,
-    SEGMENT_SLOTS = 1024,
-    SEGMENT_FULL = SEGMENT_SLOTS * 4 / 5,
+    SLOTS = BK_TABLE_SEGMENT_SLOTS,
+    SEGMENT_FULL = SLOTS * 4 / 5,
     DEPTH_MAX = 24,
     ROW_BITS = 24,
 };
@@ -19,32 +19,8 @@ enum {
 
 _Static_assert(sizeof(struct bk_row) == 48, "a row has 48 bytes");
 
-/* A slot is the hash's tag above the row number plus one; 0 is empty. */
-struct bk_table_segment {
-    uint16_t used;
-    uint8_t depth; /* so many top bits are common to all of its rows */
-    uint32_t slots[SEGMENT_SLOTS];
-};
-
-static void *take(struct bk_table *t, size_t n)
-{
-    void *p = t->alloc.get(t->alloc.ctx, n);
-    if (p) {
-        t->bytes += n;
-    }
-    return p;
-}
-
-static void give(struct bk_table *t, void *p, size_t n)
-{
-    if (!p) {
-        return;
-    }
-    t->alloc.put(t->alloc.ctx, p);
-    t->bytes -= n;
-}
-
-/* A 64-bit shift by 64 is undefined, hence the case of depth 0. */
+/* The hash's lower half chooses the slot, the eight bits above it are the tag, the top ones choose the segment.
+ * A 64-bit shift by 64 is undefined, hence the case of depth 0. */
 static size_t top_bits(uint64_t hash, unsigned depth)
 {
     return depth == 0 ? 0 : (size_t)(hash >> (64 - depth));
@@ -52,18 +28,28 @@ static size_t top_bits(uint64_t hash, unsigned depth)
 
 static size_t home_of(uint64_t hash)
 {
-    return (size_t)(hash % SEGMENT_SLOTS);
+    return (size_t)((hash & UINT32_MAX) * SLOTS >> 32);
 }
 
 static uint32_t hash_tag(uint64_t hash)
 {
-    /* The next eight bits; higher ones fall out. */
-    return (uint32_t)(hash / SEGMENT_SLOTS) << ROW_BITS;
+    return (uint32_t)(hash >> 32) << ROW_BITS;
+}
+
+static size_t next_slot(size_t i)
+{
+    return i + 1 < SLOTS ? i + 1 : 0;
+}
+
+/* How far slot `i` lies behind `from`, going round. */
+static size_t distance(size_t from, size_t i)
+{
+    return i >= from ? i - from : i + SLOTS - from;
 }
 
 static struct bk_row *row_at(const struct bk_table *t, uint32_t n)
 {
-    return &t->pages[n / PAGE_ROWS][n % PAGE_ROWS];
+    return &t->pages[n / BK_TABLE_PAGE_ROWS][n % BK_TABLE_PAGE_ROWS];
 }
 
 static struct bk_row *row_of(const struct bk_table *t, uint32_t entry)
@@ -81,40 +67,21 @@ static struct bk_table_segment *segment_of(const struct bk_table *t, uint64_t ha
     return t->directory[top_bits(hash, t->depth)];
 }
 
-enum bk_err bk_table_init(struct bk_table *t, const struct bk_alloc *alloc, const uint64_t seed[2],
-                          uint64_t max_rows)
+enum bk_err bk_table_init(struct bk_table *t, const struct bk_alloc *alloc,
+                          const struct bk_alloc *chunks, const uint64_t seed[2], uint64_t max_rows)
 {
-    *t = (struct bk_table){.alloc = *alloc, .seed = {seed[0], seed[1]}};
+    *t = (struct bk_table){.alloc = *alloc, .chunks = *chunks, .seed = {seed[0], seed[1]}};
     if (max_rows < 1 || max_rows > BK_TABLE_ROWS_MAX) {
         return BK_E_RANGE;
     }
     t->max_rows = (uint32_t)max_rows;
-    t->pages_cap = 16;
-    t->pages = take(t, t->pages_cap * sizeof(struct bk_row *));
-    t->directory = take(t, sizeof(struct bk_table_segment *));
-    if (!t->pages || !t->directory) {
+    t->directory = bk_table_take(t, sizeof(struct bk_table_segment *));
+    if (!t->directory) {
         return BK_E_NOMEM;
     }
-    t->directory[0] = take(t, sizeof(struct bk_table_segment));
-    return t->directory[0] ? BK_OK : BK_E_NOMEM;
-}
-
-void bk_table_fini(struct bk_table *t)
-{
-    if (t->directory) {
-        size_t n = (size_t)1 << t->depth;
-        for (size_t i = 0; i < n;) {
-            struct bk_table_segment *g = t->directory[i];
-            i += g ? (size_t)1 << (t->depth - g->depth) : 1; /* it stands there so many times */
-            give(t, g, sizeof *g);
-        }
-        give(t, t->directory, n * sizeof(struct bk_table_segment *));
-    }
-    for (size_t i = 0; i < t->n_pages; i++) {
-        give(t, t->pages[i], PAGE_ROWS * sizeof(struct bk_row));
-    }
-    give(t, t->pages, t->pages_cap * sizeof(struct bk_row *));
-    *t = (struct bk_table){0};
+    t->directory[0] = bk_table_take_segment(t);
+    t->spare = bk_table_take_segment(t);
+    return t->directory[0] && t->spare ? BK_OK : BK_E_NOMEM;
 }
 
 /* The slot of the row with that ID, or the empty one that ends its probe. */
@@ -123,7 +90,7 @@ static size_t probe(const struct bk_table *t, const struct bk_table_segment *g, 
 {
     uint32_t tag = hash_tag(hash);
     size_t i = home_of(hash);
-    for (; g->slots[i] != 0; i = (i + 1) % SEGMENT_SLOTS) {
+    for (; g->slots[i] != 0; i = next_slot(i)) {
         if ((g->slots[i] & ~ROW_MASK) == tag &&
             row_of(t, g->slots[i])->equipment_id == equipment_id) {
             break;
@@ -140,11 +107,33 @@ struct bk_row *bk_table_find(const struct bk_table *t, uint64_t equipment_id)
     return entry == 0 ? NULL : row_of(t, entry);
 }
 
+uint64_t bk_table_near(const struct bk_table *t, uint64_t equipment_id)
+{
+    uint64_t hash = bk_hash_u64(t->seed, equipment_id);
+    __builtin_prefetch(&segment_of(t, hash)->slots[home_of(hash)]);
+    return hash;
+}
+
+void bk_table_near_row(const struct bk_table *t, uint64_t hash)
+{
+    const struct bk_table_segment *g = segment_of(t, hash);
+    uint32_t tag = hash_tag(hash);
+    for (size_t i = home_of(hash); g->slots[i] != 0; i = next_slot(i)) {
+        if ((g->slots[i] & ~ROW_MASK) == tag) {
+            /* Half of the rows lie across two lines of the cache. */
+            const struct bk_row *row = row_of(t, g->slots[i]);
+            __builtin_prefetch(row, 1);
+            __builtin_prefetch(&row->mark, 1);
+            return;
+        }
+    }
+}
+
 static void segment_add(struct bk_table_segment *g, uint64_t hash, uint32_t entry)
 {
     size_t i = home_of(hash);
     while (g->slots[i] != 0) {
-        i = (i + 1) % SEGMENT_SLOTS;
+        i = next_slot(i);
     }
     g->slots[i] = entry;
     g->used++;
@@ -153,20 +142,20 @@ static void segment_add(struct bk_table_segment *g, uint64_t hash, uint32_t entr
 static enum bk_err double_directory(struct bk_table *t)
 {
     size_t n = (size_t)1 << t->depth;
-    struct bk_table_segment **bigger = take(t, 2 * n * sizeof(struct bk_table_segment *));
+    struct bk_table_segment **bigger = bk_table_take(t, 2 * n * sizeof(struct bk_table_segment *));
     if (!bigger) {
         return BK_E_NOMEM;
     }
     for (size_t i = 0; i < 2 * n; i++) {
         bigger[i] = t->directory[i / 2];
     }
-    give(t, t->directory, n * sizeof(struct bk_table_segment *));
+    bk_table_give(t, t->directory, n * sizeof(struct bk_table_segment *));
     t->directory = bigger;
     t->depth++;
     return BK_OK;
 }
 
-/* Puts two segments in the place of the one that `hash` leads to. */
+/* Puts two segments in the place of the one that `hash` leads to, which becomes the spare one. */
 static enum bk_err split(struct bk_table *t, uint64_t hash)
 {
     struct bk_table_segment *old = segment_of(t, hash);
@@ -177,13 +166,16 @@ static enum bk_err split(struct bk_table *t, uint64_t hash)
     if (depth > t->depth && double_directory(t) != BK_OK) {
         return BK_E_NOMEM;
     }
-    struct bk_table_segment *half[2] = {take(t, sizeof *old), take(t, sizeof *old)};
-    if (!half[0] || !half[1]) {
-        give(t, half[0], sizeof *old);
-        give(t, half[1], sizeof *old);
+    struct bk_table_segment *half[2] = {t->spare, bk_table_take_segment(t)};
+    if (!half[1]) {
         return BK_E_NOMEM;
     }
-    for (size_t i = 0; i < SEGMENT_SLOTS; i++) {
+    for (size_t i = 0; i < SLOTS; i++) {
+        if (old->slots[i] != 0) {
+            __builtin_prefetch(row_of(t, old->slots[i]));
+        }
+    }
+    for (size_t i = 0; i < SLOTS; i++) {
         if (old->slots[i] != 0) {
             uint64_t h = hash_of(t, old->slots[i]);
             segment_add(half[top_bits(h, depth) & 1], h, old->slots[i]);
@@ -197,31 +189,8 @@ static enum bk_err split(struct bk_table *t, uint64_t hash)
             t->directory[first + b * span + i] = half[b];
         }
     }
-    give(t, old, sizeof *old);
-    return BK_OK;
-}
-
-/* Makes sure that row number t->high exists. */
-static enum bk_err need_page(struct bk_table *t)
-{
-    if (t->high < t->n_pages * PAGE_ROWS) {
-        return BK_OK;
-    }
-    if (t->n_pages == t->pages_cap) {
-        struct bk_row **bigger = take(t, 2 * t->pages_cap * sizeof(struct bk_row *));
-        if (!bigger) {
-            return BK_E_NOMEM;
-        }
-        memcpy(bigger, t->pages, t->pages_cap * sizeof(struct bk_row *));
-        give(t, t->pages, t->pages_cap * sizeof(struct bk_row *));
-        t->pages = bigger;
-        t->pages_cap *= 2;
-    }
-    struct bk_row *page = take(t, PAGE_ROWS * sizeof *page);
-    if (!page) {
-        return BK_E_NOMEM;
-    }
-    t->pages[t->n_pages++] = page;
+    memset(old, 0, sizeof *old);
+    t->spare = old;
     return BK_OK;
 }
 
@@ -244,7 +213,7 @@ enum bk_err bk_table_insert(struct bk_table *t, uint64_t equipment_id, struct bk
         n = t->free - 1;
         t->free = row_at(t, n)->tag_counter;
     } else {
-        if (need_page(t) != BK_OK) {
+        if (bk_table_need_page(t) != BK_OK) {
             return BK_E_NOMEM;
         }
         n = t->high++;
@@ -266,9 +235,9 @@ bool bk_table_remove(struct bk_table *t, uint64_t equipment_id)
     if (entry == 0) {
         return false;
     }
-    for (size_t i = (hole + 1) % SEGMENT_SLOTS; g->slots[i] != 0; i = (i + 1) % SEGMENT_SLOTS) {
+    for (size_t i = next_slot(hole); g->slots[i] != 0; i = next_slot(i)) {
         size_t home = home_of(hash_of(t, g->slots[i]));
-        if ((i - home) % SEGMENT_SLOTS >= (i - hole) % SEGMENT_SLOTS) {
+        if (distance(home, i) >= distance(hole, i)) {
             g->slots[hole] = g->slots[i];
             hole = i;
         }

@@ -1,6 +1,6 @@
 /* A map from equipment ID to lowest generation and revocation. A revocation must not be forgotten: the
  * map has spare room, and if even that ends, devices without an entry are refused, not believed. */
-#include "core/server/exceptions.h"
+#include "core/registrar/exceptions.h"
 
 #define PRESENT (UINT64_C(1) << 33)
 #define REVOKED (UINT64_C(1) << 32)
@@ -50,14 +50,9 @@ bool bk_exceptions_raise(struct bk_exceptions *e, uint64_t equipment_id, uint32_
 enum bk_standing bk_exceptions_check(const struct bk_exceptions *e, uint64_t equipment_id,
                                      uint32_t generation)
 {
-    uint64_t v = bk_map_get(&e->map, equipment_id);
+    uint64_t v = e->map.len == 0 ? 0 : bk_map_get(&e->map, equipment_id);
     if (v == 0) {
         return e->lost ? BK_STANDING_UNKNOWN : BK_STANDING_GOOD;
     }
     return (v & REVOKED) != 0 || generation < (uint32_t)v ? BK_STANDING_REVOKED : BK_STANDING_GOOD;
-}
-
-enum bk_standing bk_exceptions_check_device(const struct bk_exceptions *e, uint64_t equipment_id)
-{
-    return bk_exceptions_check(e, equipment_id, UINT32_MAX);
 }

@@ -1,6 +1,6 @@
 /* Keeps nothing: a nonce is checked by making it again. The row's mark is among the facts and is raised
  * whenever a nonce is used, so that each works once even where it changes nothing else. */
-#include "core/server/nonce.h"
+#include "core/registrar/nonce.h"
 
 #include <string.h>
 
@@ -28,7 +28,7 @@ static void put_row(struct bk_writer *w, const struct bk_row *row)
 }
 
 /* The time goes into the MAC whole, so that the three bytes may wrap. */
-static void make_at(const struct bk_mac_ops *mac, const uint8_t key[BK_KEY_BYTES], uint32_t at_s,
+static void make_at(const struct bk_mac_ops *mac, const struct bk_mac_key *key, uint32_t at_s,
                     const struct bk_nonce_facts *facts, char out[BK_NONCE_BYTES + 1])
 {
     uint8_t buf[FACTS_BYTES];
@@ -40,10 +40,9 @@ static void make_at(const struct bk_mac_ops *mac, const uint8_t key[BK_KEY_BYTES
     bk_write_u16(&w, facts->from.port);
     bk_write_u8(&w, facts->local);
     put_row(&w, facts->row);
-    struct bk_slice part = bk_writer_bytes(&w);
 
     uint8_t digest[BK_HMAC_SHA256_BYTES];
-    mac->hmac_sha256(mac->ctx, bk_slice(key, BK_KEY_BYTES), &part, 1, digest);
+    bk_mac_prepared(mac, key, bk_writer_bytes(&w), digest);
     uint8_t raw[TIME_BYTES + MAC_BYTES] = {(uint8_t)(at_s >> 16), (uint8_t)(at_s >> 8),
                                            (uint8_t)at_s};
     memcpy(raw + TIME_BYTES, digest, MAC_BYTES);
@@ -52,13 +51,13 @@ static void make_at(const struct bk_mac_ops *mac, const uint8_t key[BK_KEY_BYTES
     }
 }
 
-void bk_nonce_make(const struct bk_mac_ops *mac, const uint8_t key[BK_KEY_BYTES], uint32_t now_s,
+void bk_nonce_make(const struct bk_mac_ops *mac, const struct bk_mac_key *key, uint32_t now_s,
                    const struct bk_nonce_facts *facts, char out[BK_NONCE_BYTES + 1])
 {
     make_at(mac, key, now_s, facts, out);
 }
 
-bool bk_nonce_check(const struct bk_mac_ops *mac, const uint8_t key[BK_KEY_BYTES], uint32_t now_s,
+bool bk_nonce_check(const struct bk_mac_ops *mac, const struct bk_mac_key *key, uint32_t now_s,
                     const struct bk_nonce_facts *facts, struct bk_slice nonce)
 {
     uint8_t raw[TIME_BYTES + MAC_BYTES];

@@ -5,11 +5,11 @@
  *   12 bytes HMAC-SHA-256, cut, under a key drawn at the core's start
  *
  * in base64url, 20 characters. */
-#ifndef BK_CORE_SERVER_NONCE_H
-#define BK_CORE_SERVER_NONCE_H
+#ifndef BK_CORE_REGISTRAR_NONCE_H
+#define BK_CORE_REGISTRAR_NONCE_H
 
 #include "base/mac.h"
-#include "core/server/table.h"
+#include "core/registrar/table.h"
 #include "wire/register.h"
 
 enum {
@@ -25,9 +25,9 @@ struct bk_nonce_facts {
     const struct bk_row *row; /* as it stands; NULL if absent */
 };
 
-void bk_nonce_make(const struct bk_mac_ops *mac, const uint8_t key[BK_KEY_BYTES], uint32_t now_s,
+void bk_nonce_make(const struct bk_mac_ops *mac, const struct bk_mac_key *key, uint32_t now_s,
                    const struct bk_nonce_facts *facts, char out[BK_NONCE_BYTES + 1]);
-bool bk_nonce_check(const struct bk_mac_ops *mac, const uint8_t key[BK_KEY_BYTES], uint32_t now_s,
+bool bk_nonce_check(const struct bk_mac_ops *mac, const struct bk_mac_key *key, uint32_t now_s,
                     const struct bk_nonce_facts *facts, struct bk_slice nonce);
 
 #endif

@@ -1,19 +1,14 @@
 /* The devices that are not as usual: revoked, or enrolled again so that older generations of their key
  * are refused. Everybody else is accepted with any generation that verifies. */
-#ifndef BK_CORE_SERVER_EXCEPTIONS_H
-#define BK_CORE_SERVER_EXCEPTIONS_H
+#ifndef BK_CORE_REGISTRAR_EXCEPTIONS_H
+#define BK_CORE_REGISTRAR_EXCEPTIONS_H
 
 #include "base/map.h"
+#include "core/registrar/registrar.h"
 
 struct bk_exceptions {
     struct bk_map map;
     bool lost; /* memory ran out while one was to be kept */
-};
-
-enum bk_standing {
-    BK_STANDING_GOOD,
-    BK_STANDING_REVOKED, /* revoked, or a generation that has a successor */
-    BK_STANDING_UNKNOWN, /* an exception was lost: nobody without one is believed any more */
 };
 
 /* BK_E_NOMEM. */
@@ -29,7 +24,5 @@ bool bk_exceptions_raise(struct bk_exceptions *e, uint64_t equipment_id, uint32_
 
 enum bk_standing bk_exceptions_check(const struct bk_exceptions *e, uint64_t equipment_id,
                                      uint32_t generation);
-/* The same where no generation is named. */
-enum bk_standing bk_exceptions_check_device(const struct bk_exceptions *e, uint64_t equipment_id);
 
 #endif
