@@ -143,6 +143,16 @@ static void describe(struct bk_conn_closed *why, enum bk_conn_end end, enum bk_t
     }
 }
 
+void bk_conn_tell_lost(struct bk_conn *c)
+{
+    if (c->early_given && !c->was_open) {
+        c->early_given = false;
+        if (c->on.early_lost != NULL) {
+            c->on.early_lost(c->on.ctx, c);
+        }
+    }
+}
+
 void bk_conn_end(struct bk_conn *c, enum bk_conn_end end, enum bk_tls_failure tls, int os_error)
 {
     struct bk_conn_closed why;
@@ -152,6 +162,7 @@ void bk_conn_end(struct bk_conn *c, enum bk_conn_end end, enum bk_tls_failure tl
     describe(&why, end, tls, os_error);
     quiet(c);
     c->state = BK_CONN_DONE;
+    bk_conn_tell_lost(c);
     if (!c->was_open && c->hooks.refused != NULL) {
         /* Nobody above knows of this one. */
         c->hooks.refused(c->hooks.ctx, &why);
@@ -231,6 +242,7 @@ static struct bk_conn *make(struct event_base *base, const struct bk_conn_config
     c->on = config->on;
     c->frame = config->frame;
     c->limits = config->limits;
+    c->gather = config->gather;
     c->limits.open_ms = or_default(c->limits.open_ms, OPEN_MS);
     c->limits.frame_ms = or_default(c->limits.frame_ms, FRAME_MS);
     if (c->limits.frame_max_bytes == 0) {
@@ -275,6 +287,7 @@ enum bk_err bk_conn_connect(struct event_base *base, const struct bk_conn_config
         c->dials[i].fd = -1;
     }
     c->n_addrs = n_addrs;
+    c->fast = config->fast;
     if (local != NULL) {
         c->bind_local = true;
         c->local = *local;
@@ -346,15 +359,33 @@ void bk_conn_close(struct bk_conn *c)
     }
 }
 
+/* Nothing more is said of it; it goes with the last who works on it. */
+static void abandon(struct bk_conn *c)
+{
+    if (!c->freed) {
+        quiet(c);
+        c->freed = true;
+    }
+}
+
 void bk_conn_free(struct bk_conn *c)
 {
     if (c == NULL || c->freed) {
         return;
     }
-    quiet(c);
-    c->freed = true;
+    abandon(c);
     if (c->depth == 0) {
         destroy(c);
+    }
+}
+
+void bk_conn_drop(struct bk_conn *c)
+{
+    if (!c->freed) {
+        bk_conn_enter(c);
+        bk_conn_tell_lost(c);
+        abandon(c);
+        bk_conn_leave(c);
     }
 }
 

@@ -17,6 +17,11 @@
 
 struct bk_conn;
 
+enum {
+    BK_CONN_EARLY_MAX_BYTES = 8192,
+    BK_CONN_FAST_MS = 1000, /* the kernel repeats its SYN by then, without our bytes */
+};
+
 enum bk_conn_end {
     BK_CONN_ENDED_BY_PEER, /* in order, between two frames */
     BK_CONN_ENDED_BY_US,   /* after bk_conn_close */
@@ -42,6 +47,14 @@ struct bk_conn_callbacks {
     void (*open)(void *ctx, struct bk_conn *conn, const struct bk_tls_peer *peer);
     void (*message)(void *ctx, struct bk_conn *conn, struct bk_slice frame);
     void (*closed)(void *ctx, struct bk_conn *conn, const struct bk_conn_closed *why);
+    /* TLS servers only, and NULL for all others: bytes that go out with our first flight, before the peer has shown its
+     * certificate. Asked once, when the peer's first message has been read (SSL_get_servername tells which call
+     * it is for) and our answer is written; empty for none. At most BK_CONN_EARLY_MAX_BYTES, copied. Whoever sent that message
+     * reads them, be it the right peer or not: conn_shake.c says what that means. */
+    struct bk_slice (*early)(void *ctx, struct bk_conn *conn);
+    /* What `early` gave is lost: the connection is over before `open`. Told at once, before `closed`, and where none comes
+     * too (a listener's connection, a punch's); not if the owner frees it. May not free it. Or NULL. */
+    void (*early_lost)(void *ctx, struct bk_conn *conn);
 };
 
 /* How long is the frame that begins with `got`? BK_OK and its whole length in `bytes`; BK_E_TRUNCATED:
@@ -65,6 +78,13 @@ struct bk_conn_config {
     struct bk_conn_limits limits;
     bool
         reuse_port; /* of `local`: SO_REUSEPORT, for a port that a listener of ours and other connections use too */
+    /* TCP Fast Open: where the kernel has been there before, our first TLS message travels with the SYN. The TCP
+     * connection then counts as standing before the other side has said anything: not for whom it must prove a path.
+     * If nothing is heard for BK_CONN_FAST_MS, or it fails at once, all addresses are dialled as without. */
+    bool fast;
+    /* TLS clients: the end of our handshake waits in the socket (TCP_CORK) for the first bytes behind it, so that both
+     * leave together. Who takes the SSL lets them go by bk_conn_let_go when it has written what it had. */
+    bool gather;
 };
 
 /* Connects to the first of `addrs` (1 to 16) that answers: a new address is begun every 250 ms or as soon
@@ -95,6 +115,9 @@ void bk_conn_free(struct bk_conn *conn);
  * then on; `conn` is gone. Nothing has been read behind the handshake, but OpenSSL may hold bytes:
  * call SSL_read before waiting for the socket. */
 SSL *bk_conn_take_ssl(struct bk_conn *conn);
+
+/* After `gather`; harmless elsewhere. Unless called, they leave by themselves after 200 ms. */
+void bk_conn_let_go(int fd);
 
 /* An accepted connection comes with the listener's ctx: give it its own. */
 void bk_conn_set_ctx(struct bk_conn *conn, void *ctx);

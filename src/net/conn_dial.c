@@ -1,5 +1,6 @@
 /* TCP of a connection that we open: the addresses in order, a new one every 250 ms or as soon as one fails
- * (RFC 8305, section 5, without its sorting: the caller's order counts). The first that stands is kept. */
+ * (RFC 8305, section 5, without its sorting: the caller's order counts). The first that stands is kept. With Fast Open
+ * "stands" may mean that nobody has answered yet; then it is all done again without, should nobody do so. */
 #include "net/conn_private.h"
 
 #include <errno.h>
@@ -61,10 +62,12 @@ static int make_socket(const struct bk_conn *c, const struct bk_addr *addr, int 
 /* True if it is under way (or stands already: the event comes then at once). */
 static bool begin(struct bk_conn *c, size_t i)
 {
+    static const int on = 1;
     struct bk_conn_dial *d = &c->dials[i];
     struct sockaddr_storage ss;
     socklen_t len = 0;
     int family = 0;
+    d->unheard = false;
     d->fd = make_socket(c, &c->addrs[i], &family);
     if (d->fd < 0) {
         c->last_error = errno;
@@ -76,8 +79,13 @@ static bool begin(struct bk_conn *c, size_t i)
         drop(d);
         return false;
     }
-    if ((connect(d->fd, (struct sockaddr *)&ss, len) != 0 && errno != EINPROGRESS) ||
-        event_add(&d->event, NULL) != 0) {
+    if (c->fast) {
+        (void)setsockopt(d->fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &on, sizeof on);
+    }
+    int ret = connect(d->fd, (struct sockaddr *)&ss, len);
+    /* Done at once, and it cannot block: no SYN has left yet, since this place is known to take bytes with it. */
+    d->unheard = c->fast && ret == 0;
+    if ((ret != 0 && errno != EINPROGRESS) || event_add(&d->event, NULL) != 0) {
         c->last_error = errno;
         drop(d);
         return false;
@@ -125,12 +133,56 @@ static void dial_next(struct bk_conn *c)
     }
 }
 
+/* ---- Fast Open ---- */
+
+bool bk_conn_nothing_heard(const struct bk_conn *c)
+{
+    return c->unheard && c->state == BK_CONN_SHAKING && BIO_number_read(SSL_get_rbio(c->ssl)) == 0;
+}
+
+/* By TCP: our SYN is acknowledged. */
+static bool is_answered(const struct bk_conn *c)
+{
+    struct tcp_info info = {0};
+    socklen_t len = sizeof info;
+    return getsockopt(c->fd, IPPROTO_TCP, TCP_INFO, &info, &len) == 0 &&
+           info.tcpi_state != TCP_SYN_SENT;
+}
+
+/* What was said may not be said again on another connection, so TLS begins anew too. */
+void bk_conn_dial_again(struct bk_conn *c)
+{
+    SSL *fresh = NULL;
+    if (bk_tls_start_again(c->ssl, &fresh) != BK_OK) {
+        bk_conn_end(c, BK_CONN_UNREACHABLE, BK_TLS_OK, c->last_error);
+        return;
+    }
+    bk_conn_want(c, 0);
+    SSL_free(c->ssl);
+    c->ssl = fresh;
+    if (c->reuse_port) {
+        bk_conn_leave_nothing(c->fd);
+    }
+    close(c->fd);
+    c->fd = -1;
+    c->fast = c->unheard = false;
+    c->next_addr = 0;
+    c->remote = (struct bk_addr){0};
+    c->state = BK_CONN_DIALLING;
+    dial_next(c);
+}
+
+/* The next address is due; or, where TLS is under way already, somebody should have answered by now. */
 void bk_conn_on_stagger(evutil_socket_t fd, short what, void *ctx)
 {
     (void)fd, (void)what;
     struct bk_conn *c = ctx;
     bk_conn_enter(c);
-    dial_next(c);
+    if (c->state == BK_CONN_DIALLING) {
+        dial_next(c);
+    } else if (bk_conn_nothing_heard(c) && !is_answered(c)) {
+        bk_conn_dial_again(c);
+    }
     bk_conn_leave(c);
 }
 
@@ -153,7 +205,11 @@ static void on_dialled(evutil_socket_t fd, short what, void *ctx)
         d->fd = -1; /* kept: no longer the dial's */
         (void)event_del(&d->event);
         bk_conn_dial_stop(c);
+        c->unheard = d->unheard;
         bk_conn_begin_tls(c, fd);
+        if (c->unheard) {
+            bk_conn_arm(&c->stagger, BK_CONN_FAST_MS);
+        }
     }
     bk_conn_leave(c);
 }

@@ -1,4 +1,4 @@
-/* TLS and frames of a connection, driven by what the socket allows. Called by the loop only; every function
+/* Frames of a connection under TLS, driven by what the socket allows. Called by the loop only; every function
  * that may reach a callback checks afterwards whether the connection is still wanted. */
 #include "net/conn_private.h"
 
@@ -20,8 +20,6 @@ enum {
     LINGER_MAX_BYTES = 256 * 1024, /* a peer that goes on talking is not listened to for ever */
 };
 
-static void read_frames(struct bk_conn *c);
-static void linger(struct bk_conn *c);
 static void on_io(evutil_socket_t fd, short what, void *ctx);
 
 /* ---- Waiting ---- */
@@ -42,7 +40,7 @@ void bk_conn_want(struct bk_conn *c, short what)
     (void)event_add(&c->io, NULL);
 }
 
-static bool alive(const struct bk_conn *c)
+bool bk_conn_alive(const struct bk_conn *c)
 {
     return c->state == BK_CONN_OPEN && !c->freed && !c->end_due;
 }
@@ -95,7 +93,7 @@ void bk_conn_forget(struct bk_conn_bytes *b)
     b->cap = 0;
 }
 
-static void take_bytes(struct bk_conn_bytes *b, size_t n)
+void bk_conn_take_bytes(struct bk_conn_bytes *b, size_t n)
 {
     b->at += n;
     if (b->at < b->n) {
@@ -118,90 +116,6 @@ enum bk_err bk_conn_append(struct bk_conn_bytes *b, struct bk_slice bytes, size_
     memcpy(b->p + b->n, bytes.p, bytes.n);
     b->n += bytes.n;
     return BK_OK;
-}
-
-/* ---- Handshake ---- */
-
-static void opened(struct bk_conn *c)
-{
-    c->state = BK_CONN_OPEN;
-    c->was_open = true;
-    (void)event_del(&c->timer);
-    bk_tls_count_chatter(c->ssl, &c->chatter);
-    if (c->limits.idle_ms != 0) {
-        bk_conn_arm(&c->idle, c->limits.idle_ms);
-    }
-    if (c->hooks.opened != NULL) {
-        c->hooks.opened(c->hooks.ctx);
-    }
-    c->on.open(c->on.ctx, c, &c->peer);
-    if (!alive(c)) {
-        return;
-    }
-    bk_conn_want(c, c->out.n > c->out.at ? EV_READ | EV_WRITE : EV_READ);
-    read_frames(c); /* OpenSSL may hold bytes that came with the handshake */
-}
-
-/* An accepted peer learns why by an alert. Hanging up at once would send a reset after it, which may
- * overtake it: so we wait until the peer hangs up. */
-static void refused(struct bk_conn *c, enum bk_tls_failure failure)
-{
-    if (c->hooks.refused == NULL || failure == BK_TLS_CUT) {
-        bk_conn_end(c, BK_CONN_TLS, failure, 0);
-        return;
-    }
-    struct bk_conn_closed why = {.end = BK_CONN_TLS, .tls = failure};
-    const char *text = bk_tls_failure_text(failure);
-    memcpy(why.text, text, strlen(text) + 1);
-    c->hooks.refused(c->hooks.ctx, &why);
-    c->hooks.refused = NULL;
-    c->unwanted = true;
-    if (!c->freed) {
-        linger(c);
-    }
-}
-
-static void handshake(struct bk_conn *c)
-{
-    ERR_clear_error();
-    int ret = SSL_do_handshake(c->ssl);
-    if (ret == 1) {
-        enum bk_err err = bk_tls_peer_of(c->ssl, &c->peer);
-        if (err == BK_OK) {
-            opened(c);
-        } else {
-            refused(c, err == BK_E_NOTFOUND ? BK_TLS_NO_ALPN : BK_TLS_OTHER);
-        }
-        return;
-    }
-    switch (SSL_get_error(c->ssl, ret)) {
-    case SSL_ERROR_WANT_READ:
-        bk_conn_want(c, EV_READ);
-        break;
-    case SSL_ERROR_WANT_WRITE:
-        bk_conn_want(c, EV_WRITE);
-        break;
-    default:
-        refused(c, bk_tls_why(c->ssl, ret));
-    }
-}
-
-void bk_conn_begin_tls(struct bk_conn *c, int fd)
-{
-    c->fd = fd;
-    c->state = BK_CONN_SHAKING;
-    c->remote = bk_sockaddr_remote(fd);
-    bk_conn_set_no_delay(fd);
-    if (c->limits.dead_ms != 0) {
-        bk_conn_set_tcp_keepalive(fd, c->limits.dead_ms);
-    }
-    if (SSL_set_fd(c->ssl, fd) != 1) {
-        /* No memory for a BIO: the opening timer ends it. */
-        ERR_clear_error();
-        return;
-    }
-    /* A client speaks first; a server waits. Either way the loop calls handshake(). */
-    bk_conn_want(c, SSL_is_server(c->ssl) ? EV_READ : EV_WRITE);
 }
 
 /* ---- Reading ---- */
@@ -228,8 +142,8 @@ static bool hand_out(struct bk_conn *c)
         if (c->freed) {
             return false;
         }
-        take_bytes(&c->in, bytes);
-        if (!alive(c)) {
+        bk_conn_take_bytes(&c->in, bytes);
+        if (!bk_conn_alive(c)) {
             return false;
         }
     }
@@ -262,7 +176,7 @@ static void read_stopped(struct bk_conn *c, int ret)
                 failure == BK_TLS_CUT ? BK_TLS_OK : failure, 0);
 }
 
-static void read_frames(struct bk_conn *c)
+void bk_conn_read(struct bk_conn *c)
 {
     assert(c->frame != NULL && c->on.message != NULL);
     for (int i = 0; i < READS_PER_TURN; i++) {
@@ -308,7 +222,7 @@ static bool write_queued(struct bk_conn *c)
             c->last_error = errno;
             return kind == SSL_ERROR_WANT_WRITE || kind == SSL_ERROR_WANT_READ;
         }
-        take_bytes(&c->out, (size_t)ret);
+        bk_conn_take_bytes(&c->out, (size_t)ret);
     }
     return true;
 }
@@ -321,8 +235,8 @@ static void write_open(struct bk_conn *c)
     }
     /* The peer is gone; what it said before (why it refused us, perhaps) may still be there to read. */
     int error = c->last_error;
-    read_frames(c);
-    if (alive(c)) {
+    bk_conn_read(c);
+    if (bk_conn_alive(c)) {
         bk_conn_end(c, BK_CONN_CUT, BK_TLS_OK, error);
     }
 }
@@ -338,12 +252,12 @@ static void write_last(struct bk_conn *c)
     }
     (void)SSL_shutdown(c->ssl);
     ERR_clear_error();
-    linger(c);
+    bk_conn_linger(c);
 }
 
 /* ---- Lingering ---- */
 
-static void linger(struct bk_conn *c)
+void bk_conn_linger(struct bk_conn *c)
 {
     c->state = BK_CONN_LINGERING;
     c->lingered = 0;
@@ -375,14 +289,14 @@ static void on_io(evutil_socket_t fd, short what, void *ctx)
     bk_conn_enter(c);
     switch (c->state) {
     case BK_CONN_SHAKING:
-        handshake(c);
+        bk_conn_shake(c);
         break;
     case BK_CONN_OPEN:
-        if ((what & EV_WRITE) != 0 && alive(c)) {
+        if ((what & EV_WRITE) != 0 && bk_conn_alive(c)) {
             write_open(c);
         }
-        if ((what & EV_READ) != 0 && alive(c)) {
-            read_frames(c);
+        if ((what & EV_READ) != 0 && bk_conn_alive(c)) {
+            bk_conn_read(c);
         }
         break;
     case BK_CONN_FLUSHING:

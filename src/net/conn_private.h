@@ -1,5 +1,5 @@
-/* The inside of a connection, shared by conn.c (life and API), conn_dial.c (TCP) and conn_io.c (TLS and
- * frames); net/listener.c makes connections through bk_conn_accept. Included by nothing else. */
+/* The inside of a connection, shared by conn.c (life and API), conn_dial.c (TCP), conn_shake.c (the
+ * handshake) and conn_io.c (frames); net/listener.c makes connections through bk_conn_accept. Included by nothing else. */
 #ifndef BK_NET_CONN_PRIVATE_H
 #define BK_NET_CONN_PRIVATE_H
 
@@ -23,6 +23,13 @@ enum bk_conn_state {
     BK_CONN_DONE, /* told; waits to be freed */
 };
 
+/* How far a server is with what it says before its client is proven. */
+enum bk_conn_early {
+    BK_CONN_EARLY_NONE,  /* nothing to say, or all said */
+    BK_CONN_EARLY_FIRST, /* waits for the client's first message */
+    BK_CONN_EARLY_WRITING,
+};
+
 /* What the listener hears. Each may be NULL. */
 struct bk_conn_hooks {
     void *ctx;
@@ -34,7 +41,8 @@ struct bk_conn_hooks {
 
 struct bk_conn_dial {
     struct bk_conn *conn;
-    int fd; /* -1: not begun, or failed */
+    int fd;       /* -1: not begun, or failed */
+    bool unheard; /* its SYN leaves with our first message: whether anybody is there is not known */
     struct event event;
 };
 
@@ -69,6 +77,10 @@ struct bk_conn {
     bool end_due;     /* an end decided where no callback is allowed: `due`, from the timer */
     enum bk_conn_end due;
     bool unwanted; /* refused and told so: it only lingers */
+    bool gather;
+    enum bk_conn_early early;
+    bool
+        early_given; /* bytes of the owner's went before the proof; false again once the owner knows their fate */
     struct bk_addr remote;
     struct bk_tls_peer peer;
 
@@ -76,6 +88,8 @@ struct bk_conn {
     struct bk_addr *addrs;
     size_t n_addrs, next_addr;
     bool bind_local, reuse_port;
+    bool fast;    /* dials with Fast Open */
+    bool unheard; /* as of the dial that was kept */
     struct bk_addr local;
     int last_error;
     struct event stagger;
@@ -91,6 +105,10 @@ void bk_conn_arm(struct event *timer, uint32_t ms);
 BK_NODISCARD enum bk_err bk_conn_accept(struct event_base *base,
                                         const struct bk_conn_config *config, int fd,
                                         const struct bk_conn_hooks *hooks, struct bk_conn **out);
+/* As bk_conn_free, by somebody else than the owner: who has given early bytes is told. */
+void bk_conn_drop(struct bk_conn *c);
+/* It is over before `open`: tells that to the giver of early bytes, once. */
+void bk_conn_tell_lost(struct bk_conn *c);
 void bk_conn_set_no_delay(int fd);
 void bk_conn_set_tcp_keepalive(int fd, uint32_t dead_ms);
 
@@ -100,10 +118,22 @@ void bk_conn_on_stagger(evutil_socket_t fd, short what, void *ctx);
 /* The next close of it leaves nothing behind in the kernel that would hold this pair of addresses. */
 void bk_conn_leave_nothing(int fd);
 
-/* conn_io.c */
+/* Is this a connection of Fast Open on which the other side has not said a byte? */
+bool bk_conn_nothing_heard(const struct bk_conn *c);
+/* From the beginning and without Fast Open. */
+void bk_conn_dial_again(struct bk_conn *c);
+
+/* conn_shake.c */
 void bk_conn_begin_tls(struct bk_conn *c, int fd); /* TCP stands */
+void bk_conn_shake(struct bk_conn *c);             /* a step of the handshake */
+
+/* conn_io.c */
 void bk_conn_want(struct bk_conn *c, short what);
+bool bk_conn_alive(const struct bk_conn *c); /* open, and nothing has ended it meanwhile */
+void bk_conn_read(struct bk_conn *c);        /* what has come, frame by frame */
+void bk_conn_linger(struct bk_conn *c);      /* all is said: waits for the peer to hang up */
 BK_NODISCARD enum bk_err bk_conn_append(struct bk_conn_bytes *b, struct bk_slice bytes, size_t max);
+void bk_conn_take_bytes(struct bk_conn_bytes *b, size_t n);
 void bk_conn_forget(struct bk_conn_bytes *b); /* frees, leaving nothing to read */
 
 #endif

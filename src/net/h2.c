@@ -1,6 +1,6 @@
 /* A session's life: made, turned, ended. Everything that may end a stream or the session happens at the top of
  * a turn, where neither nghttp2 nor OpenSSL is on the stack. Invariants: `ng` and `ssl` are not NULL
- * while the phase is OPEN; nothing is freed while `busy`. */
+ * while the phase is OPEN; `ng` is not while it is EARLY; nothing is freed while `busy`. */
 #include "net/h2_internal.h"
 
 #include <assert.h>
@@ -13,9 +13,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/conn.h"
+
 enum {
-    UNSENT_BYTES = 256 * 1024, /* in the kernel, not yet on their way: a small frame waits behind */
-    CLOSING_ROUNDS = 10,       /* of BK_H2_CLOSING_MS, while the last bytes still move */
+    CLOSING_ROUNDS = 10, /* of BK_H2_CLOSING_MS, while the last bytes still move */
 };
 
 void bk_h2_want_turn(struct bk_h2 *h)
@@ -99,7 +100,7 @@ static void destroy(struct bk_h2 *h)
     }
     if (h->phase == H2_OPEN) {
         (void)SSL_shutdown(h->ssl);
-        if (bk_h2_bio_flush(&h->bio) != BK_OK) {
+        if (bk_h2_bio_flush(&h->bio, false) != BK_OK) {
             h->bio.out_len = 0; /* then without it */
         }
     }
@@ -131,6 +132,11 @@ static void turn(struct bk_h2 *h)
     }
     if (h->phase == H2_OPEN) {
         bk_h2_write(h);
+    }
+    if (h->phase == H2_OPEN &&
+        !h->let_go) { /* the handshake's last message waited for what we had to say */
+        h->let_go = true;
+        bk_conn_let_go(h->bio.fd);
     }
     if (h->phase == H2_OPEN && http_is_over(h)) {
         bk_h2_blame(h, BK_OK, "ended");
@@ -311,7 +317,6 @@ static enum bk_err start_events(struct bk_h2 *h)
     int fd = h->bio.fd;
     event_assign(&h->ev_read, h->base, fd, EV_READ | EV_PERSIST, on_read, h);
     event_assign(&h->ev_write, h->base, fd, EV_WRITE, on_write, h);
-    event_assign(&h->ev_turn, h->base, -1, 0, on_turn, h);
     event_assign(&h->ev_idle, h->base, -1, 0, on_idle, h);
     event_assign(&h->ev_closing, h->base, -1, 0, on_closing, h);
     struct timeval wait = bk_timeval_ms(h->config.keepalive_ms);
@@ -322,45 +327,76 @@ static enum bk_err start_events(struct bk_h2 *h)
     return BK_OK;
 }
 
-enum bk_err bk_h2_new(struct event_base *base, SSL *ssl, const struct bk_h2_config *config,
-                      struct bk_h2 **out)
+enum bk_err bk_h2_make(struct event_base *base, const struct bk_h2_config *config,
+                       struct bk_h2 **out)
 {
-    assert(!config->server || config->on.request != NULL);
     *out = NULL;
-    int fd = SSL_get_fd(ssl);
     struct bk_h2 *h = calloc(1, sizeof *h);
-    if (h == NULL || fd < 0) {
-        SSL_free(ssl);
-        if (fd >= 0) {
-            close(fd);
-        }
-        free(h);
-        return fd < 0 ? BK_E_IO : BK_E_NOMEM;
+    if (h == NULL) {
+        return BK_E_NOMEM;
     }
     h->base = base;
+    h->phase = H2_EARLY;
     h->config = *config;
     fill_defaults(&h->config);
-    h->ssl = ssl;
-    h->bio.fd = fd;
+    h->bio.fd = -1;
     h->heard = bk_clock_mono();
-    h->readable = true; /* the handshake may have read further than its end */
     bk_h2_guard_init(h);
-    int on = 1, unsent = UNSENT_BYTES;
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* in tests it is no TCP */
-    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
-    (void)SSL_set_mode(ssl, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_AUTO_RETRY);
-    (void)SSL_clear_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE); /* a frame goes out whole */
-    enum bk_err err = start_events(h);
-    err = err == BK_OK ? bk_h2_bio_set(ssl, &h->bio) : err;
-    err = err == BK_OK ? bk_h2_make_nghttp2(h) : err;
+    event_assign(&h->ev_turn, h->base, -1, 0, on_turn, h);
+    enum bk_err err = bk_h2_make_nghttp2(h);
     if (err != BK_OK) {
-        bk_h2_close_socket(h);
         nghttp2_session_del(h->ng);
         free(h);
         return err;
     }
-    bk_h2_want_turn(h);
     *out = h;
+    return BK_OK;
+}
+
+enum bk_err bk_h2_take_ssl(struct bk_h2 *h, SSL *ssl, int fd)
+{
+    int on = 1, unsent = H2_UNSENT_BYTES;
+    h->ssl = ssl;
+    h->bio.fd = fd;
+    h->phase = H2_OPEN;
+    h->unsent = H2_UNSENT_BYTES;
+    h->heard = h->unsent_at = bk_clock_mono();
+    h->readable = true; /* the handshake may have read further than its end */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* in tests it is no TCP */
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof unsent);
+    (void)SSL_set_mode(ssl, SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_AUTO_RETRY);
+    (void)SSL_clear_mode(ssl, SSL_MODE_ENABLE_PARTIAL_WRITE); /* a frame goes out whole */
+    bk_tls_count_chatter(ssl, &h->guard.chatter);
+    enum bk_err err = start_events(h);
+    err = err == BK_OK ? bk_h2_bio_set(ssl, &h->bio) : err;
+    if (err != BK_OK) {
+        h->phase = H2_CLOSED;
+        bk_h2_close_socket(h);
+    }
+    return err;
+}
+
+enum bk_err bk_h2_new(struct event_base *base, SSL *ssl, const struct bk_h2_config *config,
+                      struct bk_h2 **out)
+{
+    assert(!config->server || config->on.request != NULL);
+    int fd = SSL_get_fd(ssl);
+    enum bk_err err = fd < 0 ? BK_E_IO : bk_h2_make(base, config, out);
+    if (err != BK_OK) {
+        *out = NULL;
+        SSL_free(ssl);
+        if (fd >= 0) {
+            close(fd);
+        }
+        return err;
+    }
+    err = bk_h2_take_ssl(*out, ssl, fd);
+    if (err != BK_OK) {
+        bk_h2_free(*out);
+        *out = NULL;
+        return err;
+    }
+    bk_h2_want_turn(*out);
     return BK_OK;
 }
 
@@ -377,7 +413,7 @@ void bk_h2_free(struct bk_h2 *h)
 
 void bk_h2_shutdown(struct bk_h2 *h)
 {
-    if (h->phase != H2_OPEN || h->shutting_down) {
+    if (h->phase > H2_OPEN || h->shutting_down) {
         return;
     }
     h->shutting_down = true;
@@ -399,7 +435,7 @@ size_t bk_h2_queued_bytes(const struct bk_h2 *h)
 
 bool bk_h2_is_open(const struct bk_h2 *h)
 {
-    return h->phase == H2_OPEN && !h->shutting_down && !h->goaway_in && !h->dead;
+    return h->phase <= H2_OPEN && !h->shutting_down && !h->goaway_in && !h->dead;
 }
 
 SSL *bk_h2_ssl(const struct bk_h2 *h)

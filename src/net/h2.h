@@ -36,7 +36,8 @@ enum {
     BK_H2_KEEPALIVE_MS = 30 * 1000,            /* defaults of the configuration */
     BK_H2_KEEPALIVE_WAIT_MS = 15 * 1000,
     BK_H2_STALL_MS = 30 * 1000,
-    BK_H2_CLOSING_MS = 3000, /* how long the last bytes may take to be taken */
+    BK_H2_CLOSING_MS = 3000,  /* how long the last bytes may take to be taken */
+    BK_H2_EARLY_BYTES = 4096, /* of bk_h2_early, at most */
 };
 
 struct bk_h2;
@@ -77,7 +78,8 @@ struct bk_h2_callbacks {
     /* The last callback, once: every stream is finished, the connection closed. BK_OK after a graceful
      * end by either side; BK_E_CLOSED cut off, BK_E_TIMEOUT keepalive unanswered or the peer takes no
      * bytes, BK_E_AUTH the peer refused our certificate, BK_E_MALFORMED broken TLS or HTTP/2, BK_E_RANGE
-     * the peer asks too much of us, BK_E_IO, BK_E_NOMEM. `text` is a phrase for people. bk_h2_free is still to be called (from here, if liked). */
+     * the peer asks too much of us, BK_E_IO, BK_E_NOMEM. `text` is a phrase for people. bk_h2_free is still to
+     * be called (from here, if liked). */
     void (*ended)(void *ctx, enum bk_err why, const char *text);
 };
 
@@ -100,6 +102,22 @@ struct bk_h2_config {
 BK_NODISCARD enum bk_err bk_h2_new(struct event_base *base, SSL *ssl,
                                    const struct bk_h2_config *config, struct bk_h2 **out);
 
+/* Client: a session that begins before its connection is proven. It makes the bytes that go with our own flight of the
+ * handshake (bk_h2_early), and goes on where they ended once the handshake is done (bk_h2_attach). Until then it has
+ * nothing of anybody's data: streams are opened without local ends (bk_h2_open_unjoined), so that a connection that
+ * comes to nothing costs only a bk_h2_free, which leaves local ends where they are. `is_open` is true, no callback is made,
+ * and keepalives and limits of time wait. BK_E_NOMEM. */
+BK_NODISCARD enum bk_err bk_h2_new_early(struct event_base *base, const struct bk_h2_config *config,
+                                         struct bk_h2 **out);
+
+/* Before bk_h2_attach, once: everything that the peer is to be sent first, SETTINGS and the CONNECT of each stream opened
+ * until now. Valid until the session is attached or freed. It names services, and goes to a peer that has not proven itself yet. */
+struct bk_slice bk_h2_early(struct bk_h2 *h);
+
+/* `ssl` as bk_h2_new takes it, taken also on failure; the session is then only to be freed. `sent`: the bytes of bk_h2_early
+ * went out by it (all of them), else they go now. No callback comes before this returns. BK_E_NOMEM, BK_E_IO. */
+BK_NODISCARD enum bk_err bk_h2_attach(struct bk_h2 *h, SSL *ssl, bool sent);
+
 /* The immediate end: open streams are reset on both sides as well as can be said without waiting,
  * their local sockets closed by RST; no callback is made any more. NULL is fine. */
 void bk_h2_free(struct bk_h2 *h);
@@ -120,6 +138,14 @@ void bk_h2_shutdown(struct bk_h2 *h);
  * BK_E_STATE: server, shutting down, or the peer is going away; BK_E_RANGE: authority; BK_E_NOMEM; BK_E_IO. */
 BK_NODISCARD enum bk_err bk_h2_open(struct bk_h2 *h, const char *authority, int fd_in, int fd_out,
                                     void *owner, struct bk_h2_stream **out);
+
+/* Client: as bk_h2_open, but its local ends come later, by bk_h2_join: until then it sends nothing, and keeps what it
+ * receives (at most its window). `answered` may come before. BK_E_STATE, BK_E_RANGE, BK_E_NOMEM. */
+BK_NODISCARD enum bk_err bk_h2_open_unjoined(struct bk_h2 *h, const char *authority, void *owner,
+                                             struct bk_h2_stream **out);
+/* The local ends of such a stream; taken as bk_h2_open takes them. BK_E_STATE: has them already, or is over; BK_E_IO.
+ * After an error `finished` follows. */
+BK_NODISCARD enum bk_err bk_h2_join(struct bk_h2_stream *s, int fd_in, int fd_out);
 
 /* Client: an extended CONNECT (RFC 8441) for `protocol`, to `path` at `authority`, over https; otherwise as bk_h2_open.
  * With `capsules` it says that capsules (RFC 9297) travel in it. BK_E_STATE also where the peer has not said (yet) that it

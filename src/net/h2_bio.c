@@ -1,8 +1,10 @@
-/* The buffering socket BIO. Does no TLS and no HTTP/2. Invariant: in_off + in_len and out_off + out_len stay
- * within their arrays; bytes leave in the order they came. */
+/* The socket BIO. Does no TLS and no HTTP/2. Invariant: out_off + out_len stays within `out`; bytes leave in the order they
+ * came; what is received is OpenSSL's at once. */
 #include "net/h2_bio.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <pthread.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -35,49 +37,26 @@ static int bio_write(BIO *bio, const char *bytes, int n)
     return n;
 }
 
-/* False: nothing there yet, or no more ever (eof, error). */
-static bool fill(struct bk_h2_bio *b)
-{
-    while (!b->eof && b->error == 0) {
-        ssize_t got = recv(b->fd, b->in, sizeof b->in, MSG_DONTWAIT);
-        if (got > 0) {
-            b->in_off = 0;
-            b->in_len = (size_t)got;
-            b->received += (uint64_t)got;
-            return true;
-        }
-        if (got == 0) {
-            b->eof = true;
-        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-            return false;
-        } else if (errno != EINTR) {
-            b->error = errno;
-        }
-    }
-    return false;
-}
-
 static int bio_read(BIO *bio, char *buf, int n)
 {
     struct bk_h2_bio *b = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
-    if (n <= 0) {
-        return 0;
-    }
-    if (b->in_len == 0 && !fill(b)) {
-        if (b->eof) {
-            return 0;
+    while (n > 0 && !b->eof && b->error == 0) {
+        ssize_t got = recv(b->fd, buf, (size_t)n, MSG_DONTWAIT);
+        if (got > 0) {
+            b->received += (uint64_t)got;
+            return (int)got;
         }
-        if (b->error == 0) {
+        if (got == 0) {
+            b->eof = true;
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             BIO_set_retry_read(bio);
+            return -1;
+        } else if (errno != EINTR) {
+            b->error = errno;
         }
-        return -1;
     }
-    size_t take = b->in_len < (size_t)n ? b->in_len : (size_t)n;
-    memcpy(buf, b->in + b->in_off, take);
-    b->in_off += take;
-    b->in_len -= take;
-    return (int)take;
+    return n > 0 && b->error != 0 ? -1 : 0;
 }
 
 static long bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
@@ -89,9 +68,7 @@ static long bio_ctrl(BIO *bio, int cmd, long num, void *ptr)
     case BIO_CTRL_FLUSH:
         return 1; /* the session flushes once a turn */
     case BIO_CTRL_EOF:
-        return b->eof && b->in_len == 0;
-    case BIO_CTRL_PENDING:
-        return (long)b->in_len;
+        return b->eof;
     case BIO_CTRL_WPENDING:
         return (long)b->out_len;
     default:
@@ -120,7 +97,12 @@ enum bk_err bk_h2_bio_set(SSL *ssl, struct bk_h2_bio *b)
     BIO_set_data(bio, b);
     BIO_set_init(bio, 1);
     SSL_set_bio(ssl, bio, bio);
-    return BK_OK;
+    /* Buffers that are made for each record anew cost as much as a copy. Those of the handshake are too small. */
+    (void)SSL_clear_mode(ssl, SSL_MODE_RELEASE_BUFFERS);
+    (void)SSL_free_buffers(ssl);
+    SSL_set_default_read_buffer_len(ssl, BK_H2_BIO_IN_BYTES);
+    SSL_set_read_ahead(ssl, 1);
+    return SSL_alloc_buffers(ssl) == 1 ? BK_OK : BK_E_NOMEM;
 }
 
 bool bk_h2_bio_room(const struct bk_h2_bio *b, size_t n)
@@ -130,14 +112,24 @@ bool bk_h2_bio_room(const struct bk_h2_bio *b, size_t n)
     return need <= sizeof b->out - b->out_len;
 }
 
-enum bk_err bk_h2_bio_flush(struct bk_h2_bio *b)
+/* Has the kernel send what it kept for more. */
+static void uncork(struct bk_h2_bio *b)
 {
+    int on = 1;
+    b->corked = false;
+    (void)setsockopt(b->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on); /* in tests it is no TCP */
+}
+
+enum bk_err bk_h2_bio_flush(struct bk_h2_bio *b, bool more)
+{
+    int flags = MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0);
     while (b->out_len > 0) {
-        ssize_t n = send(b->fd, b->out + b->out_off, b->out_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+        ssize_t n = send(b->fd, b->out + b->out_off, b->out_len, flags);
         if (n >= 0) {
             b->out_off += (size_t)n;
             b->out_len -= (size_t)n;
             b->sent += (uint64_t)n;
+            b->corked = more;
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
             return BK_E_TRUNCATED;
         } else if (errno != EINTR) {
@@ -146,5 +138,8 @@ enum bk_err bk_h2_bio_flush(struct bk_h2_bio *b)
         }
     }
     b->out_off = 0;
+    if (b->corked && !more) {
+        uncork(b);
+    }
     return BK_OK;
 }

@@ -37,7 +37,7 @@ static ssize_t on_frame_length(nghttp2_session *ng, uint8_t type, int32_t id,
     (void)type;
     (void)id;
     (void)user;
-    int32_t most = BK_H2_FRAME_BYTES;
+    int32_t most = BK_H2_FRAME_BYTES - H2_FRAME_HEAD_BYTES; /* with its head, whole TLS records */
     most = session_window < most ? session_window : most;
     most = stream_window < most ? stream_window : most;
     return max_frame < (uint32_t)most ? (ssize_t)max_frame : most;

@@ -38,7 +38,6 @@ enum {
 void bk_h2_guard_init(struct bk_h2 *h)
 {
     h->guard = (struct h2_guard){.tokens = TOKENS_MAX, .filled = h->heard};
-    bk_tls_count_chatter(h->ssl, &h->guard.chatter);
 }
 
 void bk_h2_guard_options(nghttp2_option *option)

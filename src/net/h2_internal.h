@@ -1,6 +1,7 @@
 /* What the files of the HTTP/2 session share; nobody else includes it.
  *
  *   h2.c            the interface, a session's life, the turn
+ *   h2_early.c      before the connection is proven
  *   h2_stream.c     one stream: opened, answered, its end, and its pump
  *   h2_callbacks.c  what nghttp2 tells and asks
  *   h2_guard.c      what a peer may cost
@@ -30,10 +31,13 @@ enum {
     H2_MAX_FRAME_BYTES = 1024 * 1024,  /* that we take */
     H2_CONNECTION_WINDOW_BYTES = 64 * 1024 * 1024,
     H2_TEXT_BYTES = 128,
+    H2_UNSENT_BYTES =
+        256 * 1024, /* in the kernel, not yet on their way; where the path is fast it may be more */
     H2_STREAMS_ENDING = 256, /* over for the peer, and not swept yet */
 };
 
 enum h2_phase {
+    H2_EARLY, /* no SSL yet */
     H2_OPEN,
     H2_CLOSING, /* close_notify is out or on its way, the peer's end awaited */
     H2_CLOSED,  /* ssl and nghttp2 are gone; streams may still write out what they have */
@@ -93,6 +97,8 @@ struct bk_h2 {
     bool readable; /* the socket, or a buffer on the way, may hold more */
     bool sweep;    /* some stream may be over */
     bool write_failed;
+    bool let_go; /* bk_conn_let_go, after the first turn */
+    bool early_made, early_failed;
     unsigned closing_rounds;
     int closing_left; /* bytes the peer had not acknowledged when last looked at */
     bool half_closed; /* our FIN is out */
@@ -112,6 +118,10 @@ struct bk_h2 {
     bk_time keepalive_at; /* the unanswered PING went then; 0: none */
     bk_time ping_at;      /* of bk_h2_ping; 0: none */
 
+    bk_time unsent_at;    /* when what may wait in the kernel was last fitted to the path */
+    uint64_t unsent_from; /* bio.sent then */
+    uint64_t unsent;
+
     size_t turn_out; /* data bytes made in this turn */
     size_t staged;   /* bytes in `stage` behind the frame head, from the pump, not yet encrypted */
     size_t plain_n;
@@ -122,6 +132,11 @@ struct bk_h2 {
 };
 
 /* h2.c */
+/* A session without a connection: EARLY. BK_E_NOMEM. */
+BK_NODISCARD enum bk_err bk_h2_make(struct event_base *base, const struct bk_h2_config *config,
+                                    struct bk_h2 **out);
+/* Its connection: OPEN. On failure both are closed, and the session is to be freed. */
+BK_NODISCARD enum bk_err bk_h2_take_ssl(struct bk_h2 *h, SSL *ssl, int fd);
 void bk_h2_want_turn(struct bk_h2 *h);
 /* Ends the connection for a reason; the first counts. Only at the top of a turn, not from nghttp2's callbacks. */
 void bk_h2_lose(struct bk_h2 *h, enum bk_err why, const char *text);

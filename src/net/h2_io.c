@@ -8,12 +8,19 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <openssl/err.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { SMALL_DATA_BYTES = 4 * 1024 };
+enum {
+    SMALL_DATA_BYTES = 4 * 1024,
+    UNSENT_MS = 4,
+    UNSENT_MAX_BYTES = 2 * 1024 * 1024,
+    UNSENT_EVERY_MS = 20,
+};
 
 /* ---- Reading ---- */
 
@@ -53,8 +60,8 @@ static bool fill(struct bk_h2 *h, size_t *n, int *ssl_error)
 {
     *n = 0;
     *ssl_error = SSL_ERROR_NONE;
-    while (*n < sizeof h->read_buf) {
-        ERR_clear_error();
+    ERR_clear_error();
+    while (*n < sizeof h->read_buf) { /* successes leave no errors behind */
         int got = SSL_read(h->ssl, h->read_buf + *n, (int)(sizeof h->read_buf - *n));
         if (got <= 0) {
             int why = SSL_get_error(h->ssl, got);
@@ -141,10 +148,31 @@ void bk_h2_read(struct bk_h2 *h)
 
 /* ---- Writing ---- */
 
-static void flush(struct bk_h2 *h)
+/* What waits in the kernel delays all that comes after it, and keeps the path busy while we are not looking: so it may be
+ * what leaves in a few milliseconds, however fast the path is. */
+static void fit_unsent(struct bk_h2 *h)
 {
-    enum bk_err err = bk_h2_bio_flush(&h->bio);
+    bk_time passed_ms = (h->now - h->unsent_at) / BK_MS;
+    if (passed_ms < UNSENT_EVERY_MS) {
+        return;
+    }
+    uint64_t fit = (h->bio.sent - h->unsent_from) * UNSENT_MS / passed_ms;
+    fit = fit < H2_UNSENT_BYTES ? H2_UNSENT_BYTES : fit > UNSENT_MAX_BYTES ? UNSENT_MAX_BYTES : fit;
+    h->unsent_at = h->now;
+    h->unsent_from = h->bio.sent;
+    if (fit > h->unsent + h->unsent / 4 || fit < h->unsent / 2) {
+        int bytes = (int)fit;
+        h->unsent = fit;
+        (void)setsockopt(h->bio.fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
+    }
+}
+
+/* `more`: there is a frame at hand that leaves in this turn. */
+static void flush(struct bk_h2 *h, bool more)
+{
+    enum bk_err err = bk_h2_bio_flush(&h->bio, more);
     if (err == BK_E_TRUNCATED) {
+        fit_unsent(h);
         h->blocked = event_add(&h->ev_write, NULL) == 0;
         h->write_failed = !h->blocked;
         if (h->phase == H2_OPEN && !evtimer_pending(&h->ev_closing, NULL)) {
@@ -166,7 +194,7 @@ static bool room(struct bk_h2 *h, size_t n)
         return true;
     }
     if (!h->blocked && !h->write_failed) {
-        flush(h);
+        flush(h, true);
     }
     return bk_h2_bio_room(&h->bio, n);
 }
@@ -194,6 +222,9 @@ static int encrypt_plain(struct bk_h2 *h)
 
 int bk_h2_put_small(struct bk_h2 *h, const uint8_t *bytes, size_t n)
 {
+    if (h->phase == H2_EARLY && n > BK_H2_EARLY_BYTES - h->plain_n) {
+        return NGHTTP2_ERR_WOULDBLOCK; /* the rest goes when there is a connection */
+    }
     if (n > sizeof h->plain - h->plain_n) {
         int err = encrypt_plain(h);
         if (err != 0) {
@@ -246,7 +277,7 @@ void bk_h2_write(struct bk_h2 *h)
         return;
     }
     if (!h->blocked && !h->write_failed) {
-        flush(h);
+        flush(h, false);
     }
     if (h->write_failed) {
         bk_h2_read(h); /* the peer may have said why */
@@ -271,7 +302,7 @@ void bk_h2_begin_closing(struct bk_h2 *h)
 void bk_h2_closing_turn(struct bk_h2 *h)
 {
     if (!h->blocked && !h->write_failed) {
-        flush(h);
+        flush(h, false);
     }
     if (!h->half_closed && h->bio.out_len == 0) {
         h->half_closed = true;

@@ -364,6 +364,36 @@ enum bk_err bk_h2_open(struct bk_h2 *h, const char *authority, int fd_in, int fd
                : finish(s, copy_text(s->authority, sizeof s->authority, authority), owner, out);
 }
 
+enum bk_err bk_h2_open_unjoined(struct bk_h2 *h, const char *authority, void *owner,
+                                struct bk_h2_stream **out)
+{
+    *out = NULL;
+    if (h->config.server || !bk_h2_is_open(h)) {
+        return BK_E_STATE;
+    }
+    struct bk_h2_stream *s = bk_h2_stream_new(h);
+    return s == NULL
+               ? BK_E_NOMEM
+               : finish(s, copy_text(s->authority, sizeof s->authority, authority), owner, out);
+}
+
+enum bk_err bk_h2_join(struct bk_h2_stream *s, int fd_in, int fd_out)
+{
+    struct bk_h2 *h = s->h;
+    if (h->config.server || s->pump.attached || s->settled) {
+        drop_fds(fd_in, fd_out);
+        return BK_E_STATE;
+    }
+    if (bk_pump_attach(&s->pump, fd_in, fd_out) != BK_OK) {
+        local_failure(s, errno);
+        return BK_E_IO;
+    }
+    if (s->answered) {
+        on_pump_readable(s);
+    }
+    return BK_OK;
+}
+
 enum bk_err bk_h2_open_extended(struct bk_h2 *h, const char *protocol, const char *authority,
                                 const char *path, bool capsules, int fd_in, int fd_out, void *owner,
                                 struct bk_h2_stream **out)

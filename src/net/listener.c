@@ -26,6 +26,8 @@ enum {
     ACCEPTS_PER_TURN = 32,
     PAUSE_MS = 100,
     BACKLOG = 1024,
+    FAST_PENDING =
+        256, /* came with bytes and have not proven their address otherwise; more come as without */
     BURST_S = 8,
     FIRST_BYTES_MS = 5000, /* where the connections' limits do not say */
 };
@@ -199,7 +201,7 @@ static void drop_seat(struct seat *s)
         close(s->fd);
         leave_seat(s);
     } else {
-        bk_conn_free(s->conn); /* and with it its seat */
+        bk_conn_drop(s->conn); /* and with it its seat */
     }
 }
 
@@ -351,6 +353,7 @@ static void forget_soon(int fd)
 enum bk_err bk_listener_add(struct bk_listener *l, const struct bk_addr *addr,
                             struct bk_addr *bound)
 {
+    static const int pending = FAST_PENDING;
     int fd = -1, family = 0;
     if (l->n == BK_LISTENER_ADDRS_MAX) {
         return BK_E_NOSPACE;
@@ -361,6 +364,9 @@ enum bk_err bk_listener_add(struct bk_listener *l, const struct bk_addr *addr,
     }
     if (l->config.reuse_port) {
         forget_soon(fd);
+    }
+    if (l->config.fast) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN, &pending, sizeof pending);
     }
     if (listen(fd, BACKLOG) != 0) {
         int saved = errno;

@@ -40,6 +40,7 @@ struct bk_listener_config {
     /* New connections a second, by bk_addr_rate_key, after a burst of eight times as many; 0: any number. */
     uint32_t rate_per_address;
     bool reuse_port; /* SO_REUSEPORT: connections of ours leave by the same port (net/punch.h) */
+    bool fast;       /* TCP Fast Open, where the kernel is set to it (net.ipv4.tcp_fastopen, 2) */
 };
 
 /* BK_E_NOMEM */

@@ -54,6 +54,20 @@ static void on_closed(void *ctx, struct bk_conn *conn, const struct bk_conn_clos
     bk_conn_free(conn);
 }
 
+static struct bk_slice on_early(void *ctx, struct bk_conn *conn)
+{
+    const struct bk_conn_callbacks *on = &((struct bk_punch *)ctx)->config.conn.on;
+    return on->early(on->ctx, conn);
+}
+
+static void on_early_lost(void *ctx, struct bk_conn *conn)
+{
+    const struct bk_conn_callbacks *on = &((struct bk_punch *)ctx)->config.conn.on;
+    if (on->early_lost != NULL) {
+        on->early_lost(on->ctx, conn);
+    }
+}
+
 static void begin_try(struct bk_punch *p)
 {
     struct bk_conn_config conn = p->config.conn;
@@ -61,6 +75,10 @@ static void begin_try(struct bk_punch *p)
     conn.on.ctx = p;
     conn.on.open = on_open;
     conn.on.closed = on_closed;
+    if (conn.on.early != NULL) {
+        conn.on.early = on_early;
+        conn.on.early_lost = on_early_lost;
+    }
     p->tries++;
     p->began = bk_clock_mono();
     if (bk_conn_connect(p->base, &conn, &p->config.peer, 1, &p->config.local, &p->conn) != BK_OK) {

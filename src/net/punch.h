@@ -22,7 +22,8 @@ struct bk_punch;
 
 struct bk_punch_config {
     /* TLS role, callbacks and limits of a connection that stands. `open` comes once, with the connection, which is
-     * then its taker's; a connection whose handshake failed counts as a failed try. `closed` is never called. */
+     * then its taker's; a connection whose handshake failed counts as a failed try. `closed` is never called.
+     * `early` as everywhere, except that it may not set the connection's ctx. */
     struct bk_conn_config conn;
     struct bk_addr local; /* with the port of the listener */
     struct bk_addr peer;

@@ -1,5 +1,5 @@
-/* From the lists of sandbox_calls.c to a filter in the kernel. libseccomp makes it in a child process: that takes
- * memory in many small pieces, which an idle agent would never get rid of. Keeps nothing. */
+/* From the lists of sandbox_calls.c to a filter's instructions. libseccomp makes them in a child process: that takes
+ * memory in many small pieces, which a program that stays would never get rid of. Keeps nothing. */
 #include "net/sandbox.h"
 
 #include <errno.h>
@@ -29,12 +29,6 @@ enum {
     LEVEL_KILL_PROCESS = 3, /* seccomp_api_get(3): Linux 4.14 */
     SORTED = 2,             /* SCMP_FLTATR_CTL_OPTIMIZE: a tree instead of a chain */
 };
-
-/* The kernel says whether it knows filters at all: without, PR_GET_SECCOMP is an error. */
-static bool kernel_can(void)
-{
-    return prctl(PR_GET_SECCOMP, 0UL, 0UL, 0UL, 0UL) >= 0;
-}
 
 static uint32_t kill_action(void)
 {
@@ -95,8 +89,7 @@ static int fill(scmp_filter_ctx ctx, enum bk_sandbox_kind kind, enum bk_sandbox_
     return err;
 }
 
-/* In the child: the filter's instructions, written to `fd`. 0, or an errno. */
-static int make(enum bk_sandbox_kind kind, enum bk_sandbox_refusal refusal, pid_t self, int fd)
+int bk_sandbox_make(enum bk_sandbox_kind kind, enum bk_sandbox_refusal refusal, pid_t who, int fd)
 {
     scmp_filter_ctx ctx =
         seccomp_init(refusal == BK_SANDBOX_KILL ? kill_action() : SCMP_ACT_ERRNO(ENOSYS));
@@ -109,9 +102,15 @@ static int make(enum bk_sandbox_kind kind, enum bk_sandbox_refusal refusal, pid_
         err = seccomp_attr_set(ctx, SCMP_FLTATR_CTL_OPTIMIZE, SORTED);
     }
     if (err == 0) {
-        err = fill(ctx, kind, refusal, self);
+        err = fill(ctx, kind, refusal, who);
     }
-    return err == 0 ? -seccomp_export_bpf(ctx, fd) : -err;
+    if (err == 0) {
+        err = seccomp_export_bpf(ctx, fd);
+    }
+    if (ctx != NULL) {
+        seccomp_release(ctx);
+    }
+    return -err;
 }
 
 /* Reads to the end, at most `cap` bytes. */
@@ -144,7 +143,7 @@ static int have_made(enum bk_sandbox_kind kind, enum bk_sandbox_refusal refusal,
     }
     child = fork();
     if (child == 0) {
-        _exit(make(kind, refusal, self, ends[1]));
+        _exit(bk_sandbox_make(kind, refusal, self, ends[1]));
     }
     status = errno;
     (void)close(ends[1]);
@@ -163,66 +162,27 @@ static int have_made(enum bk_sandbox_kind kind, enum bk_sandbox_refusal refusal,
     return WEXITSTATUS(status) != 0 ? -WEXITSTATUS(status) : 0;
 }
 
-/* Older kernels know fewer flags, and the oldest no seccomp(2): no reason to go without a filter. 0, or a
- * negative errno. */
-static int load(const struct sock_fprog *program)
-{
-    static const unsigned flags[] = {
-        /* A refusal that nobody sees is hard to find; and we run no code but our own. */
-        SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_LOG | SECCOMP_FILTER_FLAG_SPEC_ALLOW,
-        SECCOMP_FILTER_FLAG_TSYNC | SECCOMP_FILTER_FLAG_LOG,
-        SECCOMP_FILTER_FLAG_TSYNC,
-    };
-
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1UL, 0UL, 0UL, 0UL) != 0) {
-        return -errno;
-    }
-    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
-        long done = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags[i], program);
-
-        if (done >= 0) {
-            return done == 0 ? 0 : -ESRCH; /* the number of a thread that it cannot be put upon */
-        }
-        if (errno != EINVAL && errno != ENOSYS) {
-            return -errno;
-        }
-    }
-    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, program) == 0 ? 0 : -errno;
-}
-
-static enum bk_err say(char *why, size_t why_bytes, int err)
-{
-    (void)snprintf(why, why_bytes,
-                   "no system call filter: %s; serving without, protected by less than intended",
-                   err == 0 ? "this kernel has none (CONFIG_SECCOMP_FILTER)" : strerror(-err));
-    if (err == 0) {
-        return BK_E_STATE;
-    }
-    errno = -err;
-    return err == -ENOMEM ? BK_E_NOMEM : BK_E_IO;
-}
-
 enum bk_err bk_sandbox_enter(enum bk_sandbox_kind kind, enum bk_sandbox_refusal refusal, char *why,
                              size_t why_bytes)
 {
     const size_t bytes = BPF_MAXINSNS * sizeof(struct sock_filter);
     struct sock_filter *instructions;
+    enum bk_err err;
     size_t n = 0;
-    int err;
+    int made;
 
-    if (!kernel_can()) {
-        return say(why, why_bytes, 0);
+    if (!bk_sandbox_possible()) {
+        return bk_sandbox_say(0, why, why_bytes);
     }
     instructions = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (instructions == MAP_FAILED) {
-        return say(why, why_bytes, -ENOMEM);
+        return bk_sandbox_say(ENOMEM, why, why_bytes);
     }
-    err = have_made(kind, refusal, instructions, &n);
-    if (err == 0) {
-        err = load(&(struct sock_fprog){.len = (unsigned short)n, .filter = instructions});
-    }
+    made = have_made(kind, refusal, instructions, &n);
+    err = made == 0 ? bk_sandbox_load(instructions, n, why, why_bytes)
+                    : bk_sandbox_say(-made, why, why_bytes);
     (void)munmap(instructions, bytes);
-    return err == 0 ? BK_OK : say(why, why_bytes, err);
+    return err;
 }
 
 enum bk_err bk_sandbox_server(char *why, size_t why_bytes)
@@ -230,9 +190,9 @@ enum bk_err bk_sandbox_server(char *why, size_t why_bytes)
     return bk_sandbox_enter(BK_SANDBOX_SERVER, REFUSAL, why, why_bytes);
 }
 
-enum bk_err bk_sandbox_agent_idle(char *why, size_t why_bytes)
+int bk_sandbox_make_agent_idle(pid_t who, int fd)
 {
-    return bk_sandbox_enter(BK_SANDBOX_AGENT_IDLE, REFUSAL, why, why_bytes);
+    return bk_sandbox_make(BK_SANDBOX_AGENT_IDLE, REFUSAL, who, fd);
 }
 
 enum bk_err bk_sandbox_agent_call(char *why, size_t why_bytes)

@@ -8,9 +8,13 @@
 #ifndef BK_NET_SANDBOX_H
 #define BK_NET_SANDBOX_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "base/err.h"
+
+struct sock_filter; /* <linux/filter.h> */
 
 enum {
     BK_SANDBOX_WHY_BYTES = 200,
@@ -22,15 +26,23 @@ enum {
 /* beckond run: accepts connections, reads and writes its state; starts nothing. */
 BK_NODISCARD enum bk_err bk_sandbox_server(char *why, size_t why_bytes);
 
-/* beckon-agent run: may start programs, and its list must do for these. */
-BK_NODISCARD enum bk_err bk_sandbox_agent_idle(char *why, size_t why_bytes);
-
 /* beckon-agent-call, for a call: connects, listens (to one port, once the call is accepted), reads files. Starts no
  * program, opens no file for writing and changes none. */
 BK_NODISCARD enum bk_err bk_sandbox_agent_call(char *why, size_t why_bytes);
 
 /* beckon-agent-call renew: as for a call, and writes its state. */
 BK_NODISCARD enum bk_err bk_sandbox_agent_renew(char *why, size_t why_bytes);
+
+/* beckon-agent run: may start programs, and its list must do for these. It does not carry libseccomp: another program
+ * makes the filter for the process `who` and writes it to `fd`, in one piece. 0, or an errno. */
+BK_NODISCARD int bk_sandbox_make_agent_idle(pid_t who, int fd);
+/* Loads such a filter of `n` instructions, which must come from a program that we trust as ourselves. */
+BK_NODISCARD enum bk_err bk_sandbox_load(struct sock_filter *instructions, size_t n, char *why,
+                                         size_t why_bytes);
+/* Whether this kernel has filters. */
+BK_NODISCARD bool bk_sandbox_possible(void);
+/* The line for the log, and what to return: `err` is an errno, or 0 if this kernel has no filters. */
+enum bk_err bk_sandbox_say(int err, char *why, size_t why_bytes);
 
 /* ---- What these are made of; for tests. ---- */
 
@@ -49,5 +61,9 @@ enum bk_sandbox_refusal {
 BK_NODISCARD enum bk_err bk_sandbox_enter(enum bk_sandbox_kind kind,
                                           enum bk_sandbox_refusal refusal, char *why,
                                           size_t why_bytes);
+
+/* The instructions for the process `who`, written to `fd`. 0, or an errno. */
+BK_NODISCARD int bk_sandbox_make(enum bk_sandbox_kind kind, enum bk_sandbox_refusal refusal,
+                                 pid_t who, int fd);
 
 #endif

@@ -1,4 +1,5 @@
-/* Roles of TLS: what is offered, shown and demanded. How a peer is judged stands in tls_verify.c. */
+/* Roles of TLS: what is offered, shown and demanded. How a peer is judged stands in tls_verify.c, and what is kept from
+ * one connection for the next in tls_resume.c. */
 #include "net/tls_private.h"
 
 #include <arpa/inet.h>
@@ -23,7 +24,11 @@ static CRYPTO_ONCE slots_once = CRYPTO_ONCE_STATIC_INIT;
 static void free_tls(void *parent, void *p, CRYPTO_EX_DATA *data, int i, long argl, void *argp)
 {
     (void)parent, (void)data, (void)i, (void)argl, (void)argp;
-    free(p);
+    struct bk_tls *tls = p;
+    if (tls != NULL) {
+        bk_tls_resume_fini(tls);
+    }
+    free(tls);
 }
 
 static void free_session(void *parent, void *p, CRYPTO_EX_DATA *data, int i, long argl, void *argp)
@@ -52,11 +57,13 @@ struct bk_tls_session *bk_tls_session_of(const SSL *ssl)
 static int select_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n,
                        const unsigned char *in, unsigned in_n, void *arg)
 {
-    (void)ssl;
     const struct bk_tls *tls = arg;
     unsigned char *chosen = NULL;
     if (SSL_select_next_proto(&chosen, out_n, tls->alpn, (unsigned)tls->alpn_n, in, in_n) !=
         OPENSSL_NPN_NEGOTIATED) {
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    }
+    if (!bk_tls_ticket_fits(ssl, chosen, *out_n)) {
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     }
     *out = chosen;
@@ -235,7 +242,8 @@ enum bk_err bk_tls_new_server(const struct bk_tls_server *config, struct bk_tls 
     }
     ok = ok && known &&
          (config->alpn_expired == NULL ||
-          copy_text(tls->alpn_expired, sizeof tls->alpn_expired, config->alpn_expired));
+          copy_text(tls->alpn_expired, sizeof tls->alpn_expired, config->alpn_expired)) &&
+         (config->tickets == NULL || bk_tls_use_tickets(tls, config));
     SSL_CTX_set_verify(tls->ctx, SSL_VERIFY_PEER, NULL);
     SSL_CTX_set_alpn_select_cb(tls->ctx, select_alpn, tls);
     SSL_CTX_set_client_hello_cb(tls->ctx, demand_alpn, NULL);
@@ -375,6 +383,7 @@ enum bk_err bk_tls_start(struct bk_tls *tls, int fd, SSL **out)
         if (tls->server_name[0] != '\0') {
             ok = ok && SSL_set_tlsext_host_name(ssl, tls->server_name) == 1;
         }
+        bk_tls_offer(tls, ssl);
     }
     if (!ok) {
         SSL_free(ssl);
@@ -383,6 +392,13 @@ enum bk_err bk_tls_start(struct bk_tls *tls, int fd, SSL **out)
     }
     *out = ssl;
     return BK_OK;
+}
+
+enum bk_err bk_tls_start_again(const SSL *ssl, SSL **out)
+{
+    const struct bk_tls_session *s = bk_tls_session_of(ssl);
+    *out = NULL;
+    return s != NULL ? bk_tls_start(s->tls, -1, out) : BK_E_STATE;
 }
 
 enum bk_err bk_tls_peer_of(SSL *ssl, struct bk_tls_peer *out)
@@ -414,6 +430,7 @@ enum bk_err bk_tls_peer_of(SSL *ssl, struct bk_tls_peer *out)
     }
     const struct bk_tls_session *s = bk_tls_session_of(ssl);
     out->expired = s != NULL && s->expired;
+    out->resumed = SSL_session_reused(ssl) == 1;
     out->certified = true;
     return BK_OK;
 }

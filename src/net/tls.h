@@ -1,6 +1,7 @@
-/* TLS as Beckon uses it: 1.3 only, AES-128-GCM first, ALPN required, no tickets, no resumption, no early
- * data. A `bk_tls` is one configured role; connections are started from it (net/conn.h does) and keep
- * what they need alive, so it may be freed while they live.
+/* TLS as Beckon uses it: 1.3 only, AES-128-GCM first, ALPN required, no early data from clients; resumption
+ * between a server that has `tickets` and its clients, and nowhere else. A `bk_tls` is one configured role;
+ * connections are started from it (net/conn.h does) and keep what they need alive, so it may be freed while they
+ * live.
  *
  * OpenSSL writes to sockets in a way that raises SIGPIPE: the program must ignore that signal.
  *
@@ -19,7 +20,10 @@ enum {
     BK_TLS_ALPN_BYTES = 32, /* with terminator */
     BK_TLS_ALPN_MAX = 8,    /* names of one server */
     BK_TLS_TEXT_BYTES = 160,
-    BK_TLS_CHATTER_MAX = 64, /* messages of TLS itself after the handshake */
+    BK_TLS_CHATTER_MAX = 64, /* messages of TLS itself after the handshake; a ticket is one */
+    BK_TLS_SESSION_MAX_BYTES = 3072,
+    BK_TLS_TICKET_LIFE_S = 4 * 3600,
+    BK_TLS_PROOF_LIFE_S = 24 * 3600, /* a chain of resumptions: then the key must be proven again */
 };
 
 struct bk_tls;
@@ -28,6 +32,7 @@ struct bk_tls;
 struct bk_tls_peer {
     bool certified;              /* showed a certificate, and it passed; else only `alpn` counts */
     bool expired;                /* it passed as `alpn_expired` allows, but its time is over */
+    bool resumed;                /* it showed that certificate in an earlier connection */
     char uri[BK_X509_URI_BYTES]; /* of the certificate; empty if it has none (call certificates) */
     uint8_t key[BK_X509_KEY_BYTES]; /* raw Ed25519 public key */
     uint8_t pin[BK_X509_PIN_BYTES];
@@ -67,6 +72,9 @@ struct bk_tls_server {
     /* One of them, or NULL: who comes by this name may show a certificate that has expired (to renew
      * it). Everything else about it is checked as always, and a CA that has expired passes nobody. */
     const char *alpn_expired;
+    /* Gives each client with a certificate one ticket a connection, except under `alpn_expired`, and takes
+     * them; NULL: neither. Held for as long as the result needs it. */
+    struct bk_tls_tickets *tickets;
 };
 BK_NODISCARD enum bk_err bk_tls_new_server(const struct bk_tls_server *config, struct bk_tls **out);
 
@@ -83,6 +91,36 @@ struct bk_tls_client {
     const char *alpn;
 };
 BK_NODISCARD enum bk_err bk_tls_new_client(const struct bk_tls_client *config, struct bk_tls **out);
+
+/* ---- Resumption ----
+ *
+ * A ticket is good for the server, the authority and the protocol name it was given under, during the run of the
+ * server that gave it. Key exchange is always made anew, and the certificate that the session began with is judged
+ * again on both sides as if it had just been shown: by chain, time, host and URI. Where anything is amiss the handshake
+ * is a full one, and ends as that does. */
+
+/* Keys of tickets, in memory only. */
+struct bk_tls_tickets;
+/* A new key every `period_s` (0: BK_TLS_TICKET_LIFE_S); the one before still opens tickets. BK_E_NOMEM */
+BK_NODISCARD enum bk_err bk_tls_tickets_new(uint32_t period_s, struct bk_tls_tickets **out);
+/* As if the period were over. */
+void bk_tls_tickets_turn(struct bk_tls_tickets *tickets);
+/* Servers that hold it go on with it. NULL is fine. */
+void bk_tls_tickets_free(struct bk_tls_tickets *tickets);
+
+/* What becomes of a session that a server gave: at most one a connection, told from within SSL_read. The bytes are
+ * secret. `keep` may not touch the connection. `drop` comes once, when the last connection of the client is gone. */
+struct bk_tls_keeper {
+    void *ctx;
+    void (*keep)(void *ctx, struct bk_slice session);
+    void (*drop)(void *ctx); /* or NULL */
+};
+/* Before the first connection of a client with a certificate (bk_tls_new_client, with `ca`). */
+void bk_tls_set_keeper(struct bk_tls *tls, const struct bk_tls_keeper *keeper);
+/* Connections started from now on offer it, if its certificate still passes. BK_E_MALFORMED: no session of ours, or of
+ * another protocol; BK_E_EXPIRED. Then connections are as without. */
+BK_NODISCARD enum bk_err bk_tls_offer_session(struct bk_tls *tls, struct bk_slice session);
+void bk_tls_offer_none(struct bk_tls *tls); /* from now on */
 
 /* After a handshake with `ca_pin`: the CA certificate that was pinned, a reference of the caller's own.
  * NULL otherwise. */
@@ -123,6 +161,9 @@ void bk_tls_set_time(struct bk_tls *tls, uint64_t unix_s);
 /* An SSL for a connected socket, ready for SSL_do_handshake; it does not own `fd`, which may be -1 and set
  * later by SSL_set_fd. BK_E_NOMEM */
 BK_NODISCARD enum bk_err bk_tls_start(struct bk_tls *tls, int fd, SSL **out);
+/* Another one as `ssl`, whose handshake has not begun to be answered: from the same role, which may have been freed since.
+ * BK_E_NOMEM */
+BK_NODISCARD enum bk_err bk_tls_start_again(const SSL *ssl, SSL **out);
 /* After SSL_do_handshake or SSL_read returned `ret` <= 0 for good: why. Empties OpenSSL's error queue. */
 enum bk_tls_failure bk_tls_why(SSL *ssl, int ret);
 /* Counts in `*messages`, which must live as long as the SSL does, what the peer says within TLS from now on (key

@@ -137,8 +137,13 @@ int bk_tls_verify(X509_STORE_CTX *store, void *arg)
     case BK_TLS_JUDGE_CLIENT:
         if (may_be_expired(ssl, s->tls)) {
             X509_STORE_CTX_set_verify_cb(store, forgive_expiry);
+            return verify_chain(store, s);
         }
-        return verify_chain(store, s);
+        if (verify_chain(store, s) != 1) {
+            return 0;
+        }
+        bk_tls_grant_ticket(ssl);
+        return 1;
     case BK_TLS_JUDGE_SERVER:
         return verify_chain(store, s);
     case BK_TLS_JUDGE_JOIN:
@@ -150,6 +155,28 @@ int bk_tls_verify(X509_STORE_CTX *store, void *arg)
         return refuse(store, s, BK_TLS_WRONG_KEY, X509_V_ERR_CERT_UNTRUSTED);
     }
     return 0;
+}
+
+/* As OpenSSL judges a certificate that has just been shown. */
+bool bk_tls_verify_again(SSL *ssl, X509 *cert)
+{
+    struct bk_tls_session *s = bk_tls_session_of(ssl);
+    X509_STORE_CTX *store = s != NULL && cert != NULL ? X509_STORE_CTX_new() : NULL;
+    bool ok = false;
+    if (store != NULL &&
+        X509_STORE_CTX_init(store, SSL_CTX_get_cert_store(SSL_get_SSL_CTX(ssl)), cert, NULL) == 1 &&
+        X509_STORE_CTX_set_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx(), ssl) == 1 &&
+        X509_STORE_CTX_set_default(store, s->tls->is_server ? "ssl_client" : "ssl_server") == 1) {
+        X509_VERIFY_PARAM *param = X509_STORE_CTX_get0_param(store);
+        X509_VERIFY_PARAM_set_auth_level(param, SSL_get_security_level(ssl));
+        ok = X509_VERIFY_PARAM_set1(param, SSL_get0_param(ssl)) == 1 &&
+             bk_tls_verify(store, NULL) == 1;
+        s->failure = BK_TLS_OK; /* the handshake is a full one then, and says what is wrong */
+        s->expired = false;
+    }
+    X509_STORE_CTX_free(store);
+    ERR_clear_error();
+    return ok;
 }
 
 /* ---- What went wrong ---- */

@@ -140,6 +140,13 @@ out:
     return err;
 }
 
+bool bk_x509_digest_into(const X509 *cert, EVP_MD_CTX *md)
+{
+    uint8_t digest[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    return X509_digest(cert, EVP_sha256(), digest, &n) == 1 && EVP_DigestUpdate(md, digest, n) == 1;
+}
+
 enum bk_err bk_x509_read(struct bk_slice der, X509 *ca, uint64_t unix_s, struct bk_x509_facts *out)
 {
     X509 *cert = NULL;

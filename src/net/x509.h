@@ -49,6 +49,9 @@ BK_NODISCARD enum bk_err bk_x509_from_der(struct bk_slice der, X509 **out);
 BK_NODISCARD enum bk_err bk_x509_to_der(X509 *cert, uint8_t *buf, size_t cap, size_t *n);
 /* BK_E_MALFORMED if its key is not Ed25519 */
 BK_NODISCARD enum bk_err bk_x509_raw_key(X509 *cert, uint8_t raw[BK_X509_KEY_BYTES]);
+/* Adds what the certificate is told by, its digest, to what `md` (SHA-256 or the like) has so far. False: OpenSSL had no
+ * memory. */
+BK_NODISCARD bool bk_x509_digest_into(const X509 *cert, EVP_MD_CTX *md);
 /* Seconds since 1970; BK_E_MALFORMED */
 BK_NODISCARD enum bk_err bk_x509_not_after(const X509 *cert, uint64_t *unix_s);
 /* The one URI of its subjectAltName. BK_E_NOTFOUND: none; BK_E_MALFORMED: several, too long, or not

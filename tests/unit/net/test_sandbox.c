@@ -637,10 +637,53 @@ static void test_abort_is_an_abort(void **state)
     }
 }
 
+/* As the idle agent does: another process makes the filter, this one loads it. */
+static enum bk_err take_the_idle_list(char *why, size_t why_bytes)
+{
+    static struct sock_filter instructions[BPF_MAXINSNS];
+    pid_t self = getpid(), pid;
+    int ends[2], status = 0;
+    ssize_t n;
+
+    MUST(pipe(ends) == 0);
+    pid = fork();
+    if (pid == 0) {
+        _exit(bk_sandbox_make_agent_idle(self, ends[1]));
+    }
+    n = read(ends[0], instructions, sizeof instructions);
+    MUST(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0);
+    MUST(n > 0 && (size_t)n % sizeof instructions[0] == 0 && bk_sandbox_possible());
+    MUST(close(ends[0]) == 0 && close(ends[1]) == 0);
+    return bk_sandbox_load(instructions, (size_t)n / sizeof instructions[0], why, why_bytes);
+}
+
+/* Nothing, or more than a kernel takes, or nonsense: no filter, and a line that says so. */
+static void test_a_filter_that_is_none(void **state)
+{
+    static struct sock_filter nonsense[BPF_MAXINSNS + 1];
+    const size_t sizes[] = {0, 3, BPF_MAXINSNS + 1};
+
+    (void)state;
+    memset(nonsense, 0xFF, sizeof nonsense);
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        pid_t pid = fork();
+
+        if (pid == 0) {
+            char why[BK_SANDBOX_WHY_BYTES] = "";
+
+            MUST(bk_sandbox_load(nonsense, sizes[i], why, sizeof why) == BK_E_IO);
+            MUST(errno == EINVAL && strstr(why, "no system call filter: ") == why);
+            MUST(prctl(PR_GET_SECCOMP, 0, 0, 0, 0) == 0);
+            _exit(DID_IT);
+        }
+        assert_int_equal(end_of(pid), 0);
+    }
+}
+
 /* The public verbs take the list of their name. */
 static void test_verbs(void **state)
 {
-    enum bk_err (*const verbs[])(char *, size_t) = {bk_sandbox_server, bk_sandbox_agent_idle,
+    enum bk_err (*const verbs[])(char *, size_t) = {bk_sandbox_server, take_the_idle_list,
                                                     bk_sandbox_agent_call, bk_sandbox_agent_renew};
 
     (void)state;
@@ -708,7 +751,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_forbidden), cmocka_unit_test(test_clone3_is_not_there),
         cmocka_unit_test(test_allowed),   cmocka_unit_test(test_abort_is_an_abort),
-        cmocka_unit_test(test_verbs),
+        cmocka_unit_test(test_verbs),     cmocka_unit_test(test_a_filter_that_is_none),
     };
 
     return cmocka_run_group_tests_name("sandbox", tests, set_up, tear_down);
