@@ -122,6 +122,14 @@ BECKON_API enum beckon_status beckon_agent_tunnel(int channel, const char *state
                                                   const char *config_file, beckon_log log,
                                                   void *ctx);
 
+/* What the idle part has its call_program do besides, so that it need not carry what that takes; the channel is as
+ * above, and the answer to it is one message. "sandbox": makes the system call filter that the parent process, the idle
+ * part, takes upon itself. */
+BECKON_API enum beckon_status beckon_agent_make_sandbox(int channel);
+/* "resolve HOST PORT": looks the server's name up. For a process of its own, which it holds to what a call takes. */
+BECKON_API enum beckon_status beckon_agent_resolve(int channel, const char *host, const char *port,
+                                                   beckon_log log, void *ctx);
+
 /* Makes keys, enrols with the server that the token names, and writes state and a first agent.conf.
  * Refuses a state directory that is joined already (FAILED). BAD_TOKEN, USED_TOKEN, SERVER_DOWN, BUSY, PENDING. */
 BECKON_API enum beckon_status beckon_agent_join(const char *state_dir, const char *token,

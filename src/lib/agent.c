@@ -9,8 +9,10 @@
 #include "lib/agent_private.h"
 #include "lib/agent_state.h"
 #include "lib/fail.h"
+#include "lib/random_kernel.h"
 #include "net/privileges.h"
-#include "net/sandbox.h"
+#include "net/resolve.h"
+#include "seal/mac_plain.h"
 #include "seal/seal.h"
 
 enum {
@@ -53,17 +55,15 @@ static void keep_further(struct beckon_agent *a, const struct bk_addr *addrs, si
     }
 }
 
-static void on_resolved(void *ctx, enum bk_err err, const struct bk_addr *addrs, size_t n,
-                        const char *text)
+void bk_agent_resolved(struct beckon_agent *a, const struct bk_addr *addrs, size_t n,
+                       const char *text)
 {
-    struct beckon_agent *a = ctx;
     struct bk_agent_server *server = &a->servers[a->asked];
     struct bk_registration_event event = {.type = BK_REGISTRATION_RESOLVED, .index = a->asked};
     struct bk_addr usable[BK_RESOLVE_MAX];
     size_t n_usable;
 
-    a->question = NULL;
-    if (err != BK_OK || n == 0) {
+    if (n == 0) {
         bk_log(a->log, a->ctx, 0, "server %s: %s", a->config.servers[a->asked], text);
         unresolved(a, a->asked);
         return;
@@ -83,15 +83,11 @@ static void on_resolved(void *ctx, enum bk_err err, const struct bk_addr *addrs,
 
 static void resolve(struct beckon_agent *a, uint8_t index)
 {
-    if (a->question != NULL && a->asked != index) {
-        bk_resolve_cancel(a->question);
-        a->question = NULL;
+    if (a->question.event != NULL && a->asked == index) {
+        return;
     }
     a->asked = index;
-    if (a->question == NULL &&
-        bk_resolve_start(a->resolver, a->config.servers[index], a->config.server_udp_port,
-                         on_resolved, a, &a->question) != BK_OK) {
-        a->question = NULL;
+    if (!bk_agent_resolve(a, a->config.servers[index], a->config.server_udp_port)) {
         unresolved(a, index);
     }
 }
@@ -183,10 +179,13 @@ static void carry_out_one(struct beckon_agent *a, const struct bk_registration_a
                "the server has revoked this device; join again with a new token");
         break;
     case BK_REGISTRATION_CALL:
-        bk_agent_call(a, action->index, &action->addr);
+        bk_agent_call(a, action);
         break;
     case BK_REGISTRATION_FULL:
         bk_agent_full(a);
+        break;
+    case BK_REGISTRATION_RESULT_TOLD:
+        bk_agent_result_told(a, action);
         break;
     case BK_REGISTRATION_RENEW:
         renew(a);
@@ -258,8 +257,7 @@ static enum beckon_status open_loop(struct beckon_agent *a, struct beckon_error 
     struct bk_udp_callbacks on = {.ctx = a, .received = on_datagram};
 
     a->base = event_base_new();
-    if (a->base == NULL || bk_stop_init(&a->stop, a->base) != BK_OK ||
-        bk_resolver_new(a->base, &a->resolver) != BK_OK) {
+    if (a->base == NULL || bk_stop_init(&a->stop, a->base) != BK_OK) {
         return bk_fail(error, BECKON_FAILED, "no memory or descriptors for the event loop");
     }
     a->timer = evtimer_new(a->base, on_timer, a);
@@ -291,7 +289,7 @@ static enum beckon_status drop_privileges(struct beckon_agent *a, struct beckon_
 static enum beckon_status load(struct beckon_agent *a, struct beckon_error *error)
 {
     struct bk_registration_secret state;
-    struct bk_registration_config config = {.rng = bk_random_system(), .mac = bk_mac_sodium()};
+    struct bk_registration_config config = {.rng = bk_random_kernel(), .mac = bk_mac_plain()};
     struct bk_now now = bk_now_sample();
     enum beckon_status status = bk_registration_secret_read(a->state_dir, &state, error);
 
@@ -325,7 +323,6 @@ static enum beckon_status read_config(struct beckon_agent *a, struct beckon_erro
 /* Configuration, socket, state; in the order that privileges ask for. */
 static enum beckon_status begin(struct beckon_agent *a, bool confined, struct beckon_error *error)
 {
-    char why[BK_SANDBOX_WHY_BYTES];
     enum beckon_status status = read_config(a, error);
 
     if (status == BECKON_OK) {
@@ -340,8 +337,8 @@ static enum beckon_status begin(struct beckon_agent *a, bool confined, struct be
     if (status == BECKON_OK) {
         status = load(a, error);
     }
-    if (status == BECKON_OK && confined && bk_sandbox_agent_idle(why, sizeof why) != BK_OK) {
-        bk_log(a->log, a->ctx, 0, "%s", why);
+    if (status == BECKON_OK && confined) {
+        bk_agent_confine(a);
     }
     return status;
 }
@@ -356,8 +353,8 @@ enum beckon_status beckon_agent_new(const struct beckon_agent_options *options,
     if (options->state_dir == NULL || options->call_program == NULL) {
         return bk_fail(error, BECKON_USAGE, "state_dir and call_program must be given");
     }
-    if (bk_seal_init() != BK_OK) {
-        return bk_fail(error, BECKON_FAILED, "libsodium cannot be used on this machine");
+    if (bk_random_kernel_check() != BK_OK) {
+        return bk_fail(error, BECKON_FAILED, "this kernel gives no random bytes (getrandom)");
     }
     a = calloc(1, sizeof *a);
     if (a == NULL) {
@@ -407,12 +404,9 @@ void beckon_agent_free(struct beckon_agent *a)
     bk_agent_tunnel_end(a);
     bk_agent_renewal_end(a);
     bk_agent_lifetime_end(a);
-    if (a->question != NULL) {
-        bk_resolve_cancel(a->question);
-    }
+    bk_agent_resolve_end(a);
     bk_host_watch_free(a->watch);
     bk_udp_free(a->udp);
-    bk_resolver_free(a->resolver);
     if (a->timer != NULL) {
         event_free(a->timer);
     }

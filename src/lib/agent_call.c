@@ -168,7 +168,7 @@ static void carry_out_one(struct bk_call_part *p, const struct bk_call_action *a
 {
     switch (action->type) {
     case BK_CALL_CONNECT_SERVER:
-        bk_call_part_connect_server(p);
+        bk_call_part_connect_server(p, action->result);
         break;
     case BK_CALL_SEND_SERVER:
         if (p->server_conn != NULL && bk_conn_send(p->server_conn, action->bytes) != BK_OK) {
@@ -203,7 +203,10 @@ static void carry_out_one(struct bk_call_part *p, const struct bk_call_action *a
         bk_call_part_map(p);
         break;
     case BK_CALL_LEARN:
-        bk_call_part_learn(p);
+        bk_call_part_learn(p, action->move);
+        break;
+    case BK_CALL_SEND_RESULT:
+        bk_call_part_send_result(p, action);
         break;
     case BK_CALL_SEND_PATHS:
         bk_call_part_send_paths(p, action->index, action->bytes);
@@ -302,6 +305,9 @@ static enum bk_err new_core(struct bk_call_part *p)
 
 static void begin(struct bk_call_part *p, const struct bk_channel_message *hello)
 {
+    struct bk_connect request = {.equipment_id = p->config.equipment_id,
+                                 .box = bk_slice(hello->box, hello->box_n),
+                                 .user = bk_slice_text(hello->user)};
     struct bk_call_event start = {.type = BK_CALL_START};
     enum bk_err err;
 
@@ -327,6 +333,10 @@ static void begin(struct bk_call_part *p, const struct bk_channel_message *hello
     }
     bk_call_part_tell_hosts(p);
     bk_call_part_watch_host(p);
+    if (hello->fast) {
+        memcpy(request.call_id, hello->call_id, sizeof request.call_id);
+        start.request = &request;
+    }
     bk_call_part_tell(p, &start);
 }
 
@@ -391,6 +401,7 @@ static void fini(struct bk_call_part *p)
     for (size_t i = 0; i < BK_CALL_LINKS_MAX; i++) {
         bk_call_part_drop(&p->ways[i]);
     }
+    bk_serve_drop_prepared(&p->serve);
     bk_call_part_learned(p);
     bk_call_part_give_back(p);
     bk_tls_free(p->call_tls);
@@ -412,6 +423,7 @@ static void fini(struct bk_call_part *p)
     if (p->base != NULL) {
         event_base_free(p->base);
     }
+    bk_sessions_close(p->sessions);
     bk_credentials_fini(&p->own);
     bk_wipe(&p->box, sizeof p->box);
 }
@@ -449,6 +461,7 @@ enum beckon_status beckon_agent_serve_call(int channel, const char *state_dir,
         status = open_loop(p, &error);
     }
     if (status == BECKON_OK) {
+        p->sessions = bk_sessions_open(p->state_dir);
         confine(p);
         event_base_dispatch(p->base);
         status = p->ended && p->reason == BK_CALL_END_SERVED ? BECKON_OK : BECKON_FAILED;

@@ -1,5 +1,7 @@
-/* The call part's questions: of the idle part, whether a call is admitted and which addresses may be dialled; of the
- * state directory, who the caller is. */
+/* The call part's questions: of the idle part, whether a call is admitted, which addresses may be dialled, and to send what
+ * the caller is to hear; of the state directory, who the caller is. */
+#include <string.h>
+
 #include "lib/agent_call_private.h"
 #include "lib/fail.h"
 #include "lib/loop.h"
@@ -81,15 +83,37 @@ static void permitted(struct bk_call_part *p, uint32_t mask)
     bk_call_part_tell(p, &event);
 }
 
+void bk_call_part_send_result(struct bk_call_part *p, const struct bk_call_action *action)
+{
+    struct bk_channel_message message = {
+        .type = BK_CHANNEL_RESULT, .number = (uint8_t)action->index, .box_n = action->bytes.n};
+    struct bk_call_event failed = {.type = BK_CALL_RESULT_TOLD, .index = action->index};
+
+    if (p->n_results == BK_CHANNEL_RESULTS_MAX) {
+        bk_call_part_tell(p, &failed);
+        return;
+    }
+    p->n_results++;
+    memcpy(message.box, action->bytes.p, action->bytes.n);
+    say(p, &message);
+}
+
 bool bk_call_part_answered(struct bk_call_part *p, const struct bk_channel_message *message)
 {
     struct bk_call_event event = {.type = BK_CALL_ADMISSION,
                                   .verdict = message->verdict,
                                   .tag = message->tag,
                                   .unix_s = message->unix_s};
+    struct bk_call_event told = {.type = BK_CALL_RESULT_TOLD};
 
     if (message->type == BK_CHANNEL_PERMIT && p->n_asked > 0) {
         permitted(p, message->permitted);
+        return true;
+    }
+    if (message->type == BK_CHANNEL_TOLD) {
+        told.index = message->number;
+        told.right = message->good;
+        bk_call_part_tell(p, &told);
         return true;
     }
     if (message->type != BK_CHANNEL_VERDICT) {

@@ -88,9 +88,10 @@ static size_t own_hosts(const struct bk_call_part *p, struct bk_addr *out, size_
 
 void bk_call_part_tell_hosts(struct bk_call_part *p)
 {
-    struct bk_addr hosts[BK_CALL_OWN_HOSTS_MAX];
+    struct bk_addr hosts[BK_CALL_OWN_HOSTS_MAX] = {0};
     size_t n = p->port_fd < 0 ? 0 : own_hosts(p, hosts, BK_CALL_OWN_HOSTS_MAX);
 
+    p->n_hosts = n;
     for (size_t i = 0; i < n; i++) {
         tell_own(p, BK_CANDIDATE_HOST, &hosts[i], false);
     }

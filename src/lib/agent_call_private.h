@@ -12,6 +12,7 @@
 #include "lib/channel.h"
 #include "lib/control.h"
 #include "lib/serve.h"
+#include "lib/sessions.h"
 #include "net/host.h"
 #include "net/listener.h"
 #include "net/portmap.h"
@@ -60,12 +61,14 @@ struct bk_call_part {
     struct bk_addr server;                          /* the one in use, */
     struct bk_addr servers[BK_CHANNEL_SERVERS_MAX]; /* and all that its name is known to have */
     size_t n_servers;
-    uint16_t agent_port;  /* the server's, for our TLS */
-    uint64_t told_unix_s; /* the idle part's idea of the time when it last told; 0: none */
+    struct bk_sessions *sessions; /* TLS sessions with servers; may be NULL */
+    uint16_t agent_port;          /* the server's, for our TLS */
+    uint64_t told_unix_s;         /* the idle part's idea of the time when it last told; 0: none */
     bk_time told_at;
     struct bk_call *core;
     struct bk_conn *server_conn;
     struct bk_conn *learner; /* asks the server how it sees our port */
+    size_t n_results;        /* given to the idle part */
     struct bk_call_way ways[BK_CALL_LINKS_MAX];
     struct bk_tls *call_tls; /* for all of these; once the request is open */
     int port_fd;             /* holds the port of our own; -1: there is none */
@@ -75,6 +78,7 @@ struct bk_call_part {
     struct bk_listener *listener;
     struct bk_host_watch *host_watch;
     struct bk_portmap *portmap;
+    size_t n_hosts; /* global addresses of ours, told to the core */
     size_t n_mapped;
     struct bk_addr
         mapped[BK_CALL_OWN_MAPPED_MAX]; /* the mapping and pinholes, as told to the core */
@@ -106,17 +110,21 @@ void bk_call_part_tell_index(struct bk_call_part *p, enum bk_call_event_type typ
 uint64_t bk_call_part_unix_s(void *ctx);
 
 /* agent_call_server.c */
-void bk_call_part_connect_server(struct bk_call_part *p);
+/* For 226, from the port of our own; or from any port, for RESULT alone. */
+void bk_call_part_connect_server(struct bk_call_part *p, bool result);
 void bk_call_part_close_server(struct bk_call_part *p, bool abort);
 /* A TLS client of the server's port for agents; NULL: no memory. */
 struct bk_tls *bk_call_part_server_tls(struct bk_call_part *p, const char *alpn);
-void bk_call_part_learn(struct bk_call_part *p);
+/* `move`: of another port, at which we are met from now on. */
+void bk_call_part_learn(struct bk_call_part *p, bool move);
 void bk_call_part_learned(struct bk_call_part *p); /* no more questions */
 
 /* agent_call_ask.c */
 void bk_call_part_ask_admission(struct bk_call_part *p, const struct bk_admission_facts *facts);
 void bk_call_part_check_caller(struct bk_call_part *p, const struct bk_call_action *action);
 void bk_call_part_ask_dials(struct bk_call_part *p, uint32_t dials);
+/* RESULT by UDP, which is the idle part's. */
+void bk_call_part_send_result(struct bk_call_part *p, const struct bk_call_action *action);
 /* An answer of the idle part; false for one that was not to come. */
 bool bk_call_part_answered(struct bk_call_part *p, const struct bk_channel_message *message);
 

@@ -1,6 +1,7 @@
-/* The call part's connections to the server, from the port of its own: one on which 226 comes and answers leave, and
- * in rounds (core/agent/call.h: LEARN) one that asks how the server sees that port by then. Both are reset in the end
- * where nothing depends on it: the port must be able to go to the same place again at once. */
+/* The call part's connections to the server: one on which 226 comes and answers leave, or, in the fast form, one for RESULTs
+ * that UDP did not bring; and one that asks how the server sees our port (core/agent/call.h: LEARN). The first and the
+ * last leave by the port of our own, and are reset in the end where nothing depends on it: the port must be able to go
+ * to the same place again at once. */
 #include "lib/agent_call_private.h"
 #include "lib/fail.h"
 #include "lib/loop.h"
@@ -69,15 +70,16 @@ struct bk_tls *bk_call_part_server_tls(struct bk_call_part *p, const char *alpn)
     if (bk_tls_new_client(&client, &tls) != BK_OK) {
         return NULL;
     }
+    bk_sessions_use(p->sessions, &client, tls);
     if (bk_now_sample().unix_s == 0) { /* no clock: the time of an authenticated REGISTER */
         bk_tls_set_time(tls, bk_call_part_unix_s(p));
     }
     return tls;
 }
 
-/* False: no memory. */
+/* `fast`: without proving first that the path is there. False: no memory. */
 static bool connect_to(struct bk_call_part *p, const char *alpn, const struct bk_conn_callbacks *on,
-                       struct bk_conn **out)
+                       const struct bk_addr *from, bool fast, struct bk_conn **out)
 {
     struct bk_conn_config config = {
         .tls = bk_call_part_server_tls(p, alpn),
@@ -85,9 +87,9 @@ static bool connect_to(struct bk_call_part *p, const char *alpn, const struct bk
         .on = *on,
         .limits = {.frame_max_bytes = BK_STUN_STREAM_MAX_BYTES},
         .reuse_port = true,
+        .fast = fast,
     };
-    struct bk_addr to = p->server, local;
-    const struct bk_addr *from = bk_call_part_own_port(p, &local) ? &local : NULL;
+    struct bk_addr to = p->server;
     bool good;
 
     to.port = p->agent_port;
@@ -99,13 +101,15 @@ static bool connect_to(struct bk_call_part *p, const char *alpn, const struct bk
     return good;
 }
 
-void bk_call_part_connect_server(struct bk_call_part *p)
+void bk_call_part_connect_server(struct bk_call_part *p, bool result)
 {
     const struct bk_conn_callbacks on = {
         .ctx = p, .open = on_server_open, .message = on_server_message, .closed = on_server_closed};
     struct bk_call_event failed = {.type = BK_CALL_SERVER_CLOSED};
+    struct bk_addr local;
+    const struct bk_addr *from = !result && bk_call_part_own_port(p, &local) ? &local : NULL;
 
-    if (!connect_to(p, BK_ALPN_AGENT, &on, &p->server_conn)) {
+    if (!connect_to(p, result ? BK_ALPN_WATCH : BK_ALPN_AGENT, &on, from, true, &p->server_conn)) {
         bk_call_part_tell(p, &failed);
     }
 }
@@ -130,9 +134,9 @@ void bk_call_part_learned(struct bk_call_part *p)
     }
 }
 
-static void tell_observed(struct bk_call_part *p, const struct bk_addr *addr)
+static void tell_observed(struct bk_call_part *p, const struct bk_addr *addr, uint32_t ms)
 {
-    struct bk_call_event event = {.type = BK_CALL_OBSERVED, .addr = *addr};
+    struct bk_call_event event = {.type = BK_CALL_OBSERVED, .addr = *addr, .ms = ms};
 
     bk_call_part_learned(p);
     bk_call_part_tell(p, &event);
@@ -149,7 +153,7 @@ static void on_learner_open(void *ctx, struct bk_conn *conn, const struct bk_tls
     rng.fill(rng.ctx, txid, sizeof txid);
     if (bk_info_write(buf, sizeof buf, txid, &message) != BK_OK ||
         bk_conn_send(conn, message) != BK_OK) {
-        tell_observed(ctx, &unknown);
+        tell_observed(ctx, &unknown, 0);
     }
 }
 
@@ -159,12 +163,11 @@ static void on_learner_message(void *ctx, struct bk_conn *conn, struct bk_slice 
     struct bk_stun m;
     struct bk_info info;
 
-    (void)conn;
     if (bk_stun_read(frame, &m) == BK_OK && m.cls == BK_STUN_SUCCESS &&
         bk_info_answer_read(&m, &info) == BK_OK) {
         observed = info.observed;
     }
-    tell_observed(ctx, &observed);
+    tell_observed(ctx, &observed, bk_conn_round_trip_ms(conn));
 }
 
 static void on_learner_closed(void *ctx, struct bk_conn *conn, const struct bk_conn_closed *why)
@@ -174,20 +177,25 @@ static void on_learner_closed(void *ctx, struct bk_conn *conn, const struct bk_c
 
     (void)conn;
     bk_log(p->log, p->ctx, 1, "asking the server for our address: %s", why->text);
-    tell_observed(p, &unknown);
+    tell_observed(p, &unknown, 0);
 }
 
-void bk_call_part_learn(struct bk_call_part *p)
+void bk_call_part_learn(struct bk_call_part *p, bool move)
 {
     const struct bk_conn_callbacks on = {.ctx = p,
                                          .open = on_learner_open,
                                          .message = on_learner_message,
                                          .closed = on_learner_closed};
     struct bk_call_event failed = {.type = BK_CALL_OBSERVED};
+    struct bk_addr local;
+    const struct bk_addr *from;
 
     bk_call_part_learned(p);
-    bk_call_part_move(p);
-    if (!connect_to(p, BK_ALPN_WATCH, &on, &p->learner)) {
+    if (move) {
+        bk_call_part_move(p);
+    }
+    from = bk_call_part_own_port(p, &local) ? &local : NULL;
+    if (!connect_to(p, BK_ALPN_WATCH, &on, from, false, &p->learner)) {
         bk_call_part_tell(p, &failed);
     }
 }

@@ -4,7 +4,8 @@
 #include "net/clock.h"
 
 enum {
-    LOOK_MAX_S = 30, /* clocks are set: never sleep through to an expiry that is far away */
+    WATCH_AFTER_MS = 5000, /* shorter calls cost the server no TLS of ours */
+    LOOK_MAX_S = 30,       /* clocks are set: never sleep through to an expiry that is far away */
 };
 
 static void cut(struct bk_call_part *p, enum bk_call_cut why)
@@ -50,6 +51,8 @@ void bk_call_part_guard(struct bk_call_part *p)
     struct bk_agent_watch_config config = {.base = p->base,
                                            .resolver = p->resolver,
                                            .own = &p->own,
+                                           .sessions = p->sessions,
+                                           .after_ms = WATCH_AFTER_MS,
                                            .server = p->config.server,
                                            .at = p->server,
                                            .user = p->user,

@@ -9,15 +9,23 @@
 #include "lib/fail.h"
 #include "net/clock.h"
 
+void bk_agent_gone(void *agent, int how)
+{
+    struct beckon_agent *a = agent;
+
+    if (how == BK_CHILD_NOT_STARTED) {
+        bk_log(a->log, a->ctx, 0, "%s cannot be started; install the package again",
+               a->call_program);
+    }
+}
+
 static void on_gone(void *ctx, int how)
 {
     struct bk_agent_child *child = ctx;
     struct beckon_agent *a = child->agent;
 
-    if (how == BK_CHILD_NOT_STARTED) {
-        bk_log(a->log, a->ctx, 0, "%s cannot be started; install the package again",
-               a->call_program);
-    } else if (how < 0 && how != -SIGTERM && how != -SIGINT && how != -SIGHUP) {
+    bk_agent_gone(a, how);
+    if (how < 0 && how != -SIGTERM && how != -SIGINT && how != -SIGHUP) {
         bk_log(a->log, a->ctx, 0, "a call's process was ended by signal %d", -how);
     }
     *child = (struct bk_agent_child){0};
@@ -76,6 +84,35 @@ static void child_permit(struct bk_agent_child *child, const struct bk_channel_m
     child_send(child, &answer); /* it may ask again while its call is up */
 }
 
+/* To the server, by UDP; RESULT_TOLD follows. */
+static void child_result(struct bk_agent_child *child, const struct bk_channel_message *said)
+{
+    struct bk_registration_event event = {.type = BK_REGISTRATION_RESULT,
+                                          .addr = child->server,
+                                          .bytes = bk_slice(said->box, said->box_n),
+                                          .number = said->number};
+
+    child->results++;
+    memcpy(event.call_id, child->call_id, sizeof event.call_id);
+    bk_agent_tell(child->agent, &event);
+}
+
+void bk_agent_result_told(struct beckon_agent *a, const struct bk_registration_action *told)
+{
+    struct bk_channel_message message = {
+        .type = BK_CHANNEL_TOLD, .number = told->number, .good = told->good};
+
+    for (size_t i = 0; i < BK_CHILDREN_MAX; i++) {
+        struct bk_agent_child *child = &a->children[i];
+
+        if (child->pid != 0 && child->state != BK_CHILD_LEAVING && child->fast &&
+            memcmp(child->call_id, told->call_id, sizeof child->call_id) == 0) {
+            child_send(child, &message);
+            return;
+        }
+    } /* else the call is over, and nobody waits for it */
+}
+
 /* The children that wait for admission, oldest first, those for whom there is room. */
 static void answer_waiting(struct beckon_agent *a)
 {
@@ -121,6 +158,9 @@ static void on_channel(evutil_socket_t fd, short what, void *ctx)
     } else if (err == BK_OK && message.type == BK_CHANNEL_DIALS &&
                child->state == BK_CHILD_PROVEN) {
         child_permit(child, &message);
+    } else if (err == BK_OK && message.type == BK_CHANNEL_RESULT && child->fast &&
+               child->results < BK_CHANNEL_RESULTS_MAX) {
+        child_result(child, &message);
     } else {
         child_end(child);
     }
@@ -148,39 +188,62 @@ static void put_servers(const struct beckon_agent *a, uint8_t index, const struc
     }
 }
 
-/* Fills a free slot; false leaves nothing behind. */
-static bool child_begin(struct beckon_agent *a, struct bk_agent_child *child, uint8_t index,
-                        const struct bk_addr *at)
+static void put_request(const struct bk_registration_action *call, struct bk_channel_message *hello)
 {
-    struct bk_channel_message hello = {
-        .type = BK_CHANNEL_HELLO, .observed = a->observed, .agent_port = a->tunnel.port};
-    struct bk_now now = bk_now_sample();
+    hello->fast = true;
+    memcpy(hello->call_id, call->call_id, sizeof hello->call_id);
+    if (!bk_slice_to_text(call->user, hello->user, sizeof hello->user)) {
+        hello->user[0] = '\0';
+    }
+    hello->box_n = call->bytes.n;
+    memcpy(hello->box, call->bytes.p, call->bytes.n);
+}
+
+/* The process, with one end of the channel, on which the other is listened to. */
+static bool child_start(struct beckon_agent *a, struct bk_agent_child *child)
+{
     char state[] = "--state", config[] = "--config";
     char *argv[] = {a->call_program, state, a->state_dir, NULL, NULL, NULL};
 
-    put_servers(a, index, at, &hello);
-    hello.unix_s = bk_registration_unix_s(&a->registration, &now);
     if (a->config_file[0] != '\0') {
         argv[3] = config;
         argv[4] = a->config_file;
     }
-    *child = (struct bk_agent_child){.agent = a};
     if (bk_child_start(argv, &child->pid, &child->channel) != BK_OK) {
         child->pid = 0;
         return false;
     }
     child->event = event_new(a->base, child->channel, EV_READ | EV_PERSIST, on_channel, child);
-    if (child->event == NULL || event_add(child->event, NULL) != 0 ||
-        bk_channel_send(child->channel, &hello) != BK_OK) {
-        if (child->event != NULL) {
-            event_free(child->event);
-        }
+    return child->event != NULL && event_add(child->event, NULL) == 0;
+}
+
+/* Fills a free slot; false leaves nothing behind. */
+static bool child_begin(struct beckon_agent *a, struct bk_agent_child *child,
+                        const struct bk_registration_action *call)
+{
+    struct bk_channel_message hello = {
+        .type = BK_CHANNEL_HELLO, .observed = a->observed, .agent_port = a->tunnel.port};
+    struct bk_now now = bk_now_sample();
+
+    put_servers(a, call->index, &call->addr, &hello);
+    hello.unix_s = bk_registration_unix_s(&a->registration, &now);
+    if (call->fast) {
+        put_request(call, &hello);
+    }
+    *child = (struct bk_agent_child){.agent = a, .fast = call->fast, .server = call->addr};
+    memcpy(child->call_id, call->call_id, sizeof child->call_id);
+    if (child_start(a, child) && bk_channel_send(child->channel, &hello) == BK_OK) {
+        return true;
+    }
+    if (child->event != NULL) {
+        event_free(child->event);
+    }
+    if (child->pid != 0) {
         close(child->channel);
         (void)bk_child_reap(child->pid);
-        *child = (struct bk_agent_child){0};
-        return false;
     }
-    return true;
+    *child = (struct bk_agent_child){0};
+    return false;
 }
 
 static struct bk_agent_child *free_child(struct beckon_agent *a)
@@ -212,14 +275,14 @@ void bk_agent_full(struct beckon_agent *a)
     }
 }
 
-void bk_agent_call(struct beckon_agent *a, uint8_t index, const struct bk_addr *at)
+void bk_agent_call(struct beckon_agent *a, const struct bk_registration_action *call)
 {
     struct bk_agent_child *child = free_child(a);
 
     bk_agent_renewal_prune(a);
     if (child == NULL) {
         bk_agent_full(a);
-    } else if (!child_begin(a, child, index, at)) {
+    } else if (!child_begin(a, child, call)) {
         bk_log(a->log, a->ctx, 0, "cannot start %s: %s", a->call_program, strerror(errno));
     }
 }

@@ -77,6 +77,14 @@ static void on_dial_closed(void *ctx, struct bk_conn *conn, const struct bk_conn
     bk_call_part_tell(way->part, &failed);
 }
 
+/* The caller is known and let in, and about to come: what he asked for is connected to meanwhile. */
+static void prepare(struct bk_call_part *p)
+{
+    if (p->service[0] != '\0') {
+        bk_serve_prepare(&p->serve, p->service);
+    }
+}
+
 void bk_call_part_dial(struct bk_call_part *p, size_t index, const struct bk_addr *to)
 {
     struct bk_call_way *way = &p->ways[index];
@@ -84,6 +92,7 @@ void bk_call_part_dial(struct bk_call_part *p, size_t index, const struct bk_add
         .tls = call_tls(p),
         .on = {.ctx = way, .open = on_dial_open, .closed = on_dial_closed},
         .limits = {.open_ms = BK_CALL_TRYING_MS},
+        .gather = true, /* until HTTP/2 has said what it had */
     };
 
     *way = (struct bk_call_way){.part = p, .index = index};
@@ -91,6 +100,7 @@ void bk_call_part_dial(struct bk_call_part *p, size_t index, const struct bk_add
         way->conn = NULL;
         bk_call_part_tell_index(p, BK_CALL_DIAL_FAILED, index);
     }
+    prepare(p);
 }
 
 /* ---- simultaneous opens ---- */
@@ -126,7 +136,8 @@ void bk_call_part_punch(struct bk_call_part *p, const struct bk_call_action *act
     struct bk_punch_config config = {
         .conn = {.tls = call_tls(p),
                  .on = {.ctx = way, .open = on_punch_open},
-                 .limits = {.open_ms = BK_CALL_TRYING_MS}},
+                 .limits = {.open_ms = BK_CALL_TRYING_MS},
+                 .gather = true},
         .peer = action->addr,
         .first_ms = action->first_ms,
         .every_ms = action->every_ms,
@@ -140,6 +151,7 @@ void bk_call_part_punch(struct bk_call_part *p, const struct bk_call_action *act
         way->punch = NULL;
         bk_call_part_tell_index(p, BK_CALL_DIAL_FAILED, action->index);
     }
+    prepare(p);
 }
 
 /* ---- what comes in ---- */
@@ -202,6 +214,8 @@ void bk_call_part_listen(struct bk_call_part *p)
         bk_log(p->log, p->ctx, 1, "nobody can connect to port %u here", (unsigned)at.port);
         bk_listener_free(p->listener);
         p->listener = NULL;
+    } else if (p->n_hosts > 0) {
+        prepare(p);
     }
 }
 

@@ -3,7 +3,7 @@
 
 #include "lib/agent_private.h"
 #include "lib/fail.h"
-#include "seal/seal.h"
+#include "lib/random_kernel.h"
 
 static void carry_out(struct beckon_agent *a, const struct bk_lifetime_out *out);
 
@@ -99,7 +99,7 @@ void bk_agent_lifetime_registered(struct beckon_agent *a, bool registered)
 
 enum bk_err bk_agent_lifetime_begin(struct beckon_agent *a)
 {
-    struct bk_random rng = bk_random_system();
+    struct bk_random rng = bk_random_kernel();
 
     if (a->config.keepalive_s != 0) { /* as it is told to be */
         return BK_OK;

@@ -15,7 +15,6 @@
 #include "lib/log_limit.h"
 #include "lib/loop.h"
 #include "net/host.h"
-#include "net/resolve.h"
 #include "net/udp.h"
 
 enum bk_agent_child_state {
@@ -35,6 +34,10 @@ struct bk_agent_child {
     enum bk_agent_child_state state;
     uint64_t asked; /* WAITING: a serial, the lowest is answered first */
     struct bk_admission_facts facts;
+    bool fast; /* the request came with NOTIFY: RESULT goes by UDP, */
+    uint8_t call_id[BK_CALL_ID_BYTES];
+    struct bk_addr server; /* to the server that called */
+    uint32_t results;      /* said so far */
     struct bk_child_leaving leaving;
 };
 
@@ -53,6 +56,15 @@ struct bk_agent_tunnel {
     int channel;
     struct event *event; /* on the channel */
     uint16_t port;       /* of the server, that let it through; 0: none yet */
+    struct bk_child_leaving leaving;
+};
+
+/* The name that is being looked up. */
+struct bk_agent_question {
+    struct event *event; /* NULL: none */
+    pid_t pid;           /* of the process that looks it up; 0: it is an address */
+    int channel;         /* to that process */
+    struct bk_addr literal;
     struct bk_child_leaving leaving;
 };
 
@@ -94,8 +106,7 @@ struct beckon_agent {
     struct bk_stop stop;
     struct event *timer;
     struct bk_udp *udp;
-    struct bk_resolver *resolver;
-    struct bk_resolve *question;
+    struct bk_agent_question question;
     struct bk_host_watch *watch;
     uint64_t questions;       /* asked by children so far */
     struct bk_log_limit full; /* lines about calls that are not answered */
@@ -107,12 +118,28 @@ void bk_agent_follow(struct beckon_agent *a);
 /* An event for it. */
 void bk_agent_tell(struct beckon_agent *a, const struct bk_registration_event *event);
 
+/* The question has its answer: n addresses, or none, and why not. */
+void bk_agent_resolved(struct beckon_agent *a, const struct bk_addr *addrs, size_t n,
+                       const char *text);
+
+/* agent_helping.c */
+/* The system call filter; without it, says so in the log. */
+void bk_agent_confine(struct beckon_agent *a);
+/* Asks for the addresses of `host`, instead of what was asked before: bk_agent_resolved, from the loop. False: not so. */
+bool bk_agent_resolve(struct beckon_agent *a, char *host, uint16_t port);
+void bk_agent_resolve_cancel(struct beckon_agent *a); /* the process is waited for by and by */
+void bk_agent_resolve_end(struct beckon_agent *a);    /* at once */
+
 /* agent_children.c */
-/* Somebody calls, by server `index`; `at`: its address, all zero if it was the tunnel that told. */
-void bk_agent_call(struct beckon_agent *a, uint8_t index, const struct bk_addr *at);
+/* For bk_child_leave, where nothing is to be done but to say that the program could not be started. */
+void bk_agent_gone(void *agent, int how);
+/* Somebody calls; the server's address is all zero if it was the tunnel that told. */
+void bk_agent_call(struct beckon_agent *a, const struct bk_registration_action *call);
 bool bk_agent_has_room(const struct beckon_agent *a); /* for one call more */
 void bk_agent_full(struct beckon_agent *a);           /* somebody calls, and there is none */
-void bk_agent_children_end(struct beckon_agent *a);   /* all of them, at once */
+/* What became of a RESULT. */
+void bk_agent_result_told(struct beckon_agent *a, const struct bk_registration_action *told);
+void bk_agent_children_end(struct beckon_agent *a); /* all of them, at once */
 
 /* agent_tunneling.c */
 void bk_agent_tunnel_open(struct beckon_agent *a, uint8_t index);

@@ -9,6 +9,7 @@
 #include "lib/agent_state.h"
 #include "lib/box_keys.h"
 #include "lib/fail.h"
+#include "lib/random_kernel.h"
 
 enum {
     RENEWAL_LIMIT_MS =
@@ -169,7 +170,7 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
 
 enum bk_err bk_agent_renewal_begin(struct beckon_agent *a)
 {
-    struct bk_renewal_config config = {.rng = bk_random_system(),
+    struct bk_renewal_config config = {.rng = bk_random_kernel(),
                                        .spread_s = a->config.renew_within_s};
     struct bk_renewal_facts facts = bk_renewal_facts_read(a->state_dir);
     struct bk_now now = bk_now_sample();

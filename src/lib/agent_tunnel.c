@@ -14,6 +14,7 @@
 #include "lib/files.h"
 #include "lib/loop.h"
 #include "lib/names.h"
+#include "lib/sessions.h"
 #include "lib/tunnel_channel.h"
 #include "net/conn.h"
 #include "net/resolve.h"
@@ -29,6 +30,7 @@ struct tunnel {
     int channel;
     struct bk_agent_config config;
     struct bk_credentials own;
+    struct bk_sessions *sessions; /* or NULL */
     struct event_base *base;
     struct event *event; /* on the channel */
     struct bk_resolver *resolver;
@@ -121,6 +123,7 @@ static void connect_to(struct tunnel *t, uint16_t port)
     if (bk_now_sample().unix_s == 0) {
         bk_tls_set_time(config.tls, t->unix_s);
     }
+    bk_sessions_use(t->sessions, &client, config.tls);
     if (bk_conn_connect(t->base, &config, t->addrs, t->n_addrs, NULL, &t->conn) != BK_OK) {
         t->conn = NULL;
         down(t, "no memory for a connection");
@@ -198,6 +201,9 @@ static enum beckon_status load(struct tunnel *t, const char *state_dir, const ch
     if (status == BECKON_OK && bk_credentials_load(state_dir, "device", &t->own, path) != BK_OK) {
         status = bk_fail(error, BECKON_BAD_CONFIG, "%s cannot be used; join again", path);
     }
+    if (status == BECKON_OK) {
+        t->sessions = bk_sessions_open(state_dir);
+    }
     return status;
 }
 
@@ -238,6 +244,7 @@ static void fini(struct tunnel *t)
     if (t->base != NULL) {
         event_base_free(t->base);
     }
+    bk_sessions_close(t->sessions);
     bk_credentials_fini(&t->own);
 }
 

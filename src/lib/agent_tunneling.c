@@ -9,16 +9,6 @@
 #include "lib/fail.h"
 #include "lib/tunnel_channel.h"
 
-static void on_gone(void *ctx, int how)
-{
-    struct beckon_agent *a = ctx;
-
-    if (how == BK_CHILD_NOT_STARTED) {
-        bk_log(a->log, a->ctx, 0, "%s cannot be started; install the package again",
-               a->call_program);
-    }
-}
-
 void bk_agent_tunnel_close(struct beckon_agent *a)
 {
     struct bk_agent_tunnel *t = &a->tunnel;
@@ -32,8 +22,8 @@ void bk_agent_tunnel_close(struct beckon_agent *a)
     event_free(t->event);
     t->event = NULL;
     close(t->channel);
-    if (bk_child_leave(&t->leaving, a->base, pid, on_gone, a) != BK_OK) {
-        on_gone(a, bk_child_reap(pid));
+    if (bk_child_leave(&t->leaving, a->base, pid, bk_agent_gone, a) != BK_OK) {
+        bk_agent_gone(a, bk_child_reap(pid));
     }
 }
 

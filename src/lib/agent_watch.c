@@ -152,12 +152,14 @@ static void connect_to(struct bk_agent_watch *w, const struct bk_addr *addrs, si
         .frame = bk_stun_frame,
         .on = {.ctx = w, .open = on_open, .message = on_message, .closed = on_closed},
         .limits = {.frame_max_bytes = BK_STUN_STREAM_MAX_BYTES, .dead_ms = DEAD_MS},
+        .fast = true,
     };
 
     if (bk_tls_new_client(&client, &config.tls) != BK_OK) {
         failed(w);
         return;
     }
+    bk_sessions_use(c->sessions, &client, config.tls);
     if (bk_now_sample().unix_s == 0) {
         bk_tls_set_time(config.tls, c->unix_s(c->time_ctx));
     }
@@ -213,7 +215,7 @@ enum bk_err bk_agent_watch_new(const struct bk_agent_watch_config *config,
         free(w);
         return BK_E_NOMEM;
     }
-    retry_in(w, 0);
+    retry_in(w, config->after_ms);
     *out = w;
     return BK_OK;
 }

@@ -8,6 +8,7 @@
 #include "base/addr.h"
 #include "beckon/beckon.h"
 #include "lib/certs.h"
+#include "lib/sessions.h"
 #include "net/resolve.h"
 #include "wire/attrs.h"
 
@@ -15,9 +16,11 @@ struct bk_agent_watch_config {
     struct event_base *base;
     struct bk_resolver *resolver;
     const struct bk_credentials *own;
+    struct bk_sessions *sessions;  /* may be NULL */
     const char *server;            /* its name; borrowed, as all of these, for the watch's life */
     struct bk_addr at;             /* where it was last, with the port for agents */
-    const char *user;              /* whom 226 named */
+    uint32_t after_ms;             /* before it asks for the first time */
+    const char *user;              /* whom the server named */
     uint64_t (*unix_s)(void *ctx); /* judges the server's certificate where the host has no clock */
     void *time_ctx;
     void (*revoked)(

@@ -1,12 +1,15 @@
 /* What the idle part and a call's process say to each other over their socket pair (SOCK_SEQPACKET,
  * one message a packet).
  *
- *   idle → call   HELLO    server's addresses, observed address, time   once, first
+ *   idle → call   HELLO    server's addresses, observed address, time;  once, first
+ *                          in the fast form the request
  *   call → idle   ADMIT    call ID, time, tag, the caller's key        at most once
  *   idle → call   VERDICT  verdict, current tag, the agent's clock
  *   call → idle   PROOF    the password or key is right, or wrong      at most once, if admitted
  *   call → idle   DIALS    addresses that are to be dialled            after a right one, one question at a time
  *   idle → call   PERMIT   which of them the limits on dialling let pass
+ *   call → idle   RESULT   sealed, for the server, by UDP              in the fast form
+ *   idle → call   TOLD     the server has it, or does not answer       each RESULT, in any order
  *
  * Either side's end of the socket ends the other: a call does not outlive its agent. */
 #ifndef BK_LIB_CHANNEL_H
@@ -14,11 +17,13 @@
 
 #include "base/addr.h"
 #include "core/agent/admission.h"
+#include "wire/connect.h"
 
 enum {
     BK_CHANNEL_DIALS_MAX = 8,
     BK_CHANNEL_SERVERS_MAX = 4,
-    BK_CHANNEL_MAX_BYTES = 160,
+    BK_CHANNEL_RESULTS_MAX = 32, /* RESULTs of one call; more are not sent */
+    BK_CHANNEL_MAX_BYTES = 1280,
 };
 
 enum bk_channel_type {
@@ -28,6 +33,8 @@ enum bk_channel_type {
     BK_CHANNEL_PROOF = 4,
     BK_CHANNEL_DIALS = 5,
     BK_CHANNEL_PERMIT = 6,
+    BK_CHANNEL_RESULT = 7,
+    BK_CHANNEL_TOLD = 8,
 };
 
 struct bk_channel_message {
@@ -45,7 +52,14 @@ struct bk_channel_message {
     bool right;                        /* PROOF */
     size_t n_dials;                    /* DIALS: 1 to BK_CHANNEL_DIALS_MAX */
     struct bk_addr dials[BK_CHANNEL_DIALS_MAX];
-    uint32_t permitted; /* PERMIT: bit i for dials[i] */
+    uint32_t permitted;                /* PERMIT: bit i for dials[i] */
+    bool fast;                         /* HELLO: the following are there */
+    uint8_t call_id[BK_CALL_ID_BYTES]; /* HELLO */
+    char user[BK_NAME_MAX_BYTES + 1];  /* HELLO; may be empty */
+    size_t box_n;                      /* HELLO, RESULT: 1 to BK_BOX_MAX_BYTES */
+    uint8_t box[BK_BOX_MAX_BYTES];
+    uint8_t number; /* RESULT, TOLD: the call part's choice */
+    bool good;      /* TOLD: the server has it */
 };
 
 /* BK_E_IO, BK_E_CLOSED. The socket's buffer always has room for the few messages of a call. */

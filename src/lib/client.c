@@ -100,6 +100,7 @@ enum beckon_status beckon_client_new(const struct beckon_client_options *options
         beckon_client_free(c);
         return status;
     }
+    c->sessions = bk_sessions_open(c->state_dir);
     *out = c;
     return BECKON_OK;
 }
@@ -119,6 +120,7 @@ void beckon_client_free(struct beckon_client *c)
     if (c == NULL) {
         return;
     }
+    bk_sessions_close(c->sessions);
     bk_resolver_free(c->resolver);
     bk_stop_fini(&c->stop);
     if (c->base != NULL) {

@@ -9,6 +9,7 @@
 #include "lib/files.h"
 #include "lib/loop.h"
 #include "lib/outgoing_record.h"
+#include "lib/sessions.h"
 #include "net/h2.h"
 #include "net/resolve.h"
 
@@ -21,10 +22,11 @@ struct beckon_client {
     struct event_base *base;
     struct bk_stop stop;
     struct bk_resolver *resolver;
-    unsigned kinds;          /* of paths: bit 1 << enum bk_candidate_kind */
-    struct bk_record record; /* of the last call */
-    bool renewal_tried;      /* of our certificate, */
-    bk_time renewal_again;   /* not to be tried again before */
+    struct bk_sessions *sessions; /* of TLS with the servers; may be NULL */
+    unsigned kinds;               /* of paths: bit 1 << enum bk_candidate_kind */
+    struct bk_record record;      /* of the last call */
+    bool renewal_tried;           /* of our certificate, */
+    bk_time renewal_again;        /* not to be tried again before */
 };
 
 /* Renews our certificate where it is time, before a call. OK also where that failed and the call may be tried, REVOKED,
@@ -37,6 +39,9 @@ struct bk_outgoing;
 
 struct bk_outgoing_callbacks {
     void *ctx;
+    /* The first stream will be one to the service named: it is opened with the handshake where that can be, and then
+     * bk_outgoing_take_early has it. */
+    bool early;
     /* A session stands: open streams now. Once. */
     void (*up)(void *ctx);
     /* One session has ended, its streams before it (BK_H2_LOST where `lost`); the call may have others, or be over: then
@@ -66,6 +71,9 @@ void bk_outgoing_free(struct bk_outgoing *call);
 bool bk_outgoing_is_coming(const struct bk_outgoing *call);
 /* The session for new streams: the best one that takes any; NULL: none does. Not to be kept: ask every time. */
 struct bk_h2 *bk_outgoing_session(struct bk_outgoing *call);
+/* In `up`, once: the stream that was opened ahead, without local ends (bk_h2_join); NULL: none was, open one. Its callbacks
+ * are as those of others. */
+struct bk_h2_stream *bk_outgoing_take_early(struct bk_outgoing *call);
 /* One `pong` of that session; none comes if it ends before. BK_E_STATE: there is none, or one is awaited. */
 BK_NODISCARD enum bk_err bk_outgoing_ping(struct bk_outgoing *call);
 /* Ends all sessions in order; `over` tells when they have. */

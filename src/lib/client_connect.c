@@ -27,13 +27,17 @@ static void on_up(void *ctx)
 {
     struct connecting *x = ctx;
     struct bk_h2 *session = bk_outgoing_session(x->call);
-    struct bk_h2_stream *stream;
+    struct bk_h2_stream *stream = bk_outgoing_take_early(x->call);
     char authority[BK_AUTHORITY_BYTES];
     int in_fd = x->in_fd, out_fd = x->out_fd;
 
     x->in_fd = x->out_fd = -1;
     bk_authority(x->service, authority);
-    if (session == NULL) {
+    if (stream != NULL) {
+        if (bk_h2_join(stream, in_fd, out_fd) == BK_E_STATE) { /* after another error it finishes */
+            finish(x, bk_fail(x->error, BECKON_FAILED, "the stream could not be opened"));
+        }
+    } else if (session == NULL) {
         if (in_fd >= 0) {
             close(in_fd);
         }
@@ -106,6 +110,7 @@ enum beckon_status beckon_client_connect(struct beckon_client *client, const cha
                            .error = error,
                            .status = BECKON_INTERRUPTED};
     struct bk_outgoing_callbacks on = {.ctx = &x,
+                                       .early = true,
                                        .up = on_up,
                                        .session_over = on_session_over,
                                        .over = on_over,

@@ -12,6 +12,7 @@
 #include "lib/fail.h"
 #include "lib/files.h"
 #include "lib/ini.h"
+#include "lib/sessions.h"
 #include "seal/caller_key.h"
 #include "seal/subject.h"
 
@@ -181,6 +182,7 @@ enum beckon_status beckon_client_join(const char *state_dir, const char *token,
                         "%s cannot be written (%s); mend that and join again with the same token",
                         state_dir, strerror(errno));
         }
+        bk_sessions_forget(state_dir); /* they stand for the certificate of before */
         bk_enrolled_fini(&enrolled);
     }
     bk_wipe(&enrolment.token, sizeof enrolment.token);

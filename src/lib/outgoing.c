@@ -179,6 +179,7 @@ static void ended(struct bk_outgoing *c, bool lost)
 
 static void expect(struct bk_outgoing *c, const struct bk_requester_action *action)
 {
+    bk_outgoing_drop_early(c); /* of the call ID before */
     c->expecting = true;
     bk_call_name(action->call_id, c->call_name);
     bk_outgoing_name_call(c);
@@ -255,6 +256,9 @@ static void carry_out_one(struct bk_outgoing *c, const struct bk_requester_actio
         break;
     case BK_REQUESTER_MAPPING_DOUBTED:
         bk_outgoing_doubt(c, &action->candidate.addr);
+        break;
+    case BK_REQUESTER_REMEMBER:
+        bk_outgoing_learn(c, action->known);
         break;
     case BK_REQUESTER_PHASE:
         phase(c, action->phase);
@@ -347,6 +351,8 @@ static enum beckon_status configure(struct bk_outgoing *c, const char *device, c
          !bk_slice_to_text(bk_slice_text(service), config->service, sizeof config->service))) {
         return bk_fail(error, BECKON_USAGE, "\"%.80s\" is no service name", service);
     }
+    memcpy(c->service, config->service, sizeof c->service);
+    bk_outgoing_load_known(c, &config->known);
     if (bk_x509_key_make(&c->call_key) != BK_OK ||
         bk_x509_make_call(c->call_key, now.unix_s, &c->call_cert) != BK_OK ||
         bk_x509_key_raw(c->call_key, raw) != BK_OK) {
@@ -388,6 +394,9 @@ enum beckon_status bk_outgoing_new(struct beckon_client *client, const char *dev
     config.n_servers = client->state.n_servers;
     status = configure(c, device, service, &config, error);
     if (status == BECKON_OK) {
+        status = bk_outgoing_ready_early(c, error);
+    }
+    if (status == BECKON_OK) {
         status = bk_outgoing_listen(c, error);
     }
     if (status == BECKON_OK) {
@@ -421,7 +430,9 @@ void bk_outgoing_free(struct bk_outgoing *c)
     if (c->core != NULL) {
         summarize(c);
     }
+    bk_outgoing_settle_known(c);
     c->over = true; /* whatever says something while it is freed finds no core any more */
+    bk_outgoing_drop_early(c);
     bk_outgoing_free_watch(c);
     bk_outgoing_free_sessions(c);
     bk_outgoing_free_dials(c);
@@ -434,6 +445,12 @@ void bk_outgoing_free(struct bk_outgoing *c)
     }
     if (c->end != NULL) {
         event_free(c->end);
+    }
+    if (c->early_lost != NULL) {
+        event_free(c->early_lost);
+    }
+    if (c->settle != NULL) {
+        event_free(c->settle);
     }
     bk_requester_free(c->core);
     EVP_PKEY_free(c->call_key);

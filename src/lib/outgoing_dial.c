@@ -88,6 +88,22 @@ static void on_dialled(void *ctx, struct bk_conn *conn, const struct bk_tls_peer
     bk_outgoing_arrived(c, conn, kind, &met, false);
 }
 
+static void on_early_lost(void *ctx, struct bk_conn *conn)
+{
+    (void)ctx;
+    bk_outgoing_early_lost(conn);
+}
+
+static struct bk_slice on_dialled_early(void *ctx, struct bk_conn *conn)
+{
+    struct bk_outgoing *c = ctx;
+    struct bk_addr local = bk_conn_local(conn), remote = bk_conn_remote(conn);
+    struct bk_arrival_self self;
+
+    self_of(c, &self);
+    return bk_outgoing_begin_early(c, conn, bk_arrival_kind(&self, &local, &remote));
+}
+
 static void on_dialled_closed(void *ctx, struct bk_conn *conn, const struct bk_conn_closed *why)
 {
     (void)ctx;
@@ -111,7 +127,11 @@ static void on_refused(void *ctx, const struct bk_addr *from, const struct bk_co
 enum beckon_status bk_outgoing_listen(struct bk_outgoing *c, struct beckon_error *error)
 {
     struct bk_listener_config config = {
-        .conn = {.on = {.ctx = c, .open = on_dialled, .closed = on_dialled_closed}},
+        .conn = {.on = {.ctx = c,
+                        .open = on_dialled,
+                        .closed = on_dialled_closed,
+                        .early = on_dialled_early,
+                        .early_lost = on_early_lost}},
         .refused = on_refused,
         .max_total = BK_OUTGOING_CONNECTIONS_MAX,
         .max_handshakes = BK_OUTGOING_CONNECTIONS_MAX,
@@ -179,6 +199,13 @@ static void on_open(void *ctx, struct bk_conn *conn, const struct bk_tls_peer *p
     bk_outgoing_arrived(c, conn, by.kind, &by, by.kind == BK_CANDIDATE_RELAYED);
 }
 
+static struct bk_slice on_early(void *ctx, struct bk_conn *conn)
+{
+    struct bk_outgoing_dial *d = ctx;
+
+    return bk_outgoing_begin_early(d->call, conn, d->candidate.kind);
+}
+
 /* It came to nothing. */
 static void failed(struct bk_outgoing_dial *d, const char *why)
 {
@@ -216,7 +243,11 @@ static struct bk_conn_config config_of(struct bk_outgoing_dial *d)
 {
     return (struct bk_conn_config){
         .tls = d->call->call_tls,
-        .on = {.ctx = d, .open = on_open, .closed = on_closed},
+        .on = {.ctx = d,
+               .open = on_open,
+               .closed = on_closed,
+               .early = on_early,
+               .early_lost = on_early_lost},
     };
 }
 

@@ -1,6 +1,7 @@
 /* The inside of an outgoing call, shared by the files that carry out its parts: outgoing.c (core, beginning,
  * end), outgoing_server.c (the server's connection), outgoing_gather.c (our own addresses), outgoing_dial.c (how the
- * device's connections come about), outgoing_session.c (those that stand, and those in use), outgoing_watch.c (which
+ * device's connections come about), outgoing_early.c (what goes with their handshakes), outgoing_session.c (those that
+ * stand, and those in use), outgoing_known.c (what is kept for the next call), outgoing_watch.c (which
  * of them still live), outgoing_ask.c (questions to the user).
  *
  * Nothing here frees the call: its end is told from the top of the loop. */
@@ -17,6 +18,7 @@
 #include "lib/outgoing_record.h"
 #include "lib/pulse.h"
 #include "lib/relayed.h"
+#include "net/clock.h"
 #include "net/host.h"
 #include "net/listener.h"
 #include "net/punch.h"
@@ -53,6 +55,10 @@ struct bk_outgoing_session {
     int fd;           /* its connection's */
     struct bk_control *control;
     struct bk_h2_stream *control_stream;
+    /* It was told of its stream before it stood (outgoing_early.c); until it is used. */
+    struct bk_h2 *early;
+    struct bk_h2_stream *early_stream;
+    struct bk_addr came_to; /* an address of ours that the device dialled; port 0: none */
     bool retiring;
     bool pinged;  /* bk_outgoing_ping awaits its answer */
     bool probing; /* since `probed`, for an answer */
@@ -121,6 +127,15 @@ struct bk_outgoing {
 
     uint8_t device_pin[BK_PIN_BYTES];
     uint64_t equipment_id;
+    char service[BK_NAME_MAX_BYTES + 1]; /* empty: none is named */
+    /* outgoing_known.c */
+    struct bk_requester_known known;
+    bool known_kept, known_changed,
+        known_due; /* it is in its file; is not what is there; is to be written */
+    struct event *settle;
+    /* outgoing_early.c */
+    struct bk_outgoing_early *early;
+    struct event *early_lost;
     /* Called by this name, and whose it is only the server says; else empty. */
     char name[BK_NAME_MAX_BYTES + 1];
 
@@ -203,6 +218,8 @@ void bk_outgoing_retire_session(struct bk_outgoing *c, uint64_t id);
 void bk_outgoing_send_paths(struct bk_outgoing *c, uint64_t id, struct bk_slice bytes);
 void bk_outgoing_free_sessions(struct bk_outgoing *c);
 
+struct bk_h2_config bk_outgoing_h2_config(struct bk_outgoing_session *s);
+
 /* outgoing_watch.c */
 /* Notices changes of the network from now on; goes without where the system does not tell them. */
 void bk_outgoing_watch(struct bk_outgoing *c);
@@ -213,6 +230,24 @@ void bk_outgoing_look(
 /* One was lost: what of the others? */
 void bk_outgoing_ask_rest(struct bk_outgoing *c);
 void bk_outgoing_free_watch(struct bk_outgoing *c);
+
+/* outgoing_early.c: what the device is to be told first goes with our flight of the handshake. */
+/* bk_conn_callbacks.early of a connection that would come about by `kind`. */
+struct bk_slice bk_outgoing_begin_early(struct bk_outgoing *c, struct bk_conn *conn,
+                                        enum bk_candidate_kind kind);
+/* bk_conn_callbacks.early_lost. */
+void bk_outgoing_early_lost(struct bk_conn *conn);
+/* The session that was begun on it; NULL: none. `lost`: one was, and is not to be gone on with. */
+struct bk_outgoing_session *bk_outgoing_early_session(struct bk_conn *conn, bool *lost);
+/* What was begun belongs to a call ID that is past, or to nobody any more. */
+void bk_outgoing_drop_early(struct bk_outgoing *c);
+enum beckon_status bk_outgoing_ready_early(struct bk_outgoing *c, struct beckon_error *error);
+
+/* outgoing_known.c: what is kept of a device from call to call. */
+void bk_outgoing_load_known(struct bk_outgoing *c, struct bk_requester_known *out);
+void bk_outgoing_learn(struct bk_outgoing *c, const struct bk_requester_known *told);
+void bk_outgoing_came_to(struct bk_outgoing *c, const struct bk_addr *came_to);
+void bk_outgoing_settle_known(struct bk_outgoing *c); /* writes what is due */
 
 /* outgoing_ask.c */
 void bk_outgoing_ask_pin(struct bk_outgoing *c, uint64_t equipment_id,

@@ -96,12 +96,18 @@ static void connect_now(struct bk_outgoing *c)
                .closed = on_server_closed},
         .limits = {.open_ms = BK_REQUESTER_SERVER_MS, .frame_max_bytes = BK_STUN_STREAM_MAX_BYTES},
         .reuse_port = true,
+        .fast = true,
     };
     bool own_port = c->own_port || c->retried_own_port;
 
-    if (bk_tls_new_client(&client, &config.tls) != BK_OK ||
-        bk_conn_connect(c->client->base, &config, c->server_addrs, c->n_server_addrs,
-                        own_port ? NULL : &c->listening, &c->server) != BK_OK) {
+    enum bk_err err = bk_tls_new_client(&client, &config.tls);
+
+    if (err == BK_OK) {
+        bk_sessions_use(c->client->sessions, &client, config.tls);
+        err = bk_conn_connect(c->client->base, &config, c->server_addrs, c->n_server_addrs,
+                              own_port ? NULL : &c->listening, &c->server);
+    }
+    if (err != BK_OK) {
         c->server = NULL;
         server_gone(c, "no memory for a connection");
     }

@@ -34,6 +34,7 @@ static void release(struct bk_outgoing_session *s)
     if (s->ssl != NULL) {
         close_ssl(s->ssl);
     }
+    bk_h2_free(s->early);
     bk_h2_free(s->h2);
     bk_control_free(s->control);
     if (c->preferred == s) {
@@ -99,6 +100,21 @@ static void mark(const struct bk_outgoing_session *s, enum beckon_outcome outcom
     }
 }
 
+/* Its place: that which was begun with its handshake, or a new one; NULL: it is of no use. */
+static struct bk_outgoing_session *place_for(struct bk_outgoing *c, struct bk_conn *conn)
+{
+    bool lost;
+    struct bk_outgoing_session *s = bk_outgoing_early_session(conn, &lost);
+
+    if (s == NULL && !lost) {
+        s = place(c);
+        if (s != NULL) {
+            *s = (struct bk_outgoing_session){.call = c, .id = ++c->last_session};
+        }
+    }
+    return s;
+}
+
 void bk_outgoing_arrived(struct bk_outgoing *c, struct bk_conn *conn, enum bk_candidate_kind kind,
                          const struct bk_candidate *by, bool ours)
 {
@@ -106,17 +122,23 @@ void bk_outgoing_arrived(struct bk_outgoing *c, struct bk_conn *conn, enum bk_ca
                                        .kind = kind,
                                        .ours = !ours && kind != BK_CANDIDATE_REFLEXIVE};
     const char *name = SSL_get_servername(bk_conn_borrow_ssl(conn), TLSEXT_NAMETYPE_host_name);
-    struct bk_outgoing_session *s = place(c);
+    struct bk_outgoing_session *s = place_for(c, conn);
     char from[BK_ADDR_TEXT_BYTES];
 
     /* Begun for a call ID that is past; or a way that is not wanted. */
     if (c->over || c->ending || s == NULL || name == NULL || strcmp(name, c->call_name) != 0 ||
         !bk_outgoing_wants(c, kind)) {
+        if (s != NULL) {
+            release(s);
+        }
         bk_conn_free(conn);
         return;
     }
-    *s = (struct bk_outgoing_session){
-        .call = c, .id = ++c->last_session, .kind = kind, .from = bk_conn_remote(conn)};
+    s->kind = kind;
+    s->from = bk_conn_remote(conn);
+    if (ours && by != NULL && (kind == BK_CANDIDATE_HOST || kind == BK_CANDIDATE_MAPPED)) {
+        s->came_to = by->addr;
+    }
     name_path(s, by, ours);
     if (s->row != NULL && s->row->outcome != BECKON_OUTCOME_WON) {
         s->row->ended_us = 0; /* it ends now, whatever it came to in an earlier round */
@@ -126,6 +148,7 @@ void bk_outgoing_arrived(struct bk_outgoing *c, struct bk_conn *conn, enum bk_ca
     bk_outgoing_say(c, "connected: %s, with %s", s->path, from);
     s->ssl = bk_conn_take_ssl(conn);
     event.session = s->id;
+    event.early = s->early != NULL;
     bk_outgoing_tell(c, &event);
 }
 
@@ -254,28 +277,54 @@ static void tell_ended(struct bk_outgoing *c, uint64_t id)
     bk_outgoing_tell(c, &event);
 }
 
-/* False: the session is gone, and the core told. */
-static bool begin(struct bk_outgoing_session *s)
+struct bk_h2_config bk_outgoing_h2_config(struct bk_outgoing_session *s)
 {
-    struct bk_outgoing *c = s->call;
-    struct bk_h2_config config = {
+    return (struct bk_h2_config){
         .on = {.answered = on_answered,
                .finished = on_finished,
                .pong = on_pong,
                .ended = on_ended},
         .ctx = s,
     };
+}
+
+/* Takes the SSL, for HTTP/2 that begins or has been begun. */
+static enum bk_err give_ssl(struct bk_outgoing_session *s, SSL *ssl)
+{
+    struct bk_h2_config config = bk_outgoing_h2_config(s);
+    enum bk_err err;
+
+    if (s->early == NULL) {
+        err = bk_h2_new(s->call->client->base, ssl, &config, &s->h2);
+        s->h2 = err == BK_OK ? s->h2 : NULL;
+        return err;
+    }
+    err = bk_h2_attach(s->early, ssl, true);
+    if (err == BK_OK) {
+        s->h2 = s->early;
+        s->early = NULL;
+    }
+    return err;
+}
+
+/* False: the session is gone, and the core told. */
+static bool begin(struct bk_outgoing_session *s)
+{
+    struct bk_outgoing *c = s->call;
     SSL *ssl = s->ssl;
     uint64_t id = s->id;
 
     s->ssl = NULL;
     s->fd = SSL_get_fd(ssl);
-    if (bk_h2_new(c->client->base, ssl, &config, &s->h2) != BK_OK) {
-        s->h2 = NULL;
+    if (give_ssl(s, ssl) != BK_OK) {
         release(s);
         (void)snprintf(c->lost, sizeof c->lost, "no memory for the session");
         tell_ended(c, id);
         return false;
+    }
+    if (c->up && s->early_stream != NULL) { /* its stream has been opened elsewhere since */
+        bk_h2_abort(s->early_stream);
+        s->early_stream = NULL;
     }
     open_control(s);
     bk_outgoing_probe(s); /* its round trip: rounds are timed by it */
@@ -329,6 +378,7 @@ void bk_outgoing_use_session(struct bk_outgoing *c, uint64_t id)
     }
     if (!c->up) {
         c->up = true;
+        bk_outgoing_came_to(c, &s->came_to);
         c->on.up(c->on.ctx);
     } else if (before != s && c->on.moved != NULL) {
         c->on.moved(c->on.ctx);

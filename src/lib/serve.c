@@ -1,6 +1,6 @@
 /* Joining streams to services. Invariant: a stream whose service has not answered owns one bk_serve_joining,
  * which is in the list. */
-#include "lib/serve.h"
+#include "lib/serve_private.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,17 +16,6 @@ enum {
     STATUS_NO_ANSWER = 502,
     STATUS_NO_ROOM = 503,
     LINE_BYTES = 512,
-};
-
-/* A stream whose service is being connected to. */
-struct bk_serve_joining {
-    struct bk_serve *serve;
-    const void *session;
-    struct bk_h2_stream *stream;
-    struct bk_target *target; /* one of these two */
-    struct bk_udp_serve *udp;
-    const struct bk_service *service;
-    struct bk_serve_joining *next, **link; /* of bk_serve.joining */
 };
 
 static void tell_count(struct bk_serve *serve, uint64_t left_out)
@@ -78,14 +67,14 @@ static void joining_free(struct bk_serve_joining *j)
 
 static void abandon(struct bk_serve_joining *j)
 {
+    bk_serve_leave_prepared(j);
     bk_target_cancel(j->target);
     bk_udp_serve_cancel(j->udp);
     joining_free(j);
 }
 
-static void on_target(void *ctx, int fd, int why)
+void bk_serve_joined(struct bk_serve_joining *j, int fd, int why)
 {
-    struct bk_serve_joining *j = ctx;
     struct bk_h2_stream *stream = j->stream;
     struct bk_serve *serve = j->serve;
     const struct bk_service *service = j->service;
@@ -104,6 +93,11 @@ static void on_target(void *ctx, int fd, int why)
     }
 }
 
+static void on_target(void *ctx, int fd, int why)
+{
+    bk_serve_joined(ctx, fd, why);
+}
+
 /* "NAME:1" → NAME; empty if it is of another form. */
 static struct bk_slice name_in(const char *authority)
 {
@@ -113,8 +107,7 @@ static struct bk_slice name_in(const char *authority)
                                                          : bk_slice(authority, n - 2);
 }
 
-/* The service of that name and kind, if there is one and this caller may use it now. */
-static const struct bk_service *permitted(struct bk_serve *serve, struct bk_slice name, bool udp)
+const struct bk_service *bk_serve_permitted(struct bk_serve *serve, struct bk_slice name, bool udp)
 {
     const struct bk_service *service = name.n == 0 ? NULL : bk_service_find(serve->config, name);
 
@@ -147,18 +140,24 @@ static int begin(struct bk_serve *serve, const void *session, struct bk_h2_strea
                  const struct bk_service *service)
 {
     struct bk_serve_joining *j = calloc(1, sizeof *j);
+    bool prepared;
+    int fd;
 
     if (j == NULL) {
         return STATUS_NO_ROOM;
     }
     *j = (struct bk_serve_joining){
         .serve = serve, .session = session, .stream = stream, .service = service};
-    if (join(j) != BK_OK) {
+    prepared = bk_serve_take_prepared(j, &fd);
+    if (!prepared && join(j) != BK_OK) {
         free(j);
         return STATUS_NO_ROOM;
     }
     joining_add(j);
     bk_h2_stream_set_owner(stream, j);
+    if (fd >= 0) {
+        bk_serve_joined(j, fd, 0);
+    }
     return 0;
 }
 
@@ -174,7 +173,7 @@ void bk_serve_request(struct bk_serve *serve, const void *session, struct bk_h2_
         bk_h2_refuse(stream, STATUS_NO_PROTOCOL);
         return;
     }
-    service = permitted(
+    service = bk_serve_permitted(
         serve, udp ? bk_udp_path_name(bk_h2_stream_path(stream)) : name_in(authority), udp);
     status = service == NULL ? STATUS_NO_SERVICE
              : udp && serve->udp_streams >= BK_SERVE_UDP_MAX

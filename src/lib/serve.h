@@ -14,9 +14,11 @@
 #include "net/h2.h"
 
 struct bk_serve_joining;
+struct bk_serve_prepared;
 
 enum {
     BK_SERVE_UDP_MAX = 64, /* CONNECT-UDP streams of one call at a time: each may take 200 KB */
+    BK_SERVE_PREPARED_MS = 10000, /* how long a prepared connection waits for its stream */
 };
 
 /* What is said of streams. Callers can open as many as they like: each kind of line has a limit for the call. */
@@ -41,6 +43,8 @@ struct bk_serve {
     char caller[BK_NAME_MAX_BYTES + 1]; /* for the log */
     struct bk_serve_joining *joining;   /* streams whose service has not answered yet */
     unsigned udp_streams;               /* joined or joining */
+    bool prepared_once;
+    struct bk_serve_prepared *prepared; /* lib/serve_prepare.c; NULL: none waits */
     struct bk_log_limit limits[BK_SERVE_LINES];
 };
 
@@ -50,6 +54,12 @@ void bk_serve_request(struct bk_serve *serve, const void *session, struct bk_h2_
                       const char *authority);
 void bk_serve_finished(struct bk_serve *serve, struct bk_h2_stream *stream,
                        const struct bk_h2_outcome *outcome);
+/* The caller named this service in his request, and it is permitted: connects to it while TLS is under way. The first
+ * stream that asks for it, of whichever session, gets that connection. Does nothing for what is unknown, not open to
+ * him, or UDP, and nothing a second time: once for a call. `access` must be set. */
+void bk_serve_prepare(struct bk_serve *serve, const char *service);
+/* When the call is over, or its sessions are: ends a connection that was prepared and that nobody took. */
+void bk_serve_drop_prepared(struct bk_serve *serve);
 /* Before the session is freed with streams on it: forgets those of it that wait for their service. */
 void bk_serve_cancel(struct bk_serve *serve, const void *session);
 /* When the call is over: how many lines its limits kept out of the log since they were last counted there. */

@@ -1,4 +1,4 @@
-/* beckon-agent-call: started by beckon-agent for what needs TLS, and gone when it is done. With no
+/* beckon-agent-call: started by beckon-agent for what is more than waiting, and gone when it is done. With no
  * subcommand it takes one call over the socket inherited as descriptor 3. */
 #include <signal.h>
 #include <string.h>
@@ -6,21 +6,23 @@
 #include "bin/beckon-agent/command.h"
 #include "bin/common/descriptors.h"
 
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} subcommands[] = {
+    {"join", cmd_join},       {"passwd", cmd_passwd},   {"renew", cmd_renew},
+    {"resolve", cmd_resolve}, {"sandbox", cmd_sandbox}, {"tunnel", cmd_tunnel},
+    {"uri", cmd_uri},
+};
+
 int main(int argc, char **argv)
 {
     bk_descriptors_fill();
     (void)signal(SIGPIPE, SIG_IGN); /* a connection that breaks is told by errno */
-    if (argc >= 2 && strcmp(argv[1], "join") == 0) {
-        return cmd_join(argc - 1, argv + 1);
-    }
-    if (argc >= 2 && strcmp(argv[1], "uri") == 0) {
-        return cmd_uri(argc - 1, argv + 1);
-    }
-    if (argc >= 2 && strcmp(argv[1], "renew") == 0) {
-        return cmd_renew(argc - 1, argv + 1);
-    }
-    if (argc >= 2 && strcmp(argv[1], "tunnel") == 0) {
-        return cmd_tunnel(argc - 1, argv + 1);
+    for (size_t i = 0; argc >= 2 && i < sizeof subcommands / sizeof subcommands[0]; i++) {
+        if (strcmp(argv[1], subcommands[i].name) == 0) {
+            return subcommands[i].run(argc - 1, argv + 1);
+        }
     }
     return cmd_call(argc, argv);
 }

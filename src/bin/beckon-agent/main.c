@@ -1,5 +1,5 @@
-/* beckon-agent: the daemon on a device. Finds the subcommand; what needs TLS is left to
- * beckon-agent-call. */
+/* beckon-agent: the daemon on a device. Finds the subcommand; what is more than
+ * waiting is left to beckon-agent-call. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -67,10 +67,8 @@ int main(int argc, char **argv)
     if (strcmp(argv[1], "run") == 0) {
         return cmd_run(argc - 1, argv + 1);
     }
-    if (strcmp(argv[1], "passwd") == 0) {
-        return cmd_passwd(argc - 1, argv + 1);
-    }
-    if (strcmp(argv[1], "join") == 0 || strcmp(argv[1], "uri") == 0) {
+    if (strcmp(argv[1], "join") == 0 || strcmp(argv[1], "uri") == 0 ||
+        strcmp(argv[1], "passwd") == 0) {
         return hand_over(argv);
     }
     fprintf(stderr, "beckon-agent: unknown command \"%s\"; see beckon-agent --help\n", argv[1]);

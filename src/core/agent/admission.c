@@ -1,9 +1,15 @@
 /* Admits calls and slows guessing.
  *
- * Invariant: no box is acted on twice. Each bears a tag; a tag is sent once and counts for BK_FRESH_S from
+ * Invariant: no box is acted on twice. Where it bears a tag: a tag is sent once and counts for BK_FRESH_S from
  * then on (twice that where keepalives are far apart, bk_registration_sent_lately), so that a box is fresh during one stretch of time, whatever clocks and servers say, and its call
  * ID is remembered for longer. No agent sends a tag of an earlier start again, so that what was sealed
  * before a restart is stale for good.
+ *
+ * Where it bears none: its time is held against that of this run, which goes on with the monotonic clock from what a
+ * server told at its beginning, and which the host's own clock must agree with. So it, too, is fresh during one stretch,
+ * whatever is set back later. What an earlier run took was at most BK_FRESH_ALONE_S + BK_FRESH_CLOCK_S ahead of the host's
+ * clock, and that at most BK_FRESH_CLOCK_S ahead of this run's beginning: less than BK_FRESH_AFTER_S in all. (For a box
+ * of before to be fresh again, a server must lie and the host's clock agree with the lie.)
  *
  * The memory is not there for whoever fills it: what was signed by an unknown key (anyone can make keys), or
  * ended before it was judged, led to nothing, and gives way to other calls while it is still fresh. */
@@ -22,15 +28,32 @@ void bk_admission_init(struct bk_admission *a)
     memset(a, 0, sizeof *a);
 }
 
+static uint64_t apart(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : b - a;
+}
+
+static bool fresh_alone(const struct bk_now *now, const struct bk_registration *registration,
+                        uint64_t unix_s)
+{
+    uint64_t began_s, run_s;
+    return now->unix_s != 0 && bk_registration_run_s(registration, now, &began_s, &run_s) &&
+           apart(now->unix_s, run_s) <= BK_FRESH_CLOCK_S &&
+           apart(unix_s, run_s) <= BK_FRESH_ALONE_S && unix_s > began_s &&
+           unix_s - began_s >= BK_FRESH_AFTER_S;
+}
+
 static bool fresh(const struct bk_now *now, const struct bk_registration *registration,
                   const struct bk_admission_facts *facts)
 {
     uint64_t time_s = bk_registration_unix_s(registration, now);
-    uint64_t apart = facts->unix_s > time_s ? facts->unix_s - time_s : time_s - facts->unix_s;
-    if (time_s != 0 && apart > BK_FRESH_S) {
+    if (!facts->has_tag) {
+        return fresh_alone(now, registration, facts->unix_s);
+    }
+    if (time_s != 0 && apart(facts->unix_s, time_s) > BK_FRESH_S) {
         return false;
     }
-    return facts->has_tag && bk_registration_sent_lately(registration, now, &facts->tag);
+    return bk_registration_sent_lately(registration, now, &facts->tag);
 }
 
 /* ---- guesses ---- */

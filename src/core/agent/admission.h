@@ -9,7 +9,10 @@
 #include "wire/attrs.h"
 
 enum {
-    BK_FRESH_S = 120, /* a request's time may differ so much from ours; a tag be so old */
+    BK_FRESH_S = 120,      /* a request's time may differ so much from ours; a tag be so old */
+    BK_FRESH_ALONE_S = 30, /* without a tag, from the time of this run; */
+    BK_FRESH_CLOCK_S = 10, /* and our clock may differ so much from that time, */
+    BK_FRESH_AFTER_S = 60, /* and only what was sealed so long after this run began */
     BK_ADMISSION_CALLS_MAX = 512, /* remembered call IDs; when full, calls are "busy" */
     BK_ADMISSION_KEYS_MAX = 64,   /* keys that were wrong, the least recently used one replaced */
     BK_GUESSES_FREE = 4,          /* wrong passwords in a row before the back-off starts */
@@ -63,7 +66,8 @@ void bk_admission_init(struct bk_admission *a);
 bool bk_admission_has_room(const struct bk_admission *a, const struct bk_admission_facts *facts);
 
 /* Remembers the call ID when it admits. Fresh is what bears a tag that this agent sent of late (bk_registration_sent_lately) and,
- * where a clock is known (bk_registration_unix_s), a time within BK_FRESH_S of it, either way. */
+ * where a clock is known (bk_registration_unix_s), a time within BK_FRESH_S of it, either way. Without a tag (a caller who
+ * did not ask the server) the time alone counts, on a host that has a clock, and within narrower bounds (admission.c). */
 enum bk_admission_verdict bk_admission_check(struct bk_admission *a, const struct bk_now *now,
                                              const struct bk_registration *registration,
                                              const struct bk_admission_facts *facts);

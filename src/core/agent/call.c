@@ -1,4 +1,4 @@
-/* One call on the device: 226 in, checks in their order, and what the caller hears of them.
+/* One call on the device: the request in, checks in their order, and what comes of them.
  *
  * Dials nothing before the box is open, for us, admitted, its password or key right, and the limits on
  * dialling asked. Invariants: the opened text is wiped with the call, the password in it as soon as it was
@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "seal/caller_key.h"
-#include "wire/result.h"
 
 struct bk_call_action *bk_call_add(struct bk_call_out *out, enum bk_call_action_type type)
 {
@@ -20,12 +19,6 @@ struct bk_call_action *bk_call_add(struct bk_call_out *out, enum bk_call_action_
     memset(a, 0, sizeof *a);
     a->type = type;
     return a;
-}
-
-static void add_send(struct bk_call_out *out, struct bk_slice bytes)
-{
-    bk_call_add(out, BK_CALL_SEND_SERVER)->bytes = bytes;
-    out->used += bytes.n;
 }
 
 /* No result can be sent any more; a session may outlive the box keys in their file by far. */
@@ -53,41 +46,17 @@ static void wipe_password(struct bk_call *c)
 void bk_call_finish(struct bk_call *c, enum bk_call_end reason, struct bk_call_out *out)
 {
     bk_call_close_links(c, out);
-    bk_call_close_server(c, false, out);
     wipe_password(c);
-    c->state = BK_CALL_OVER;
-    bk_call_add(out, BK_CALL_END)->reason = reason;
-}
-
-void bk_call_send_result(struct bk_call *c, enum bk_call_status status,
-                         const struct bk_candidate *own, size_t n, struct bk_call_out *out)
-{
-    if (!c->server_open) {
+    if (bk_call_is_untold(c)) {
+        forget_boxes(c);
+        c->state = BK_CALL_TELLING;
+        c->reason = reason;
+        c->deadline = bk_time_add(c->entered, BK_CALL_TELL_MS * BK_MS);
         return;
     }
-    struct bk_call_result result = {.status = status, .tag = c->tag, .unix_s = c->unix_s};
-    memcpy(result.call_id, c->request.call_id, sizeof result.call_id);
-    if (status == BK_CALL_ACCEPTED) {
-        result.n_candidates = n;
-        memcpy(result.candidates, own, n * sizeof *own);
-        result.server_ms = (uint16_t)(c->server_ms < UINT16_MAX ? c->server_ms : UINT16_MAX);
-    }
-    uint8_t plain[BK_CALL_RESULT_MAX_BYTES];
-    uint8_t box[BK_CALL_RESULT_MAX_BYTES + BK_REPLY_OVERHEAD_BYTES];
-    uint8_t txid[BK_STUN_TXID_BYTES];
-    c->config.rng.fill(c->config.rng.ctx, txid, sizeof txid);
-    struct bk_slice text;
-    struct bk_result message;
-    struct bk_slice bytes;
-    memcpy(message.call_id, c->request.call_id, sizeof message.call_id);
-    /* Sealing refuses a reply key that is no point of the curve: then there is nobody to tell. */
-    if (bk_call_result_write(plain, sizeof plain, &result, &text) == BK_OK &&
-        bk_seal_result(c->config.box[c->box].secret_key, c->request.reply_key, &c->config.rng, text,
-                       box, sizeof box, &message.box) == BK_OK &&
-        bk_result_write(out->bytes + out->used, sizeof out->bytes - out->used, txid, &message,
-                        &bytes) == BK_OK) {
-        add_send(out, bytes);
-    }
+    bk_call_close_server(c, false, out);
+    c->state = BK_CALL_OVER;
+    bk_call_add(out, BK_CALL_END)->reason = reason;
 }
 
 static void refuse(struct bk_call *c, enum bk_call_status status, enum bk_call_end reason,
@@ -147,46 +116,14 @@ static struct bk_admission_facts facts_of(const struct bk_call_request *request)
     return facts;
 }
 
-static void send_reply(uint16_t code, const uint8_t txid[BK_STUN_TXID_BYTES],
-                       struct bk_call_out *out)
+/* The first two of the checks, which need nobody else, and the question for the third. */
+static void take_request(struct bk_call *c, const struct bk_connect *outside,
+                         struct bk_call_out *out)
 {
-    uint8_t *at = out->bytes + out->used;
-    size_t cap = sizeof out->bytes - out->used;
-    struct bk_slice bytes;
-    enum bk_err err =
-        code == 0 ? bk_success_write(at, cap, BK_METHOD_CONNECT, txid, &bytes)
-                  : bk_error_write(at, cap, BK_METHOD_CONNECT, txid, code, "not for me", &bytes);
-    assert(err == BK_OK);
-    (void)err;
-    add_send(out, bytes);
-}
-
-static void server_message(struct bk_call *c, const struct bk_now *now, struct bk_slice bytes,
-                           struct bk_call_out *out)
-{
-    struct bk_stun m;
-    struct bk_connect outside;
-    if (c->state != BK_CALL_WAITING) {
-        return; /* one connection brings one call */
-    }
-    if (bk_stun_read(bytes, &m) != BK_OK || m.method != BK_METHOD_CONNECT ||
-        m.cls != BK_STUN_REQUEST) {
-        bk_call_finish(c, BK_CALL_END_BAD_REQUEST, out);
-        return;
-    }
-    if (bk_connect_read(&m, &outside) != BK_OK || outside.equipment_id != c->config.equipment_id) {
-        send_reply(BK_CODE_BAD_REQUEST, m.txid, out);
-        bk_call_finish(c, BK_CALL_END_BAD_REQUEST, out);
-        return;
-    }
-    send_reply(0, m.txid, out);
-    if (!bk_slice_to_text(outside.user, c->user, sizeof c->user)) {
+    if (!bk_slice_to_text(outside->user, c->user, sizeof c->user)) {
         c->user[0] = '\0';
     }
-    if (outside.has_observed) {
-        bk_call_observe(c, &outside.observed);
-    }
-    if (open_box(c, &outside) != BK_OK) {
+    if (open_box(c, outside) != BK_OK) {
         bk_call_finish(c, BK_CALL_END_BAD_REQUEST, out);
         return;
     }
@@ -195,13 +132,71 @@ static void server_message(struct bk_call *c, const struct bk_now *now, struct b
         return;
     }
     c->state = BK_CALL_ADMITTING;
-    c->deadline = bk_time_add(now->mono, BK_CALL_CHECK_MS * BK_MS);
+    c->deadline = bk_time_add(c->entered, BK_CALL_CHECK_MS * BK_MS);
     bk_call_add(out, BK_CALL_ASK_ADMISSION)->facts = facts_of(&c->request);
+}
+
+static void start(struct bk_call *c, const struct bk_connect *request, struct bk_call_out *out)
+{
+    if (c->state != BK_CALL_NEW) {
+        return;
+    }
+    c->state = BK_CALL_WAITING;
+    if (request != NULL) {
+        c->fast = true;
+        take_request(c, request, out);
+        return;
+    }
+    c->server_open = true;
+    c->deadline = bk_time_add(c->entered, BK_CALL_SERVER_WAIT_MS * BK_MS);
+    bk_call_add(out, BK_CALL_CONNECT_SERVER);
+}
+
+static void server_message(struct bk_call *c, struct bk_slice bytes, struct bk_call_out *out)
+{
+    struct bk_stun m;
+    struct bk_connect outside;
+    if (c->state != BK_CALL_WAITING) {
+        return; /* one connection brings one call; in the fast form it has nothing to bring */
+    }
+    if (bk_stun_read(bytes, &m) != BK_OK || m.method != BK_METHOD_CONNECT ||
+        m.cls != BK_STUN_REQUEST) {
+        bk_call_finish(c, BK_CALL_END_BAD_REQUEST, out);
+        return;
+    }
+    if (bk_connect_read(&m, &outside) != BK_OK || outside.equipment_id != c->config.equipment_id) {
+        bk_call_reply(BK_CODE_BAD_REQUEST, m.txid, out);
+        bk_call_finish(c, BK_CALL_END_BAD_REQUEST, out);
+        return;
+    }
+    bk_call_reply(0, m.txid, out);
+    if (outside.has_observed) {
+        bk_call_observe(c, &outside.observed);
+    }
+    take_request(c, &outside, out);
+}
+
+/* Neither end can be gone to without being met halfway: our address is asked for while the password is checked. */
+static bool only_met_halfway(const struct bk_call *c)
+{
+    bool met = false;
+    for (size_t i = 0; i < c->request.n_candidates; i++) {
+        const struct bk_candidate *it = &c->request.candidates[i];
+        met = met || it->kind == BK_CANDIDATE_REFLEXIVE;
+        if ((it->kind == BK_CANDIDATE_HOST || it->kind == BK_CANDIDATE_MAPPED) &&
+            bk_addr_scope(&it->addr) == BK_SCOPE_GLOBAL) {
+            return false;
+        }
+    }
+    return met;
 }
 
 static void check_caller(struct bk_call *c, struct bk_call_out *out)
 {
     c->state = BK_CALL_CHECKING;
+    if (c->fast && only_met_halfway(c)) {
+        bk_call_meet(c, out);
+    }
     struct bk_call_action *a = bk_call_add(out, BK_CALL_CHECK_CALLER);
     a->bytes = c->request.password;
     a->facts = facts_of(&c->request);
@@ -252,7 +247,7 @@ static bool has_service(const struct bk_call *c, uint64_t permitted)
 static void accept(struct bk_call *c, const struct bk_now *now, struct bk_call_out *out)
 {
     c->state = BK_CALL_DIALLING;
-    c->accepted_at = now->mono;
+    c->accepted_at = c->told_at = now->mono;
     c->map_at = bk_time_add(now->mono, BK_CALL_MAP_AFTER_MS * BK_MS);
     c->n_peer = c->request.n_candidates;
     memcpy(c->peer, c->request.candidates, sizeof c->peer);
@@ -281,9 +276,22 @@ static void caller(struct bk_call *c, const struct bk_now *now, const struct bk_
     }
 }
 
+static void server_open(struct bk_call *c, uint32_t ms, struct bk_call_out *out)
+{
+    if (c->fast && c->server_open) {
+        bk_call_stream_open(c, out);
+    } else if (!c->fast) { /* the server speaks first */
+        c->server_ms = ms;
+    }
+}
+
 static void server_closed(struct bk_call *c, struct bk_call_out *out)
 {
     c->server_open = false;
+    if (c->fast) {
+        bk_call_stream_closed(c, out);
+        return;
+    }
     forget_boxes(c);
     /* Until ACCEPTED is said the caller knows of nothing to wait for; afterwards we go on dialling. */
     if (c->state == BK_CALL_WAITING || c->state == BK_CALL_ADMITTING ||
@@ -308,6 +316,7 @@ enum bk_err bk_call_new(const struct bk_alloc *alloc, const struct bk_call_confi
     c->linger_until = BK_TIME_NEVER;
     c->map_at = BK_TIME_NEVER;
     c->learn_until = BK_TIME_NEVER;
+    c->meet_at = BK_TIME_NEVER;
     *out = c;
     return BK_OK;
 }
@@ -326,23 +335,19 @@ void bk_call_input(struct bk_call *c, const struct bk_now *now, const struct bk_
 {
     out->n = 0;
     out->used = 0;
+    c->entered = now->mono;
     if (c->state == BK_CALL_OVER) {
         return;
     }
     switch (event->type) {
     case BK_CALL_START:
-        if (c->state == BK_CALL_NEW) {
-            c->state = BK_CALL_WAITING;
-            c->server_open = true;
-            c->deadline = bk_time_add(now->mono, BK_CALL_SERVER_WAIT_MS * BK_MS);
-            bk_call_add(out, BK_CALL_CONNECT_SERVER);
-        }
+        start(c, event->request, out);
         break;
-    case BK_CALL_SERVER_OPEN: /* the server speaks first */
-        c->server_ms = event->ms;
+    case BK_CALL_SERVER_OPEN:
+        server_open(c, event->ms, out);
         break;
     case BK_CALL_SERVER_MESSAGE:
-        server_message(c, now, event->bytes, out);
+        server_message(c, event->bytes, out);
         break;
     case BK_CALL_SERVER_CLOSED:
         server_closed(c, out);
@@ -360,7 +365,10 @@ void bk_call_input(struct bk_call *c, const struct bk_now *now, const struct bk_
         bk_call_own(c, event, out);
         break;
     case BK_CALL_OBSERVED:
-        bk_call_observed(c, now, &event->addr, out);
+        bk_call_observed(c, now, event, out);
+        break;
+    case BK_CALL_RESULT_TOLD:
+        bk_call_result_told(c, event->index, event->right, out);
         break;
     case BK_CALL_DIAL_FAILED:
     case BK_CALL_SESSION_UP:
@@ -407,12 +415,16 @@ void bk_call_timer(struct bk_call *c, const struct bk_now *now, struct bk_call_o
 {
     out->n = 0;
     out->used = 0;
+    c->entered = now->mono;
     if (c->state == BK_CALL_DIALLING || c->state == BK_CALL_UP) {
         timer_after_accepted(c, now, out);
     } else if (now->mono < c->deadline || c->state == BK_CALL_OVER) {
         return;
     } else if (c->state == BK_CALL_WAITING) {
         bk_call_finish(c, BK_CALL_END_NO_SERVER, out);
+    } else if (c->state == BK_CALL_TELLING) {
+        bk_call_forget_untold(c);
+        bk_call_finish(c, c->reason, out);
     } else {
         refuse(c, BK_CALL_BUSY, BK_CALL_END_BUSY, out);
     }

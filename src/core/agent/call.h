@@ -3,6 +3,9 @@
  * key, service, policy, and the limits on dialling (of the idle part again); so also what the caller names while the
  * call is up (PATHS). The lifetime of this core is one call.
  *
+ * In the fast form the request is there from the start. Then what the caller is to hear (RESULT) goes by the idle part, and
+ * the server is connected to only if that fails; our own address is asked for (LEARN) only where the two ends must meet.
+ *
  * An attempt to connect, and the session that comes of it, is a link, known by its number: those that the core asks for
  * are below BK_CALL_DIALS_MAX; what comes in by the listener gets a number from there on that is free (the shell's
  * choice). A number is free again after DIAL_FAILED, SESSION_ENDED and CLOSE_LINK. */
@@ -39,7 +42,12 @@ enum {
     BK_CALL_PUNCH_FIRST_MAX_MS = 1500, /* whatever round trip the caller claims */
     BK_CALL_ROUND_EVERY_MS = 1000,     /* PATHS sooner after the one before are ignored */
     BK_CALL_LEARN_MS = 3000,           /* to be told our address; answered without it then */
-    BK_CALL_LINGER_MS = 3000,          /* the last session was lost: another may be coming */
+    BK_CALL_MEET_AFTER_MS =
+        250, /* fast form: no direct session yet, and the two must meet halfway */
+    BK_CALL_UNTOLD_MAX =
+        8, /* fast form: RESULTs that the server does not have yet; no more are said */
+    BK_CALL_TELL_MS = 10000,  /* fast form: the last of them, when all else is over */
+    BK_CALL_LINGER_MS = 3000, /* the last session was lost: another may be coming */
     BK_CALL_OWN_HOSTS_MAX = 4,
     BK_CALL_OWN_MAPPED_MAX = 3,
     BK_CALL_OWN_MAX = BK_CALL_OWN_HOSTS_MAX + BK_CALL_OWN_MAPPED_MAX + 1, /* one REFLEXIVE */
@@ -59,7 +67,7 @@ struct bk_call_config {
 };
 
 enum bk_call_event_type {
-    BK_CALL_START,
+    BK_CALL_START, /* `request`, of the fast form; NULL: 226 is to bring it */
     BK_CALL_SERVER_OPEN,
     BK_CALL_SERVER_MESSAGE,
     BK_CALL_SERVER_CLOSED,
@@ -67,7 +75,8 @@ enum bk_call_event_type {
     BK_CALL_CALLER,    /* answers CHECK_CALLER */
     BK_CALL_DIALS,     /* answers ASK_DIALS */
     BK_CALL_OWN, /* `candidate`: where we can be reached; `gone`: or no longer. At any time, HOST and MAPPED */
-    BK_CALL_OBSERVED,        /* answers LEARN: `addr`, or zeroes */
+    BK_CALL_OBSERVED, /* answers LEARN: `addr`, or zeroes; `ms` */
+    BK_CALL_RESULT_TOLD, /* answers SEND_RESULT `index`: the server has it (`right`), or does not answer */
     BK_CALL_DIAL_FAILED,     /* link `index`: no connection, or not the caller at its end */
     BK_CALL_SESSION_UP,      /* link `index`: end-to-end TLS stands, both sides verified */
     BK_CALL_SESSION_PICKED,  /* link `index`: the requester speaks HTTP/2 on it */
@@ -79,8 +88,9 @@ enum bk_call_event_type {
 
 struct bk_call_event {
     enum bk_call_event_type type;
-    struct bk_slice bytes;             /* SERVER_MESSAGE, PATHS: one whole message */
-    uint32_t ms;                       /* SERVER_OPEN: the round trip to the server, 0 unknown */
+    struct bk_slice bytes;            /* SERVER_MESSAGE, PATHS: one whole message */
+    const struct bk_connect *request; /* START */
+    uint32_t ms; /* SERVER_OPEN, OBSERVED: the round trip to the server, 0 unknown */
     enum bk_admission_verdict verdict; /* ADMISSION */
     struct bk_tag tag;                 /* ADMISSION: the current one */
     uint64_t unix_s;                   /* ADMISSION: the agent's clock, or 0 */
@@ -99,7 +109,7 @@ struct bk_call_event {
 };
 
 enum bk_call_action_type {
-    BK_CALL_CONNECT_SERVER, /* from the port of our own */
+    BK_CALL_CONNECT_SERVER, /* from the port of our own; `result`: from any, only for RESULT by TLS */
     BK_CALL_SEND_SERVER,    /* always leaves before a CLOSE_SERVER that follows it */
     BK_CALL_CLOSE_SERVER,   /* `abort`: nothing that was said matters any more */
     BK_CALL_ASK_ADMISSION,
@@ -111,10 +121,11 @@ enum bk_call_action_type {
     BK_CALL_PUNCH, /* link `index`: simultaneous open with `addr`, in `first_ms`, `tries` times, `every_ms` */
     BK_CALL_CLOSE_LINK, /* link `index`, whatever its state */
     BK_CALL_MAP,        /* have the own router map our port, until the end; once. OWN tells */
-    BK_CALL_LEARN,      /* how the server sees our port; answered by OBSERVED */
-    BK_CALL_SEND_PATHS, /* `bytes`, on the control stream of link `index`, if it has one */
-    BK_CALL_PING,       /* every session: those that are dead are to end soon */
-    BK_CALL_END,        /* nothing more will come; `reason` for the log */
+    BK_CALL_LEARN, /* how the server sees our port (`move`: another, from now on); answered by OBSERVED */
+    BK_CALL_SEND_RESULT, /* `bytes`, sealed, by the idle part; answered by RESULT_TOLD of `index` */
+    BK_CALL_SEND_PATHS,  /* `bytes`, on the control stream of link `index`, if it has one */
+    BK_CALL_PING,        /* every session: those that are dead are to end soon */
+    BK_CALL_END,         /* nothing more will come; `reason` for the log */
 };
 
 enum bk_call_end {
@@ -132,10 +143,12 @@ enum bk_call_end {
 
 struct bk_call_action {
     enum bk_call_action_type type;
-    struct bk_slice bytes;           /* SEND_SERVER; CHECK_CALLER: the password */
+    struct bk_slice bytes;           /* SEND_SERVER, SEND_RESULT; CHECK_CALLER: the password */
     struct bk_admission_facts facts; /* ASK_ADMISSION, CHECK_CALLER */
     uint32_t dials;                  /* ASK_DIALS: bit i for bk_call_candidates()[i] */
     bool abort;                      /* CLOSE_SERVER */
+    bool result;                     /* CONNECT_SERVER */
+    bool move;                       /* LEARN */
     size_t index;
     struct bk_addr addr;     /* DIAL, PUNCH */
     uint32_t first_ms;       /* PUNCH */
@@ -172,7 +185,7 @@ const struct bk_candidate *bk_call_candidates(const struct bk_call *c, size_t *n
 enum bk_candidate_kind bk_call_link_kind(const struct bk_call *c, size_t index);
 /* The opened request, once ASK_DIALS was asked for; NULL before. The password in it is wiped by then. */
 const struct bk_call_request *bk_call_opened(const struct bk_call *c);
-/* Whom the server says is calling; for the log. Empty before 226. */
+/* Whom the server says is calling; for the log. Empty before the request. */
 struct bk_slice bk_call_user(const struct bk_call *c);
 
 #endif

@@ -148,7 +148,7 @@ static uint32_t first_punch_ms(const struct bk_call *c, const struct bk_now *now
     if (half_ms > BK_CALL_PUNCH_FIRST_MAX_MS) {
         half_ms = BK_CALL_PUNCH_FIRST_MAX_MS;
     }
-    bk_time at = bk_time_add(again ? c->answered_at : c->accepted_at, half_ms * BK_MS);
+    bk_time at = bk_time_add(again ? c->answered_at : c->told_at, half_ms * BK_MS);
     return (uint32_t)(bk_time_left(now->mono, at) / BK_MS);
 }
 
@@ -181,15 +181,38 @@ static void begin_links(struct bk_call *c, const struct bk_now *now, uint32_t wh
     }
 }
 
+/* To meet us the caller must know our address, and in the fast form nobody has asked the server for it: if a session
+ * may come about without, that has a moment's time for it. */
+static void plan_meeting(struct bk_call *c, struct bk_call_out *out)
+{
+    if (c->meeting != BK_MEETING_NONE || c->to_punch == 0) {
+        return;
+    }
+    for (size_t i = 0; i < BK_CALL_DIALS_MAX; i++) {
+        const struct bk_call_link *l = &c->links[i];
+        if (l->state == BK_LINK_TRYING && l->kind != BK_CANDIDATE_RELAYED &&
+            bk_addr_scope(&l->addr) == BK_SCOPE_GLOBAL) {
+            c->meeting = BK_MEETING_LATER;
+            c->meet_at = bk_time_add(c->entered, BK_CALL_MEET_AFTER_MS * BK_MS);
+            return;
+        }
+    }
+    bk_call_meet(c, out);
+}
+
 void bk_call_dials_answered(struct bk_call *c, const struct bk_now *now, uint32_t dials,
                             struct bk_call_out *out)
 {
     uint32_t permitted = dials & c->asked_dials; /* none while nothing is asked for */
+    bool unmet = c->fast && c->state == BK_CALL_DIALLING && c->meeting != BK_MEETING_KNOWN;
     c->asked_dials = 0;
-    for (size_t i = 0; c->answering && i < c->n_peer; i++) {
+    for (size_t i = 0; (c->answering || unmet) && i < c->n_peer; i++) {
         c->to_punch |= is_punched(&c->peer[i]) ? permitted & UINT32_C(1) << i : 0;
     }
     begin_links(c, now, permitted & ~c->to_punch, out);
+    if (unmet) {
+        plan_meeting(c, out);
+    }
 }
 
 void bk_call_punch_waiting(struct bk_call *c, const struct bk_now *now, struct bk_call_out *out)
@@ -257,6 +280,12 @@ static void session_up(struct bk_call *c, const struct bk_now *now,
 static void first_picked(struct bk_call *c, struct bk_call_out *out)
 {
     c->state = BK_CALL_UP;
+    bk_call_forget_untold(c);
+    if (c->meeting == BK_MEETING_LATER || c->meeting == BK_MEETING_ASKED) {
+        c->meeting = BK_MEETING_KNOWN; /* there are rounds for that from now on */
+        c->meet_at = BK_TIME_NEVER;
+        c->to_punch = 0;
+    }
     if (bk_call_uses_direct(c)) {
         bk_call_stop_trying(c, out);
         c->map_at = BK_TIME_NEVER;

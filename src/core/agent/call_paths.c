@@ -136,6 +136,32 @@ void bk_call_map(struct bk_call *c, struct bk_call_out *out)
     }
 }
 
+void bk_call_meet(struct bk_call *c, struct bk_call_out *out)
+{
+    if (c->config.no_port) {
+        return; /* nobody can meet us */
+    }
+    c->meeting = BK_MEETING_ASKED;
+    c->meet_at = BK_TIME_NEVER;
+    c->learn_until = bk_time_add(c->entered, BK_CALL_LEARN_MS * BK_MS);
+    bk_call_add(out, BK_CALL_LEARN);
+}
+
+/* The caller is told where to meet us, and on our side it begins too. */
+static void met(struct bk_call *c, const struct bk_now *now, const struct bk_call_event *event,
+                struct bk_call_out *out)
+{
+    c->meeting = BK_MEETING_KNOWN;
+    c->learn_until = BK_TIME_NEVER;
+    c->server_ms = event->ms;
+    bk_call_observe(c, &event->addr);
+    if (c->state == BK_CALL_DIALLING) { /* else it goes with ACCEPTED */
+        c->told_at = now->mono;
+        bk_call_send_result(c, BK_CALL_ACCEPTED, c->own, c->n_own, out);
+        bk_call_punch_waiting(c, now, out);
+    }
+}
+
 /* ---- rounds ---- */
 
 static void answer(struct bk_call *c, const struct bk_now *now, struct bk_call_out *out)
@@ -188,15 +214,17 @@ void bk_call_paths(struct bk_call *c, const struct bk_now *now, const struct bk_
     }
     c->answering = true;
     c->learn_until = bk_time_add(now->mono, BK_CALL_LEARN_MS * BK_MS);
-    bk_call_add(out, BK_CALL_LEARN);
+    bk_call_add(out, BK_CALL_LEARN)->move = true;
 }
 
-void bk_call_observed(struct bk_call *c, const struct bk_now *now, const struct bk_addr *addr,
-                      struct bk_call_out *out)
+void bk_call_observed(struct bk_call *c, const struct bk_now *now,
+                      const struct bk_call_event *event, struct bk_call_out *out)
 {
     if (c->answering) {
-        bk_call_observe(c, addr);
+        bk_call_observe(c, &event->addr);
         answer(c, now, out);
+    } else if (c->meeting == BK_MEETING_ASKED) {
+        met(c, now, event, out);
     }
 }
 
@@ -214,19 +242,26 @@ void bk_call_network_changed(struct bk_call *c, struct bk_call_out *out)
 
 void bk_call_paths_timer(struct bk_call *c, const struct bk_now *now, struct bk_call_out *out)
 {
-    static const struct bk_addr unknown;
+    static const struct bk_call_event unknown = {.type = BK_CALL_OBSERVED};
     if (c->map_at <= now->mono) {
         c->map_at = BK_TIME_NEVER;
         if (!bk_call_has_direct(c)) {
             bk_call_map(c, out);
         }
     }
-    if (c->answering && c->learn_until <= now->mono) {
+    if (c->learn_until <= now->mono) {
+        c->learn_until = BK_TIME_NEVER;
         bk_call_observed(c, now, &unknown, out);
+    }
+    if (c->meet_at <= now->mono) {
+        c->meet_at = bk_time_add(now->mono, BK_CALL_MEET_AFTER_MS * BK_MS);
+        if (!bk_call_has_direct(c)) { /* else: it may be lost before it is picked */
+            bk_call_meet(c, out);
+        }
     }
 }
 
 bk_time bk_call_paths_deadline(const struct bk_call *c)
 {
-    return bk_time_min(c->map_at, c->answering ? c->learn_until : BK_TIME_NEVER);
+    return bk_time_min(bk_time_min(c->map_at, c->meet_at), c->learn_until);
 }

@@ -227,10 +227,14 @@ static void datagram(struct bk_registration *r, const struct bk_now *now,
     bool in_use = event->tunnel ? r->tunnel_state == BK_TUNNEL_OPEN
                                 : r->have_server && bk_addr_equal(&event->addr, &r->server);
     bool of_back = !event->tunnel && r->back.on && bk_addr_equal(&event->addr, &r->back.server);
-    if ((!in_use && !of_back) || bk_stun_read(event->bytes, &m) != BK_OK) {
+    if (bk_stun_read(event->bytes, &m) != BK_OK) {
         return;
     }
-    if (m.method == BK_METHOD_NOTIFY && m.cls == BK_STUN_REQUEST) {
+    if (from != NULL && m.method == BK_METHOD_RESULT) { /* of any server that called */
+        bk_registration_result_answered(r, &m, from, out);
+    } else if (!in_use && !of_back) {
+        return;
+    } else if (m.method == BK_METHOD_NOTIFY && m.cls == BK_STUN_REQUEST) {
         bk_registration_notified(r, now->mono, &m, from, in_use ? r->index : r->back.index,
                                  event->full, out);
     } else if (m.method == BK_METHOD_REGISTER && in_use) {
@@ -313,6 +317,9 @@ void bk_registration_input(struct bk_registration *r, const struct bk_now *now,
     case BK_REGISTRATION_KEPT:
         bk_registration_kept(r, now->mono, event->kept_s);
         break;
+    case BK_REGISTRATION_RESULT:
+        bk_registration_result(r, now->mono, event, out);
+        break;
     }
 }
 
@@ -330,11 +337,13 @@ void bk_registration_timer(struct bk_registration *r, const struct bk_now *now,
     if (now->mono >= r->tunnel.due) {
         bk_registration_tunnel_due(r, now->mono, out);
     }
+    bk_registration_results_due(r, now->mono, out);
 }
 
 bk_time bk_registration_deadline(const struct bk_registration *r)
 {
-    return bk_time_min(bk_time_min(r->udp.due, r->tunnel.due), r->first_at);
+    bk_time at = bk_time_min(bk_time_min(r->udp.due, r->tunnel.due), r->first_at);
+    return bk_time_min(at, bk_registration_results_deadline(r));
 }
 
 void bk_registration_rekey(struct bk_registration *r, const struct bk_now *now, uint32_t generation,

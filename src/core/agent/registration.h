@@ -16,6 +16,9 @@
  *  240 s                       95 x (2 x 216 + 3 x 116)               =   74 KB    NAT of 300 s
  *   90 s over TLS           ~1010 x (88 + 72 + 2 x 22 + 3 x 40)        =  327 KB
  *
+ * A call in the fast form brings its request with it: it is taken by the answer, at once, and acted on once, whatever
+ * comes twice or in whichever form. What the device makes of it (RESULT) goes back by UDP as well.
+ *
  * Where UDP is not answered, the same messages go through a tunnel (TLS, a process that the shell starts), and UDP is
  * tried again now and then. Of several servers the first that answers is used, and the first of all tried again. */
 #ifndef BK_CORE_AGENT_REGISTRATION_H
@@ -26,17 +29,24 @@
 #include "base/err.h"
 #include "base/mac.h"
 #include "base/random.h"
+#include "seal/seal.h"
 #include "wire/attrs.h"
+#include "wire/call_result.h"
 #include "wire/register.h"
 
 enum {
-    BK_AGENT_OUT_ACTIONS = 8,
+    BK_AGENT_OUT_ACTIONS = 12,
+    BK_AGENT_OUT_BYTES = 2048,
     BK_AGENT_KEEPALIVE_S = 25,
     BK_AGENT_KEEPALIVE_MAX_S =
         240, /* stretched no further: a caller may still know the newest tag by then */
     BK_AGENT_SERVERS_MAX = 4,
     BK_AGENT_TUNNEL_INTERVAL_S = 90, /* between two REGISTER over TLS, at most */
     BK_AGENT_SEEN_MAX = 256,         /* NOTIFY transactions remembered */
+    BK_AGENT_RESULTS_MAX = 8,        /* on their way by UDP; of more the call hears at once */
+    BK_AGENT_RESULT_BYTES = BK_CALL_RESULT_MAX_BYTES + BK_REPLY_OVERHEAD_BYTES,
+    BK_AGENT_RESULT_SENDS = 5,
+    BK_AGENT_RESULT_MS = 3000, /* unanswered for so long: another way is to be found */
 };
 
 /* 2100-01-01: no time from here on is believed, or one lie could hold a device without a clock there for good. */
@@ -63,16 +73,19 @@ enum bk_registration_event_type {
     BK_REGISTRATION_TUNNEL_UP,
     BK_REGISTRATION_TUNNEL_DOWN, /* it could not be made, or has ended */
     BK_REGISTRATION_KEPT, /* the NAT keeps silent mappings for `kept_s`; 0: not even for 40 s, or unknown */
+    BK_REGISTRATION_RESULT, /* of call `call_id`, that came by the fast form from the server at `addr`: `bytes`, sealed */
 };
 
 struct bk_registration_event {
     enum bk_registration_event_type type;
-    struct bk_addr addr;   /* RESOLVED: the server; DATAGRAM: its sender */
-    struct bk_slice bytes; /* DATAGRAM */
-    bool tunnel;           /* DATAGRAM: it came through it, and has no sender */
-    bool full;             /* DATAGRAM: no call part can be started now */
-    uint8_t index;         /* RESOLVED, UNRESOLVED */
-    uint32_t kept_s;       /* KEPT */
+    struct bk_addr addr;               /* RESOLVED, RESULT: the server; DATAGRAM: its sender */
+    struct bk_slice bytes;             /* DATAGRAM; RESULT: at most BK_AGENT_RESULT_BYTES */
+    bool tunnel;                       /* DATAGRAM: it came through it, and has no sender */
+    bool full;                         /* DATAGRAM: no call part can be started now */
+    uint8_t index;                     /* RESOLVED, UNRESOLVED */
+    uint32_t kept_s;                   /* KEPT */
+    uint8_t call_id[BK_CALL_ID_BYTES]; /* RESULT */
+    uint8_t number;                    /* RESULT: any, to tell several of a call apart */
 };
 
 enum bk_registration_action_type {
@@ -83,24 +96,31 @@ enum bk_registration_action_type {
     BK_REGISTRATION_REVOKED, /* the server says so, with integrity; keeps trying slowly */
     BK_REGISTRATION_CALL,    /* someone calls, by server `index` at `addr`: start the call part */
     BK_REGISTRATION_FULL,    /* someone calls, and is not answered: there is no room */
-    BK_REGISTRATION_RENEW,   /* the server says that this registration key is of an old epoch */
-    BK_REGISTRATION_TUNNEL_OPEN,  /* to server `index`: answer with TUNNEL_UP or TUNNEL_DOWN */
+    BK_REGISTRATION_RESULT_TOLD, /* what became of RESULT `number` of `call_id`: the server has it, or does not answer */
+    BK_REGISTRATION_RENEW,       /* the server says that this registration key is of an old epoch */
+    BK_REGISTRATION_TUNNEL_OPEN, /* to server `index`: answer with TUNNEL_UP or TUNNEL_DOWN */
     BK_REGISTRATION_TUNNEL_CLOSE, /* nothing more of it is to be told */
 };
 
 struct bk_registration_action {
     enum bk_registration_action_type type;
     struct bk_addr addr;   /* SEND: to; REGISTERED: observed; CALL: the server */
-    struct bk_slice bytes; /* SEND */
+    struct bk_slice bytes; /* SEND; CALL, fast: the sealed request, borrowed from the datagram */
     bool tunnel; /* SEND: through it; REGISTERED: by it, `addr` is that of a TCP connection */
     uint8_t index;
+    bool fast;                         /* CALL: these three are there */
+    uint8_t call_id[BK_CALL_ID_BYTES]; /* CALL, RESULT_TOLD */
+    struct bk_slice
+        user;       /* CALL, borrowed likewise; may be empty: whom the server says is calling */
+    uint8_t number; /* RESULT_TOLD */
+    bool good;      /* RESULT_TOLD: the server has it */
 };
 
 struct bk_registration_out {
     size_t n;
     struct bk_registration_action actions[BK_AGENT_OUT_ACTIONS];
     size_t used;
-    uint8_t bytes[BK_AGENT_OUT_ACTIONS * 256];
+    uint8_t bytes[BK_AGENT_OUT_BYTES];
 };
 
 enum bk_registration_state {
@@ -177,8 +197,22 @@ struct bk_registration {
         bk_time at;
     } sent[16]; /* when recent counters went out, a ring */
     size_t sent_next;
-    uint8_t seen[BK_AGENT_SEEN_MAX][BK_STUN_TXID_BYTES];
+    struct {
+        uint8_t txid[BK_STUN_TXID_BYTES];
+        bool taken; /* in the fast form, under this call ID */
+        uint8_t call_id[BK_CALL_ID_BYTES];
+    } seen[BK_AGENT_SEEN_MAX]; /* NOTIFYs that were acted on, a ring */
     size_t seen_next;
+    struct bk_registration_result {
+        uint32_t sends; /* 0: free */
+        bk_time due;
+        struct bk_addr to;
+        uint8_t txid[BK_STUN_TXID_BYTES];
+        uint8_t call_id[BK_CALL_ID_BYTES];
+        uint8_t number;
+        size_t n;
+        uint8_t box[BK_AGENT_RESULT_BYTES];
+    } results[BK_AGENT_RESULTS_MAX];
 };
 
 /* Draws the tag's random part. The two that act start `out` afresh; its slices live until its next use. */
@@ -202,6 +236,11 @@ bool bk_registration_sent_lately(const struct bk_registration *r, const struct b
 /* Seconds since 1970 for judging freshness: the host's clock, or, where it is not to be trusted
  * (now->unix_s is 0), the newest authenticated server time carried on; 0 if there is neither. */
 uint64_t bk_registration_unix_s(const struct bk_registration *r, const struct bk_now *now);
+
+/* The first authenticated server time of this run, and what it is by now if our monotonic clock is right: a time that
+ * nothing sets back or holds still. False: no server has told one yet. */
+bool bk_registration_run_s(const struct bk_registration *r, const struct bk_now *now,
+                           uint64_t *began_s, uint64_t *now_s);
 
 /* The newest authenticated server time of this run, 0 if none: for the shell to keep. */
 uint64_t bk_registration_server_unix_s(const struct bk_registration *r);

@@ -1,4 +1,5 @@
-/* NOTIFY: someone calls. Answered each time, acted on once; and the tags of late, which calls must bear. */
+/* NOTIFY: someone calls. Answered each time, acted on once, and in one form; and the tags of late, which calls must
+ * bear. */
 #include <assert.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 
 enum {
     NOTIFY_TAG_INTERVALS = 4, /* a NOTIFY may go to a registration so many intervals old */
+    SEEN_NOT = BK_AGENT_SEEN_MAX,
 };
 
 void bk_registration_raise_counter(struct bk_registration *r, bk_time now)
@@ -38,17 +40,6 @@ static bool sent_within(const struct bk_registration *r, bk_time now, const stru
     return false;
 }
 
-static bool seen_before(const struct bk_registration *r, const uint8_t txid[BK_STUN_TXID_BYTES])
-{
-    size_t used = r->seen_next < BK_AGENT_SEEN_MAX ? r->seen_next : BK_AGENT_SEEN_MAX;
-    for (size_t i = 0; i < used; i++) {
-        if (memcmp(r->seen[i], txid, BK_STUN_TXID_BYTES) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* The longest time between two REGISTER by either way. */
 static uint64_t longest_interval(const struct bk_registration *r)
 {
@@ -70,39 +61,109 @@ static void freshen(struct bk_registration *r, bk_time now)
     }
 }
 
+static size_t n_seen(const struct bk_registration *r)
+{
+    return r->seen_next < BK_AGENT_SEEN_MAX ? r->seen_next : BK_AGENT_SEEN_MAX;
+}
+
+/* Where in `seen` it stands, or SEEN_NOT. */
+static size_t find_transaction(const struct bk_registration *r,
+                               const uint8_t txid[BK_STUN_TXID_BYTES])
+{
+    for (size_t i = 0; i < n_seen(r); i++) {
+        if (memcmp(r->seen[i].txid, txid, BK_STUN_TXID_BYTES) == 0) {
+            return i;
+        }
+    }
+    return SEEN_NOT;
+}
+
+/* Likewise, a call that was taken in the fast form. */
+static size_t find_taken(const struct bk_registration *r, const uint8_t call_id[BK_CALL_ID_BYTES])
+{
+    for (size_t i = 0; i < n_seen(r); i++) {
+        if (r->seen[i].taken && memcmp(r->seen[i].call_id, call_id, BK_CALL_ID_BYTES) == 0) {
+            return i;
+        }
+    }
+    return SEEN_NOT;
+}
+
+static void remember(struct bk_registration *r, const uint8_t txid[BK_STUN_TXID_BYTES],
+                     const struct bk_notify_answer *said)
+{
+    size_t i = r->seen_next++ % BK_AGENT_SEEN_MAX;
+    memcpy(r->seen[i].txid, txid, BK_STUN_TXID_BYTES);
+    r->seen[i].taken = said->taken;
+    memcpy(r->seen[i].call_id, said->call_id, BK_CALL_ID_BYTES);
+}
+
+static void answer(const struct bk_registration *r, const struct bk_stun *m,
+                   const struct bk_notify_answer *said, const struct bk_addr *to,
+                   struct bk_registration_out *out)
+{
+    struct bk_slice bytes;
+    enum bk_err err =
+        bk_notify_answer_write(bk_registration_room(out), BK_AGENT_DATAGRAM_BYTES, m->txid, said,
+                               &r->config.mac, bk_registration_key_of(r), &bytes);
+    assert(err == BK_OK);
+    (void)err;
+    bk_registration_add_send(to, bytes, out);
+}
+
+/* What is new: by the tunnel in the first form, whatever came, since RESULT has no way back through it. */
+static void act(const struct bk_notify *in, const struct bk_addr *from, uint8_t index,
+                struct bk_registration_out *out)
+{
+    struct bk_registration_action *call = bk_registration_add(out, BK_REGISTRATION_CALL);
+    call->index = index;
+    if (from != NULL) {
+        call->addr = *from;
+        call->fast = in->fast;
+    }
+    if (call->fast) {
+        memcpy(call->call_id, in->call_id, sizeof call->call_id);
+        call->bytes = in->box;
+        call->user = bk_slice(bk_registration_room(out), in->user.n);
+        memcpy(bk_registration_room(out), in->user.p, in->user.n);
+        out->used += in->user.n;
+    }
+}
+
 void bk_registration_notified(struct bk_registration *r, bk_time now, const struct bk_stun *m,
                               const struct bk_addr *from, uint8_t index, bool full,
                               struct bk_registration_out *out)
 {
-    struct bk_tag tag;
+    struct bk_notify in;
     uint64_t window = NOTIFY_TAG_INTERVALS * longest_interval(r);
     if (window < BK_FRESH_S * BK_SECOND) {
         window = BK_FRESH_S * BK_SECOND;
     }
-    if (bk_notify_read(m, &r->config.mac, bk_registration_key_of(r), &tag) != BK_OK ||
-        !sent_within(r, now, &tag, window)) {
+    if (bk_notify_read(m, &r->config.mac, bk_registration_key_of(r), &in) != BK_OK ||
+        !sent_within(r, now, &in.tag, window)) {
         return;
     }
-    bool again = seen_before(r, m->txid);
-    if (full && !again) { /* unanswered it comes again, and there may be room by then */
+    size_t before = find_transaction(r, m->txid);
+    bool again = before != SEEN_NOT;
+    if (!again && in.fast) {
+        before = find_taken(r, in.call_id);
+    }
+    struct bk_notify_answer said = {.taken = in.fast && from != NULL};
+    if (before != SEEN_NOT) {
+        said.taken = r->seen[before].taken;
+        memcpy(said.call_id, r->seen[before].call_id, sizeof said.call_id);
+    } else if (full) { /* unanswered it comes again, and there may be room by then */
         bk_registration_add(out, BK_REGISTRATION_FULL)->index = index;
         return;
+    } else if (said.taken) {
+        memcpy(said.call_id, in.call_id, sizeof said.call_id);
     }
-    struct bk_slice bytes;
-    enum bk_err err =
-        bk_notify_answer_write(bk_registration_room(out), BK_AGENT_DATAGRAM_BYTES, m->txid,
-                               &r->config.mac, bk_registration_key_of(r), &bytes);
-    assert(err == BK_OK);
-    (void)err;
-    bk_registration_add_send(from, bytes, out);
+    answer(r, m, &said, from, out);
     if (!again) {
-        memcpy(r->seen[r->seen_next % BK_AGENT_SEEN_MAX], m->txid, BK_STUN_TXID_BYTES);
-        r->seen_next++;
-        struct bk_registration_action *call = bk_registration_add(out, BK_REGISTRATION_CALL);
-        call->index = index;
-        if (from != NULL) {
-            call->addr = *from;
-        }
+        remember(r, m->txid, &said);
+    }
+    if (before == SEEN_NOT) {
+        act(&in, from, index, out);
         freshen(r, now);
     }
 }

@@ -1,6 +1,6 @@
 /* The inside of the registration core: registration.c (events and timers, servers), registration_ask.c (REGISTER and its
  * answers, keepalives), registration_tunnel.c (the way over TLS), registration_notify.c (calls, and the tags they
- * bear), registration_time.c (the time that servers tell). */
+ * bear), registration_result.c (RESULT by UDP), registration_time.c (the time that servers tell). */
 #ifndef BK_CORE_AGENT_REGISTRATION_PRIVATE_H
 #define BK_CORE_AGENT_REGISTRATION_PRIVATE_H
 
@@ -9,7 +9,7 @@
 enum {
     BK_AGENT_UNANSWERED_MAX =
         3, /* then the name is resolved again and the registration counts as lost */
-    BK_AGENT_DATAGRAM_BYTES = 256, /* all that we send is smaller */
+    BK_AGENT_DATAGRAM_BYTES = 256, /* all that we send is smaller, but for RESULT */
 };
 
 static inline struct bk_slice bk_registration_key_of(const struct bk_registration *r)
@@ -76,6 +76,17 @@ void bk_registration_raise_counter(struct bk_registration *r, bk_time now);
 void bk_registration_notified(struct bk_registration *r, bk_time now, const struct bk_stun *m,
                               const struct bk_addr *from, uint8_t index, bool full,
                               struct bk_registration_out *out);
+
+/* registration_result.c */
+void bk_registration_result(struct bk_registration *r, bk_time now,
+                            const struct bk_registration_event *event,
+                            struct bk_registration_out *out);
+void bk_registration_result_answered(struct bk_registration *r, const struct bk_stun *m,
+                                     const struct bk_addr *from, struct bk_registration_out *out);
+/* Those that are due, as many as there is room for. */
+void bk_registration_results_due(struct bk_registration *r, bk_time now,
+                                 struct bk_registration_out *out);
+bk_time bk_registration_results_deadline(const struct bk_registration *r);
 
 /* registration_time.c */
 void bk_registration_take_time(struct bk_registration *r, bk_time now, uint64_t unix_s);

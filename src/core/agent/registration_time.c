@@ -36,6 +36,14 @@ uint64_t bk_registration_unix_s(const struct bk_registration *r, const struct bk
     return r->server_unix_s + (now->mono - r->server_time_at) / BK_SECOND;
 }
 
+bool bk_registration_run_s(const struct bk_registration *r, const struct bk_now *now,
+                           uint64_t *began_s, uint64_t *now_s)
+{
+    *began_s = r->first_unix_s;
+    *now_s = r->first_unix_s + (now->mono - r->first_time_at) / BK_SECOND;
+    return r->first_unix_s != 0;
+}
+
 uint64_t bk_registration_server_unix_s(const struct bk_registration *r)
 {
     return r->server_unix_s;

@@ -29,19 +29,13 @@ static void refused(struct bk_requester *r, const struct bk_now *now, const stru
             failure = BK_FAIL_OVERLOADED;
         }
     }
-    if (failure == BK_FAIL_OFFLINE || failure == BK_FAIL_OVERLOADED) {
+    if (r->quick && failure == BK_FAIL_UNKNOWN_DEVICE) {
+        bk_requester_ask_anew(r, now, out);
+    } else if (failure == BK_FAIL_OFFLINE || failure == BK_FAIL_OVERLOADED) {
         bk_requester_server_failed(r, now, failure, out);
     } else {
         bk_requester_fail(r, failure, out);
     }
-}
-
-/* By our clock, which may be wrong by a day. A server that goes on offering a box key for ever would have
- * requests sealed to one that the device has destroyed, or that somebody has got hold of since. */
-static bool box_key_timely(const struct bk_box_key *key, uint64_t unix_s)
-{
-    return unix_s == 0 || ((unix_s < key->until_s || unix_s - key->until_s < BK_REQUESTER_SKEW_S) &&
-                           (key->made_s <= unix_s || key->made_s - unix_s <= BK_REQUESTER_SKEW_S));
 }
 
 /* Certificate, then pin, then box key: a changed key is told as such even if all else fits. A second server's word
@@ -68,7 +62,7 @@ static bool verify_device(struct bk_requester *r, const struct bk_now *now,
         return false;
     }
     bool signed_by_it = bk_box_key_check(answer->box_key, device.key, &r->box_key) == BK_OK;
-    if (!signed_by_it || !box_key_timely(&r->box_key, now->unix_s)) {
+    if (!signed_by_it || !bk_requester_box_key_timely(&r->box_key, now->unix_s)) {
         bk_requester_fail(r, BK_FAIL_CERTIFICATE, out);
         out->actions[out->n - 1].expired = signed_by_it;
         return false;
@@ -76,12 +70,42 @@ static bool verify_device(struct bk_requester *r, const struct bk_now *now,
     return true;
 }
 
+/* What cannot be read ends a call that is being made; one that stands goes on without this server. */
+static void nonsense(struct bk_requester *r, const struct bk_now *now, struct bk_requester_out *out)
+{
+    if (r->state == STATE_UP) {
+        bk_requester_close_server(r, out);
+        r->info_done = true;
+        bk_requester_round_go_on(r, now, out);
+    } else {
+        bk_requester_fail(r, BK_FAIL_SERVER_PROTOCOL, out);
+    }
+}
+
+/* The server's word, as in any call, and only a relay is told it. */
+static void take_device_addr(struct bk_requester *r, const struct bk_lookup_answer *answer)
+{
+    r->has_device_addr = answer->registered;
+    if (answer->registered) {
+        r->device_addr = answer->observed;
+        bk_requester_note_family(r, &answer->observed);
+    }
+}
+
 static void lookup_answered(struct bk_requester *r, const struct bk_now *now,
                             const struct bk_stun *m, struct bk_requester_out *out)
 {
     struct bk_lookup_answer answer;
     if (bk_lookup_answer_read(m, &answer) != BK_OK) {
-        bk_requester_fail(r, BK_FAIL_SERVER_PROTOCOL, out);
+        nonsense(r, now, out);
+        return;
+    }
+    if (r->state == STATE_UP) {
+        take_device_addr(r, &answer);
+        return;
+    }
+    if (r->state == STATE_REQUESTED) {
+        bk_requester_compare(r, now, &answer, out);
         return;
     }
     if (!verify_device(r, now, &answer, out)) {
@@ -91,11 +115,11 @@ static void lookup_answered(struct bk_requester *r, const struct bk_now *now,
         return;
     }
     r->found = true;
-    r->has_tag = r->has_device_addr = answer.registered;
+    bk_requester_remember(r, &answer, out);
+    take_device_addr(r, &answer);
+    r->has_tag = answer.registered;
     if (answer.registered) {
         r->tag = answer.tag;
-        r->device_addr = answer.observed;
-        bk_requester_note_family(r, &answer.observed);
         bk_requester_permit(r, &answer.observed, out);
     }
     r->pin_accepted = r->pin_accepted || r->config.have_pin;
@@ -121,6 +145,7 @@ static void request_answered(struct bk_requester *r, const struct bk_now *now,
                              struct bk_requester_out *out)
 {
     r->delivered = true;
+    bk_requester_hope(r, now);
     if (!r->accepted) {
         r->deadline = bk_time_add(now->mono, BK_REQUESTER_SESSION_MS * BK_MS);
     }
@@ -153,8 +178,17 @@ static void accepted(struct bk_requester *r, const struct bk_now *now,
     if (!r->heard_accepted) {
         r->heard_accepted = true;
         r->accepted = r->delivered = true; /* it has it, whatever the server says */
-        bk_requester_wipe_secrets(r);
+        if (!r->quick) {                   /* else they may be needed once more */
+            bk_requester_wipe_secrets(r);
+        }
+        bk_requester_hope(r, now);
+        if (r->quick && r->give_up_at == BK_TIME_NEVER) {
+            r->give_up_at = bk_time_add(now->mono, BK_REQUESTER_ANEW_MS * BK_MS);
+        }
         r->deadline = bk_time_add(now->mono, BK_REQUESTER_SESSION_MS * BK_MS);
+        if (r->asked_anew) {
+            r->deadline = bk_time_min(r->deadline, r->give_up_at);
+        }
         bk_requester_phase(out, BK_PHASE_ACCEPTED);
     }
     r->both_ms = r->told_ms + said->server_ms;
@@ -169,6 +203,16 @@ static void not_let_in(struct bk_requester *r, const struct bk_now *now, enum bk
         bk_requester_key_refused(r, now, status, out);
     } else {
         bk_requester_fail(r, status == BK_CALL_REFUSED ? BK_FAIL_PASSWORD : BK_FAIL_BACK_OFF, out);
+    }
+}
+
+static void no_answer(struct bk_requester *r, const struct bk_now *now,
+                      struct bk_requester_out *out)
+{
+    if (r->quick) {
+        bk_requester_ask_anew(r, now, out);
+    } else {
+        bk_requester_fail(r, BK_FAIL_NO_ANSWER, out);
     }
 }
 
@@ -212,7 +256,7 @@ static void result(struct bk_requester *r, const struct bk_now *now, const struc
         bk_requester_fail(r, BK_FAIL_NO_SERVICE, out);
         break;
     case BK_CALL_NO_ANSWER:
-        bk_requester_fail(r, BK_FAIL_NO_ANSWER, out);
+        no_answer(r, now, out);
         break;
     case BK_CALL_BUSY:
         bk_requester_fail(r, BK_FAIL_BUSY, out);
@@ -226,7 +270,9 @@ static void lookup_or_request_answered(struct bk_requester *r, const struct bk_n
     struct bk_requester_question *asked = m->method == BK_METHOD_LOOKUP ? &r->lookup : &r->connect;
     if (m->cls == BK_STUN_ERROR) {
         asked->waiting = false;
-        refused(r, now, m, out);
+        if (r->state != STATE_UP) { /* then it goes on without */
+            refused(r, now, m, out);
+        }
     } else if (m->cls == BK_STUN_SUCCESS) {
         asked->waiting = false;
         if (m->method == BK_METHOD_LOOKUP) {
@@ -240,18 +286,6 @@ static void lookup_or_request_answered(struct bk_requester *r, const struct bk_n
 static bool waited_for(const struct bk_requester_question *asked, const struct bk_stun *m)
 {
     return asked->waiting && memcmp(m->txid, asked->txid, sizeof asked->txid) == 0;
-}
-
-/* What cannot be read ends a call that is being made; one that stands goes on without this server. */
-static void nonsense(struct bk_requester *r, const struct bk_now *now, struct bk_requester_out *out)
-{
-    if (r->state == STATE_UP) {
-        bk_requester_close_server(r, out);
-        r->info_done = true;
-        bk_requester_round_go_on(r, now, out);
-    } else {
-        bk_requester_fail(r, BK_FAIL_SERVER_PROTOCOL, out);
-    }
 }
 
 void bk_requester_message(struct bk_requester *r, const struct bk_now *now, struct bk_slice bytes,

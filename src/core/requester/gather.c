@@ -176,6 +176,9 @@ bool bk_requester_gathered_all(struct bk_requester *r, const struct bk_now *now)
 enum gathered bk_requester_gathered(struct bk_requester *r, const struct bk_now *now)
 {
     give_up(r, now->mono);
+    if (r->quick) { /* the one that serves is there, and was when the server's connection opened */
+        return GATHERED_ENOUGH;
+    }
     if (!ready_but_mapping(r)) {
         r->ready_at = BK_TIME_NEVER;
         return GATHERED_NOT_YET;

@@ -133,6 +133,10 @@ static void first_use(struct bk_requester *r, const struct bk_now *now, size_t i
                       struct bk_requester_out *out)
 {
     r->state = STATE_UP;
+    r->early = false;
+    if (r->quick) { /* nothing else is on its way */
+        r->dials_until = 0;
+    }
     r->deadline = BK_TIME_NEVER;
     bk_requester_wipe_secrets(r);
     bk_requester_wipe_relays(r);
@@ -147,7 +151,9 @@ static void hold(struct bk_requester *r, const struct bk_now *now, size_t i,
                  struct bk_requester_out *out)
 {
     bool relayed = at(r, i)->kind == BK_CANDIDATE_RELAYED;
-    uint64_t wait_ms = relayed ? BK_REQUESTER_RELAY_PATIENCE_MS : BK_REQUESTER_BETTER_MS;
+    uint64_t wait_ms = r->early  ? BK_REQUESTER_EARLY_MS
+                       : relayed ? BK_REQUESTER_RELAY_PATIENCE_MS
+                                 : BK_REQUESTER_BETTER_MS;
     bk_time until = bk_time_add(now->mono, wait_ms * BK_MS);
     for (size_t k = 0; k < BK_REQUESTER_SESSIONS_MAX; k++) {
         if (k == i || at(r, k)->state != SESSION_HELD) {
@@ -163,12 +169,23 @@ static void hold(struct bk_requester *r, const struct bk_now *now, size_t i,
     r->patience_until = until;
 }
 
-static void came_first(struct bk_requester *r, const struct bk_now *now, size_t i,
+bool bk_requester_may_be_early(const struct bk_requester *r, enum bk_candidate_kind kind)
+{
+    return r->state == STATE_REQUESTED && !r->had_early && !bk_requester_has_held(r) &&
+           !bk_requester_better_may_come(r, kind);
+}
+
+/* `early`: the device has been told already that this is the one. While such a one is to come, others wait. */
+static void came_first(struct bk_requester *r, const struct bk_now *now, size_t i, bool early,
                        struct bk_requester_out *out)
 {
     r->accepted = r->delivered = true; /* whatever the server says, or does not */
-    bk_requester_wipe_secrets(r);
-    if (bk_requester_better_may_come(r, at(r, i)->kind)) {
+    if (!r->quick) {                   /* else, if it is lost again, they are needed once more */
+        bk_requester_wipe_secrets(r);
+    }
+    if (early || r->state == STATE_PREPARING) {
+        first_use(r, now, i, out);
+    } else if (r->early || bk_requester_better_may_come(r, at(r, i)->kind)) {
         hold(r, now, i, out);
     } else {
         first_use(r, now, i, out);
@@ -200,11 +217,21 @@ static void came_later(struct bk_requester *r, const struct bk_now *now, size_t 
     }
 }
 
+/* Of a call that is being made once more, what comes of the first is as good. */
+static bool takes_sessions(const struct bk_requester *r)
+{
+    return r->state == STATE_REQUESTED || r->state == STATE_UP ||
+           (r->state == STATE_PREPARING && r->asked_anew && r->n_told > 0);
+}
+
 void bk_requester_session_up(struct bk_requester *r, const struct bk_now *now,
                              const struct bk_requester_event *event, struct bk_requester_out *out)
 {
     size_t i = find_state(r, SESSION_NONE);
-    if ((r->state != STATE_REQUESTED && r->state != STATE_UP) || i == BK_REQUESTER_NO_SESSION) {
+    if (event->early) {
+        r->early = false;
+    }
+    if (!takes_sessions(r) || i == BK_REQUESTER_NO_SESSION) {
         bk_requester_add(out, BK_REQUESTER_CLOSE_SESSION)->session = event->session;
         return;
     }
@@ -219,7 +246,7 @@ void bk_requester_session_up(struct bk_requester *r, const struct bk_now *now,
     if (r->state == STATE_UP) {
         came_later(r, now, i, out);
     } else {
-        came_first(r, now, i, out);
+        came_first(r, now, i, event->early, out);
     }
 }
 
@@ -323,15 +350,28 @@ void bk_requester_consider_held(struct bk_requester *r, const struct bk_now *now
                                 struct bk_requester_out *out)
 {
     size_t i = best_held(r);
-    if (i != BK_REQUESTER_NO_SESSION && !bk_requester_better_may_come(r, at(r, i)->kind)) {
+    if (i != BK_REQUESTER_NO_SESSION && !r->early &&
+        !bk_requester_better_may_come(r, at(r, i)->kind)) {
         bk_requester_use_held(r, now, out);
+    }
+}
+
+void bk_requester_early_lost(struct bk_requester *r, const struct bk_now *now,
+                             struct bk_requester_out *out)
+{
+    if (r->early) {
+        r->early = false;
+        r->patience_until = bk_time_add(now->mono, BK_REQUESTER_BETTER_MS * BK_MS);
+        bk_requester_consider_held(r, now, out);
     }
 }
 
 void bk_requester_patience(struct bk_requester *r, const struct bk_now *now,
                            struct bk_requester_out *out)
 {
-    if (bk_requester_has_held(r) && now->mono >= r->patience_until) {
+    while (bk_requester_has_held(r) &&
+           now->mono >= r->patience_until) { /* each is used or closed */
+        r->early = false;                    /* it may stand later, like any other */
         bk_requester_use_held(r, now, out);
     }
     if (now->mono >= r->lost_until) {

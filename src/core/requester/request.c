@@ -97,8 +97,9 @@ void bk_requester_send_request(struct bk_requester *r, const struct bk_now *now,
         return;
     }
     r->state = STATE_REQUESTED;
-    r->delivered = false;
+    r->delivered = r->early = r->had_early = false;
     r->n_dialled = 0;
+    bk_requester_hope(r, now);
     r->deadline = bk_time_add(now->mono, BK_REQUESTER_DELIVERY_MS * BK_MS);
     bk_requester_add(out, BK_REQUESTER_SEND_SERVER)->bytes = bytes;
     out->used += bytes.n;

@@ -62,10 +62,13 @@ void bk_requester_connect_server(struct bk_requester *r, struct bk_requester_out
     bk_requester_add(out, BK_REQUESTER_CONNECT_SERVER)->server = r->server_i;
 }
 
-static void ask_server(struct bk_requester *r, bk_time now, struct bk_requester_out *out)
+void bk_requester_ask_server(struct bk_requester *r, const struct bk_now *now,
+                             struct bk_requester_out *out)
 {
-    r->deadline = bk_time_add(now, BK_REQUESTER_SERVER_MS * BK_MS);
-    bk_requester_connect_server(r, out);
+    r->deadline = bk_time_add(now->mono, BK_REQUESTER_SERVER_MS * BK_MS);
+    if (r->server != SERVER_OPENING) {
+        bk_requester_connect_server(r, out);
+    }
 }
 
 bool bk_requester_next_server(struct bk_requester *r, const struct bk_now *now,
@@ -78,10 +81,10 @@ bool bk_requester_next_server(struct bk_requester *r, const struct bk_now *now,
     bk_requester_close_held(r, out);
     r->server_i++;
     r->state = STATE_PREPARING;
-    r->found = r->delivered = false;
+    r->quick = r->by_known = r->found = r->delivered = false;
     r->info_done = r->info_refused = false;
     r->info_until = BK_TIME_NEVER;
-    ask_server(r, now->mono, out);
+    bk_requester_ask_server(r, now, out);
     return true;
 }
 
@@ -93,7 +96,7 @@ void bk_requester_server_failed(struct bk_requester *r, const struct bk_now *now
     }
 }
 
-static void send_lookup(struct bk_requester *r, struct bk_requester_out *out)
+void bk_requester_send_lookup(struct bk_requester *r, struct bk_requester_out *out)
 {
     struct bk_lookup lookup = {.equipment_id = r->config.equipment_id};
     if (lookup.equipment_id == 0) {
@@ -136,13 +139,24 @@ void bk_requester_key_refused(struct bk_requester *r, const struct bk_now *now,
     bk_requester_go_on(r, now, out);
 }
 
+/* Nobody is asked anything while the server's connection is being opened: it would not wait for a person. */
+static bool too_soon(const struct bk_requester *r)
+{
+    return r->state != STATE_PREPARING || !r->found || (r->quick && r->server == SERVER_OPENING);
+}
+
 void bk_requester_go_on(struct bk_requester *r, const struct bk_now *now,
                         struct bk_requester_out *out)
 {
-    if (r->state != STATE_PREPARING || !r->found) {
+    if (too_soon(r)) {
         return;
     }
-    bk_requester_gather_relay(r, now, out);
+    if (bk_requester_plain_way(r)) {
+        r->quick = true;
+    }
+    if (!r->quick) {
+        bk_requester_gather_relay(r, now, out);
+    }
     enum gathered gathered = bk_requester_gathered(r, now);
     /* Before anybody is asked anything: without a candidate the call cannot come about. */
     if (gathered == GATHERED_NOTHING) {
@@ -169,7 +183,7 @@ void bk_requester_go_on(struct bk_requester *r, const struct bk_now *now,
         return;
     }
     if (r->server == SERVER_NONE) {
-        ask_server(r, now->mono, out);
+        bk_requester_ask_server(r, now, out);
     }
     if (r->server == SERVER_OPEN) {
         bk_requester_send_request(r, now, out);
@@ -182,8 +196,28 @@ static void start(struct bk_requester *r, const struct bk_now *now, struct bk_re
         return;
     }
     r->state = STATE_PREPARING;
-    ask_server(r, now->mono, out);
+    bk_requester_try_known(r, now);
+    bk_requester_ask_server(r, now, out);
     bk_requester_gather(r, now, out);
+}
+
+static void ask_info(struct bk_requester *r, const struct bk_now *now, struct bk_requester_out *out)
+{
+    if (!r->info_refused) {
+        r->info_done = false;
+        r->info_until = bk_time_add(now->mono, BK_REQUESTER_RELAY_MS * BK_MS);
+        bk_requester_send_info(r, out);
+    }
+}
+
+void bk_requester_ask(struct bk_requester *r, const struct bk_now *now,
+                      struct bk_requester_out *out)
+{
+    r->deadline = bk_time_add(now->mono, BK_REQUESTER_SERVER_MS * BK_MS);
+    bk_requester_send_lookup(r, out);
+    if (r->state == STATE_PREPARING) {
+        ask_info(r, now, out);
+    }
 }
 
 static void server_open(struct bk_requester *r, const struct bk_now *now, uint32_t ms,
@@ -195,19 +229,26 @@ static void server_open(struct bk_requester *r, const struct bk_now *now, uint32
     r->server = SERVER_OPEN;
     r->server_ms = ms;
     if (r->state == STATE_UP) {
+        if (!r->has_device_addr) { /* a relay is to know it; answered before INFO is */
+            bk_requester_send_lookup(r, out);
+        }
         bk_requester_send_info(r, out);
         return;
     }
-    if (r->found) {
-        r->deadline = BK_TIME_NEVER;
-    } else {
-        bk_requester_phase(out, BK_PHASE_SERVER);
-        send_lookup(r, out);
+    if (r->quick && !bk_requester_same_place(r)) {
+        r->quick = r->by_known = r->found = false;
     }
-    if (r->state == STATE_PREPARING && !r->info_refused) {
-        r->info_done = false;
-        r->info_until = bk_time_add(now->mono, BK_REQUESTER_RELAY_MS * BK_MS);
-        bk_requester_send_info(r, out);
+    if (!r->found) {
+        bk_requester_phase(out, BK_PHASE_SERVER);
+        bk_requester_ask(r, now, out);
+    } else if (r->quick) {
+        r->deadline = BK_TIME_NEVER; /* a person may be asked now */
+        r->info_done = true;
+        bk_requester_phase(out, BK_PHASE_SERVER);
+        bk_requester_phase(out, BK_PHASE_FOUND);
+    } else {
+        r->deadline = BK_TIME_NEVER;
+        ask_info(r, now, out);
     }
     bk_requester_go_on(r, now, out);
 }
@@ -272,6 +313,9 @@ static void network_changed(struct bk_requester *r, const struct bk_now *now,
 {
     if (r->state == STATE_PREPARING) {
         bk_requester_gather(r, now, out);
+        if (r->quick && r->server == SERVER_OPEN) {
+            bk_requester_ask_anew(r, now, out);
+        }
     } else if (r->state == STATE_REQUESTED || r->state == STATE_UP) {
         for (size_t i = 0; i < BK_REQUESTER_SESSIONS_MAX; i++) {
             r->sessions[i].doubtful = true;
@@ -337,6 +381,7 @@ enum bk_err bk_requester_new(const struct bk_alloc *alloc, const struct bk_reque
     r->deadline = BK_TIME_NEVER;
     r->alone_until = r->info_until = r->relay_until = r->ready_at = BK_TIME_NEVER;
     r->patience_until = r->lost_until = BK_TIME_NEVER;
+    r->doubt_until = r->give_up_at = BK_TIME_NEVER;
     r->rounds.relayed_since = r->rounds.next = BK_TIME_NEVER;
     r->current = BK_REQUESTER_NO_SESSION;
     r->sign = config->have_key;
@@ -405,6 +450,12 @@ void bk_requester_input(struct bk_requester *r, const struct bk_now *now,
     case BK_REQUESTER_SESSION_ENDED:
         bk_requester_session_ended(r, now, event->session, event->lost, out);
         break;
+    case BK_REQUESTER_EARLY:
+        r->early = r->had_early = true;
+        break;
+    case BK_REQUESTER_EARLY_LOST:
+        bk_requester_early_lost(r, now, out);
+        break;
     case BK_REQUESTER_PATHS:
         bk_requester_paths(r, now, event->session, event->bytes, out);
         break;
@@ -434,12 +485,19 @@ static void too_late(struct bk_requester *r, const struct bk_now *now, struct bk
     }
 }
 
+static bool in_doubt(const struct bk_requester *r)
+{
+    return r->state == STATE_REQUESTED && r->quick && !r->early && !bk_requester_has_held(r);
+}
+
 void bk_requester_timer(struct bk_requester *r, const struct bk_now *now,
                         struct bk_requester_out *out)
 {
     begin_out(r, out);
     if (now->mono >= r->deadline) {
         too_late(r, now, out);
+    } else if (in_doubt(r) && now->mono >= r->doubt_until) {
+        bk_requester_doubt(r, now, out);
     }
     if (r->state == STATE_PREPARING) {
         bk_requester_go_on(r, now, out);
@@ -454,12 +512,13 @@ void bk_requester_timer(struct bk_requester *r, const struct bk_now *now,
 bk_time bk_requester_deadline(const struct bk_requester *r)
 {
     bk_time t = r->deadline;
-    if (r->state == STATE_PREPARING && r->found) {
+    if (r->state == STATE_PREPARING && r->found && !r->quick) {
         t = bk_time_min(t, bk_requester_gather_deadline(r));
     }
     if (r->state == STATE_REQUESTED || r->state == STATE_UP) {
         t = bk_time_min(t, r->lost_until);
         t = bk_requester_has_held(r) ? bk_time_min(t, r->patience_until) : t;
+        t = in_doubt(r) ? bk_time_min(t, r->doubt_until) : t;
     }
     return r->state == STATE_UP ? bk_time_min(t, bk_requester_round_deadline(r)) : t;
 }

@@ -31,6 +31,7 @@ enum {
     BK_REQUESTER_RELAY_PATIENCE_MS =
         1500,                      /* a relayed session that stands waits for a direct one */
     BK_REQUESTER_BETTER_MS = 150,  /* and a direct one for one of a better kind, if that may come */
+    BK_REQUESTER_EARLY_MS = 500,   /* and any for the one that was told already that it is it */
     BK_REQUESTER_PUNCH_TRIES = 24, /* at most; fewer where the way is long (wire/paths.h) */
     BK_REQUESTER_DIALS_MAX =
         16, /* of the device's addresses, dialled or met: before the call is up, and in each round */
@@ -48,6 +49,22 @@ enum {
         5000, /* with every session lost, and dials under way, a new one is waited for */
     /* A box key that ended no longer ago, or begins no later, is let pass: clocks differ. */
     BK_REQUESTER_SKEW_S = 24 * 3600,
+    /* One that is older is not called without asking the server: devices renew theirs weekly. */
+    BK_REQUESTER_KNOWN_S = 6 * 86400,
+    /* Called without asking, and nothing has come of it, nor been heard, for so long: the server is asked. */
+    BK_REQUESTER_DOUBT_MS = 2000,
+    BK_REQUESTER_ANEW_MS =
+        9000, /* such a call is given up so long after it was first accepted: no later than any */
+    BK_REQUESTER_CERT_MAX_BYTES = 2048, /* of a certificate that is remembered */
+};
+
+/* What a call has learnt of its device, for the next one, in which all of it is verified anew. */
+struct bk_requester_known {
+    size_t certificate_n; /* 0: nothing */
+    uint8_t certificate[BK_REQUESTER_CERT_MAX_BYTES];
+    uint8_t box_key[BK_BOX_KEY_BYTES];
+    struct bk_addr
+        came_to; /* an address of ours to which the device came; the port does not count */
 };
 
 struct bk_requester_config {
@@ -65,6 +82,9 @@ struct bk_requester_config {
     uint8_t key_seed[BK_SIGN_SEED_BYTES];
     size_t n_servers;  /* tried in turn, until one knows where the device is; 0 counts as 1 */
     bool no_reflexive; /* the connection to the server does not leave by the listener's port */
+    /* With a pin, and where we still have the address that the device came to: the request leaves without LOOKUP and INFO,
+     * with our own addresses only. The server is asked after all if nothing comes of that. */
+    struct bk_requester_known known;
 };
 
 /* Where candidates come from besides the server's own word. */
@@ -88,8 +108,12 @@ enum bk_requester_event_type {
     BK_REQUESTER_NO_PASSWORD, /* or this does: none is to be had */
     BK_REQUESTER_SESSION_UP, /* connection `session`, come about by `kind`: end-to-end TLS stands for the newest EXPECT */
     BK_REQUESTER_SESSION_ENDED, /* one that was up, in use or not, is over; `lost`: not in order */
-    BK_REQUESTER_PATHS,         /* `bytes`, a message on the control stream of `session` */
-    BK_REQUESTER_ROUND_TRIP,    /* of `session`, measured: `ms` */
+    /* A connection that is yet to come up has been given the first bytes of HTTP/2 (bk_requester_may_be_early said yes):
+     * SESSION_UP with `early` follows, or EARLY_LOST. */
+    BK_REQUESTER_EARLY,
+    BK_REQUESTER_EARLY_LOST,
+    BK_REQUESTER_PATHS,      /* `bytes`, a message on the control stream of `session` */
+    BK_REQUESTER_ROUND_TRIP, /* of `session`, measured: `ms` */
     BK_REQUESTER_NETWORK_CHANGED,
 };
 
@@ -103,7 +127,8 @@ struct bk_requester_event {
     enum bk_candidate_kind kind; /* SESSION_UP */
     bool
         ours; /* SESSION_UP: we dialled the device there (DIAL), and not it us; a punched one counts as either */
-    bool lost; /* SESSION_ENDED */
+    bool early; /* SESSION_UP: it is the one of EARLY */
+    bool lost;  /* SESSION_ENDED */
 };
 
 enum bk_requester_action_type {
@@ -138,8 +163,9 @@ enum bk_requester_action_type {
     /* A renewed mapping, `candidate`, through which the device had come before: it has come again, or it has not. */
     BK_REQUESTER_MAPPING_PROVEN,
     BK_REQUESTER_MAPPING_DOUBTED,
-    BK_REQUESTER_PHASE,  /* progress, for -v and the waterfall */
-    BK_REQUESTER_FAILED, /* the call is over */
+    BK_REQUESTER_REMEMBER, /* `known`, without `came_to`: as the server told it, verified */
+    BK_REQUESTER_PHASE,    /* progress, for -v and the waterfall */
+    BK_REQUESTER_FAILED,   /* the call is over */
     BK_REQUESTER_ENDED, /* it was up, and every session of it has ended; `lost`: the last one not in order */
 };
 
@@ -183,12 +209,13 @@ struct bk_requester_action {
     bool key_refused;                  /* NEED_PASSWORD */
     bool expired; /* FAILED with CERTIFICATE: it was the box key, by its time */
     uint64_t session;
-    size_t server;                 /* CONNECT_SERVER */
-    const struct bk_info *info;    /* GATHER_RELAY; valid until the core's next use */
-    struct bk_addr addr;           /* GATHER_RELAY, PERMIT */
-    struct bk_candidate candidate; /* DIAL, PUNCH, MAPPING_PROVEN, MAPPING_DOUBTED */
-    uint32_t tries, every_ms;      /* PUNCH */
-    bool lost;                     /* ENDED */
+    size_t server;                          /* CONNECT_SERVER */
+    const struct bk_info *info;             /* GATHER_RELAY; valid until the core's next use */
+    const struct bk_requester_known *known; /* REMEMBER; likewise */
+    struct bk_addr addr;                    /* GATHER_RELAY, PERMIT */
+    struct bk_candidate candidate;          /* DIAL, PUNCH, MAPPING_PROVEN, MAPPING_DOUBTED */
+    uint32_t tries, every_ms;               /* PUNCH */
+    bool lost;                              /* ENDED */
     enum bk_requester_phase phase;
     enum bk_requester_failure failure;
 };
@@ -213,5 +240,8 @@ void bk_requester_input(struct bk_requester *r, const struct bk_now *now,
 void bk_requester_timer(struct bk_requester *r, const struct bk_now *now,
                         struct bk_requester_out *out);
 bk_time bk_requester_deadline(const struct bk_requester *r);
+/* Whether a session of this kind, if it came up now, would be the one: then it may be told what it is for before the device
+ * has proven itself there. One at a time, and one for each call ID. */
+bool bk_requester_may_be_early(const struct bk_requester *r, enum bk_candidate_kind kind);
 
 #endif

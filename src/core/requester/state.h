@@ -107,6 +107,15 @@ struct bk_requester {
     struct bk_info relays;
     uint8_t relay_text[BK_REQUESTER_RELAY_TEXT_BYTES];
 
+    /* known.c */
+    bool
+        quick; /* called by what is known, without asking the server, or without waiting for a relay */
+    bool
+        by_known; /* the box key is one of before, and the server has not said that it still is the one */
+    bool asked_anew;     /* that came to nothing yet; its sessions are still taken */
+    bk_time give_up_at;  /* asked anew, after it had been accepted */
+    bk_time doubt_until; /* while quick, and requested */
+
     bool asked_pin, pin_accepted;
     bool sign;        /* with the caller's own key; else the password is given */
     bool key_refused; /* it was tried, and the device asked for no more of it: */
@@ -135,12 +144,14 @@ struct bk_requester {
     bool retried;             /* it is the second with this proof, after STALE */
     uint64_t device_unix_s;   /* the device's clock, as STALE gave it; 0: it has none */
     bk_time device_at;        /* when it gave it */
-    bool sent_reflexive;      /* the device was told of it: it will be met there */
-    bool sent_direct;         /* or of any address that is not a relay's */
     size_t n_told;            /* all that it was told */
     struct bk_candidate told[BK_CANDIDATES_MAX];
-    uint32_t told_ms; /* and our round trip to the server */
-    uint32_t both_ms; /* of both sides to the server: what the grid is reckoned from */
+    uint32_t told_ms;      /* and our round trip to the server */
+    uint32_t both_ms;      /* of both sides to the server: what the grid is reckoned from */
+    bool sent_reflexive;   /* the device was told of it: it will be met there */
+    bool sent_direct;      /* or of any address that is not a relay's */
+    bool early, had_early; /* see BK_REQUESTER_EARLY; of this call ID */
+    bool lost;             /* the last session that ended did not end in order */
 
     /* dials.c */
     struct bk_candidate dialled[BK_REQUESTER_DIALS_MAX];
@@ -154,7 +165,6 @@ struct bk_requester {
     size_t current; /* index, or BK_REQUESTER_NO_SESSION */
     bk_time patience_until;
     bk_time lost_until; /* every session is lost, and a new one awaited */
-    bool lost;          /* the last that ended did not end in order */
     struct bk_requester_rounds rounds;
 };
 
@@ -172,8 +182,13 @@ void bk_requester_server_failed(struct bk_requester *r, const struct bk_now *now
 bool bk_requester_next_server(struct bk_requester *r, const struct bk_now *now,
                               struct bk_requester_out *out);
 void bk_requester_connect_server(struct bk_requester *r, struct bk_requester_out *out);
+void bk_requester_ask_server(struct bk_requester *r, const struct bk_now *now,
+                             struct bk_requester_out *out); /* unless it is being opened */
 void bk_requester_close_server(struct bk_requester *r, struct bk_requester_out *out);
+void bk_requester_ask(struct bk_requester *r, const struct bk_now *now,
+                      struct bk_requester_out *out); /* LOOKUP and INFO */
 void bk_requester_send_info(struct bk_requester *r, struct bk_requester_out *out);
+void bk_requester_send_lookup(struct bk_requester *r, struct bk_requester_out *out);
 
 /* Takes the next step that is possible on the way to 217. */
 void bk_requester_go_on(struct bk_requester *r, const struct bk_now *now,
@@ -192,6 +207,30 @@ void bk_requester_draw(struct bk_requester *r, struct bk_requester_question *que
 /* One whole message of the server (answers.c). */
 void bk_requester_message(struct bk_requester *r, const struct bk_now *now, struct bk_slice bytes,
                           struct bk_requester_out *out);
+
+/* known.c: calling without asking the server. */
+/* At the start: is what is known of the device good? */
+void bk_requester_try_known(struct bk_requester *r, const struct bk_now *now);
+/* Is there a way that is worth trying before a relay has given us an address? */
+bool bk_requester_plain_way(const struct bk_requester *r);
+/* Is the address there to which it came? */
+bool bk_requester_same_place(const struct bk_requester *r);
+/* By our clock. */
+bool bk_requester_box_key_timely(const struct bk_box_key *key, uint64_t unix_s);
+/* The server's word was right. */
+void bk_requester_remember(struct bk_requester *r, const struct bk_lookup_answer *answer,
+                           struct bk_requester_out *out);
+/* What is known did not do: the server is asked, and the call made once more. */
+void bk_requester_ask_anew(struct bk_requester *r, const struct bk_now *now,
+                           struct bk_requester_out *out);
+/* Nothing has come of it for a while. */
+void bk_requester_doubt(struct bk_requester *r, const struct bk_now *now,
+                        struct bk_requester_out *out);
+/* The server's answer to that. */
+void bk_requester_compare(struct bk_requester *r, const struct bk_now *now,
+                          const struct bk_lookup_answer *answer, struct bk_requester_out *out);
+/* Something has come of it so far. */
+void bk_requester_hope(struct bk_requester *r, const struct bk_now *now);
 
 /* gather.c: our own candidates. */
 enum gathered {
@@ -233,6 +272,8 @@ void bk_requester_session_up(struct bk_requester *r, const struct bk_now *now,
 void bk_requester_session_ended(struct bk_requester *r, const struct bk_now *now, uint64_t id,
                                 bool lost, struct bk_requester_out *out);
 void bk_requester_round_trip(struct bk_requester *r, uint64_t id, uint32_t ms);
+void bk_requester_early_lost(struct bk_requester *r, const struct bk_now *now,
+                             struct bk_requester_out *out);
 void bk_requester_close_held(struct bk_requester *r, struct bk_requester_out *out);
 bool bk_requester_has_held(const struct bk_requester *r);
 /* Time for those that wait. */

@@ -68,13 +68,14 @@ static uint64_t no_time(void *ctx)
     return 0;
 }
 
-static void watch(struct bk_agent_watch **w)
+static void watch_after(struct bk_agent_watch **w, uint32_t ms)
 {
     struct bk_agent_watch_config config = {.base = base,
                                            .resolver = resolver,
                                            .own = &credentials,
                                            .server = "127.0.0.1",
                                            .at = bk_addr_v4(127, 0, 0, 1, s.port),
+                                           .after_ms = ms,
                                            .user = "alice",
                                            .unix_s = no_time,
                                            .revoked = on_revoked,
@@ -82,6 +83,11 @@ static void watch(struct bk_agent_watch **w)
 
     revoked = 0;
     assert_int_equal(bk_agent_watch_new(&config, w), BK_OK);
+}
+
+static void watch(struct bk_agent_watch **w)
+{
+    watch_after(w, 0);
 }
 
 static void on_time(evutil_socket_t fd, short what, void *ctx)
@@ -185,6 +191,27 @@ static void test_no_storm(void **state)
     assert_int_equal(revoked, 0);
 }
 
+/* A short call costs the server nothing. */
+static void test_later(void **state)
+{
+    static const enum step what[] = {SAY_403};
+    struct bk_agent_watch *w;
+
+    (void)state;
+    start(what);
+    watch_after(&w, 400);
+    run(200);
+    assert_int_equal(*asked, 0);
+    bk_agent_watch_free(w);
+    run(400);
+    assert_int_equal(*asked, 0);
+    watch_after(&w, 400);
+    run(4000);
+    assert_int_equal(*asked, 1);
+    assert_int_equal(revoked, 1);
+    one_server_stop(&s);
+}
+
 static int group(void **state)
 {
     (void)state;
@@ -220,6 +247,7 @@ int main(void)
         cmocka_unit_test(test_revoked),
         cmocka_unit_test(test_unreachable),
         cmocka_unit_test(test_no_storm),
+        cmocka_unit_test(test_later),
     };
 
     return cmocka_run_group_tests(tests, group, group_end);

@@ -66,6 +66,7 @@ static int setup(void **state)
 static int teardown_serve(void **state)
 {
     bk_serve_cancel(&serve, &w.s);
+    bk_serve_drop_prepared(&serve);
     bk_resolver_free(serve.resolver);
     return teardown(state);
 }
@@ -81,6 +82,16 @@ static int bound(int backlog)
     assert_int_equal(getsockname(fd, (struct sockaddr *)&in, &n), 0);
     assert_true(backlog < 0 || listen(fd, backlog) == 0);
     config.services[0].port = ntohs(in.sin_port);
+    return fd;
+}
+
+/* What is connecting to the service. */
+static int accepted(int listener)
+{
+    int fd = -1;
+
+    evutil_make_socket_nonblocking(listener);
+    RUN_UNTIL((fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0);
     return fd;
 }
 
@@ -241,13 +252,156 @@ static void test_ends_meanwhile(void **state)
     close(listener);
 }
 
+/* The service is connected to before anybody asks, and its first words are there when somebody does. */
+static void test_prepared(void **state)
+{
+    int listener = bound(4), service;
+    char hello[8] = {0};
+    struct end *client;
+
+    (void)state;
+    bk_serve_prepare(&serve, "web");
+    bk_serve_prepare(&serve, "web"); /* once for a call */
+    service = accepted(listener);
+    assert_int_equal(send(service, "hello", 5, 0), 5);
+    for (int i = 0; i < 3; i++) { /* it learns that it is connected */
+        event_base_loop(w.base, EVLOOP_NONBLOCK);
+    }
+    client = open_end("web:1", NULL);
+    RUN_UNTIL(w.c.answers == 1);
+    assert_int_equal(w.c.last_status, 200);
+    assert_null(serve.prepared);
+    RUN_UNTIL(client->got == 5);
+    client->to_send = 5;
+    end_fill(client);
+    RUN_UNTIL(recv(service, hello, sizeof hello, MSG_DONTWAIT | MSG_PEEK) == 5);
+    assert_int_equal(accept(listener, NULL, NULL), -1); /* there was no other connection */
+    bk_serve_prepare(&serve, "web");
+    assert_null(serve.prepared);
+    end_free(client);
+    close(service);
+    close(listener);
+}
+
+/* The stream is there before the service has answered; the first is broken off, the next gets what was begun. */
+static void test_prepared_in_time(void **state)
+{
+    struct bk_h2_stream *s;
+    int fill[4], listener = bound_and_full(fill);
+
+    (void)state;
+    bk_serve_prepare(&serve, "web");
+    assert_non_null(serve.prepared);
+    assert_int_equal(bk_h2_open(w.c.h, "web:1", -1, -1, NULL, &s), BK_OK);
+    RUN_UNTIL(w.s.requests == 1);
+    bk_h2_abort(s);
+    RUN_UNTIL(w.s.finished == 1);
+    assert_non_null(serve.prepared);
+    assert_null(serve.joining);
+    assert_int_equal(bk_h2_open(w.c.h, "web:1", -1, -1, NULL, &s), BK_OK);
+    RUN_UNTIL(w.s.requests == 2);
+    for (size_t i = 0; i < 4; i++) { /* now it does */
+        close(fill[i]);
+        close(accept4(listener, NULL, NULL, SOCK_NONBLOCK));
+    }
+    RUN_UNTIL(w.c.answers == 1);
+    assert_int_equal(w.c.last_status, 200);
+    assert_null(serve.prepared);
+    close(listener);
+}
+
+/* The service is down while TLS is under way, and up when the stream comes; or hangs up without a word. */
+static void test_prepared_in_vain(void **state)
+{
+    int listener = bound(-1), service;
+
+    (void)state;
+    bk_serve_prepare(&serve, "web");
+    RUN_UNTIL(serve.prepared == NULL);
+    assert_int_equal(listen(listener, 4), 0);
+    assert_int_equal(answer_to("web:1"), 200);
+    close(accepted(listener));
+
+    serve.prepared_once = false;
+    bk_serve_prepare(&serve, "web");
+    service = accepted(listener);
+    for (int i = 0; i < 3; i++) {
+        event_base_loop(w.base, EVLOOP_NONBLOCK);
+    }
+    close(service);
+    assert_int_equal(answer_to("web:1"), 200);
+    service = accepted(listener);
+    assert_true(service >= 0);
+    close(service);
+    close(listener);
+}
+
+/* What is not open to the caller is not connected to; what he does not take is ended with the call. */
+static void test_prepared_for_nobody(void **state)
+{
+    int listener = bound(4), service;
+    char byte;
+
+    (void)state;
+    bk_serve_prepare(&serve, "");
+    bk_serve_prepare(&serve, "ssh");
+    serve.access.services = 0;
+    bk_serve_prepare(&serve, "web");
+    assert_null(serve.prepared);
+    serve.access.services = 1;
+    config.services[0].kind = BK_TARGET_UDP;
+    bk_serve_prepare(&serve, "web");
+    assert_null(serve.prepared);
+    config.services[0].kind = BK_TARGET_TCP;
+    bk_serve_prepare(&serve, "web");
+    assert_non_null(serve.prepared);
+    service = accepted(listener);
+    bk_serve_drop_prepared(&serve);
+    assert_null(serve.prepared);
+    assert_int_equal(recv(service, &byte, 1, 0), 0);
+    bk_serve_drop_prepared(&serve);
+    close(service);
+    close(listener);
+}
+
+/* Closed while it connects, by session and by call. */
+static void test_prepared_cancelled(void **state)
+{
+    struct bk_h2_stream *s;
+    int fill[4], listener = bound_and_full(fill);
+
+    (void)state;
+    bk_serve_prepare(&serve, "web");
+    assert_int_equal(bk_h2_open(w.c.h, "web:1", -1, -1, NULL, &s), BK_OK);
+    RUN_UNTIL(w.s.requests == 1);
+    bk_serve_cancel(&serve, &w.s);
+    assert_null(serve.joining);
+    bk_h2_free(w.s.h);
+    w.s.h = NULL;
+    bk_serve_drop_prepared(&serve);
+    RUN_UNTIL(w.c.ended);
+    for (size_t i = 0; i < 4; i++) {
+        close(fill[i]);
+    }
+    close(listener);
+}
+
 #define IN_WORLD(test) cmocka_unit_test_setup_teardown(test, setup, teardown_serve)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        IN_WORLD(test_no_such_service), IN_WORLD(test_not_permitted), IN_WORLD(test_no_answer),
-        IN_WORLD(test_lines_are_few),   IN_WORLD(test_joined),        IN_WORLD(test_ends_meanwhile),
+        IN_WORLD(test_no_such_service),
+        IN_WORLD(test_not_permitted),
+        IN_WORLD(test_no_answer),
+        IN_WORLD(test_lines_are_few),
+        IN_WORLD(test_joined),
+        IN_WORLD(test_ends_meanwhile),
+        IN_WORLD(test_prepared),
+        IN_WORLD(test_prepared_in_time),
+        IN_WORLD(test_prepared_in_vain),
+        IN_WORLD(test_prepared_for_nobody),
+        IN_WORLD(test_prepared_cancelled),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

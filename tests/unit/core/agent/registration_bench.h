@@ -12,6 +12,7 @@
 #include "core/agent/fake.h"
 #include "core/agent/registration.h"
 #include "seal/seal.h"
+#include "wire/connect.h"
 #include "wire/notify.h"
 #include "wire/register.h"
 
@@ -22,7 +23,7 @@ struct bench {
     struct bk_registration r;
     struct bk_registration_out out;
     struct bk_now now;
-    uint8_t buf[512];
+    uint8_t buf[1400];
     struct bk_slice key;
     uint32_t generation; /* as the server knows it */
     uint16_t epoch;
@@ -71,14 +72,6 @@ static inline size_t count(const struct bench *b, enum bk_registration_action_ty
         n += b->out.actions[i].type == type;
     }
     return n;
-}
-
-/* While as many call parts are up as there may be. */
-static inline void receive_full(struct bench *b, struct bk_slice bytes)
-{
-    struct bk_registration_event event = {
-        .type = BK_REGISTRATION_DATAGRAM, .addr = fake_server(), .bytes = bytes, .full = true};
-    bk_registration_input(&b->r, &b->now, &event, &b->out);
 }
 
 /* The one REGISTER that was just sent by UDP, checked as a server would. */
@@ -163,9 +156,39 @@ static inline struct bk_slice notify(struct bench *b, uint8_t txid_byte, const s
 {
     uint8_t txid[BK_STUN_TXID_BYTES] = {txid_byte};
     struct bk_slice bytes;
-    assert_int_equal(bk_notify_write(b->buf, sizeof b->buf, txid, tag, &b->mac, b->key, &bytes),
+    struct bk_notify in = {.tag = *tag};
+    assert_int_equal(bk_notify_write(b->buf, sizeof b->buf, txid, &in, &b->mac, b->key, &bytes),
                      BK_OK);
     return bytes;
+}
+
+/* The fast form, with a box of `n` bytes that all have the value of the call ID's. */
+static inline struct bk_slice notify_fast(struct bench *b, uint8_t txid_byte, uint8_t call,
+                                          size_t n)
+{
+    static uint8_t box[BK_BOX_MAX_BYTES];
+    uint8_t txid[BK_STUN_TXID_BYTES] = {txid_byte};
+    struct bk_notify in = {
+        .tag = b->r.tag, .fast = true, .box = bk_slice(box, n), .user = bk_slice_text("alice")};
+    struct bk_slice bytes;
+    memset(box, call, sizeof box);
+    memset(in.call_id, call, sizeof in.call_id);
+    assert_int_equal(bk_notify_write(b->buf, sizeof b->buf, txid, &in, &b->mac, b->key, &bytes),
+                     BK_OK);
+    return bytes;
+}
+
+/* The answer to NOTIFY that has just been given, the first of what was done. */
+static inline struct bk_notify_answer notify_answer(const struct bench *b, uint8_t txid_byte)
+{
+    struct bk_notify_answer said;
+    struct bk_stun m;
+    assert_true(b->out.n > 0);
+    assert_int_equal(b->out.actions[0].type, BK_REGISTRATION_SEND);
+    assert_int_equal(bk_stun_read(b->out.actions[0].bytes, &m), BK_OK);
+    assert_int_equal(m.txid[0], txid_byte);
+    assert_int_equal(bk_notify_answer_read(&m, &b->mac, b->key, &said), BK_OK);
+    return said;
 }
 
 #endif

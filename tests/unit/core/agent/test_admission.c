@@ -180,6 +180,98 @@ static void a_tag_sent_lately_is_needed_with_a_clock_and_without(void **state)
     }
 }
 
+/* The server has told the time, so long ago. */
+static void begin_told(struct bench *b, uint64_t ago_s)
+{
+    begin(b);
+    b->r.first_unix_s = b->now.unix_s - ago_s;
+    b->r.first_time_at = b->now.mono - ago_s * BK_SECOND;
+}
+
+static enum bk_admission_verdict check_alone(struct bench *b, uint64_t unix_s)
+{
+    struct bk_admission_facts facts = at_time(b, unix_s);
+    facts.has_tag = false;
+    return check(b, &facts);
+}
+
+static void a_box_without_a_tag_is_fresh_by_its_time(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin_told(&b, 3600);
+    uint64_t t = b.now.unix_s;
+    assert_int_equal(check_alone(&b, t), BK_ADMITTED);
+    assert_int_equal(check_alone(&b, t + 30), BK_ADMITTED);
+    assert_int_equal(check_alone(&b, t - 30), BK_ADMITTED);
+    assert_int_equal(check_alone(&b, t + 31), BK_ADMISSION_STALE);
+    assert_int_equal(check_alone(&b, t - 31), BK_ADMISSION_STALE);
+    assert_int_equal(check_alone(&b, 0), BK_ADMISSION_STALE);
+    assert_int_equal(check_alone(&b, UINT64_MAX), BK_ADMISSION_STALE);
+    struct bk_admission_facts facts =
+        at_time(&b, t); /* a tag that is wrong is not as good as none */
+    facts.tag.random ^= 1;
+    assert_int_equal(check(&b, &facts), BK_ADMISSION_STALE);
+}
+
+static void time_alone_needs_two_clocks_that_agree(void **state)
+{
+    (void)state;
+    static struct bench b;
+    for (int off = -11; off <= 11; off++) {
+        begin_told(&b, 3600);
+        uint64_t run_s = b.now.unix_s;
+        b.now.unix_s += (uint64_t)off;
+        assert_int_equal(check_alone(&b, run_s),
+                         off == -11 || off == 11 ? BK_ADMISSION_STALE : BK_ADMITTED);
+    }
+    begin(&b); /* no server has told one */
+    assert_int_equal(check_alone(&b, b.now.unix_s), BK_ADMISSION_STALE);
+    begin_told(&b, 3600);
+    uint64_t t = b.now.unix_s;
+    b.now.unix_s = 0; /* the host has none */
+    assert_int_equal(check_alone(&b, t), BK_ADMISSION_STALE);
+}
+
+/* What an earlier run may have taken, at the worst of all clocks. */
+static void time_alone_brings_nothing_back_after_a_restart(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin_told(&b, 3600);
+    b.now.unix_s -= 10; /* behind the run's time as far as may be: boxes are ahead of it */
+    struct bk_admission_facts facts = at_time(&b, b.now.unix_s + 10 + 30);
+    facts.has_tag = false;
+    assert_int_equal(check(&b, &facts), BK_ADMITTED);
+    struct bk_now now = b.now;
+    begin_told(&b, 0); /* at once */
+    b.now = now;
+    b.r.first_unix_s = now.unix_s - 10; /* told by another server, behind in turn */
+    b.r.first_time_at = now.mono;
+    for (int s = 0; s < 300; s++) {
+        assert_int_equal(check(&b, &facts), BK_ADMISSION_STALE);
+        fake_pass(&b.now, BK_SECOND);
+    }
+    assert_int_equal(check_alone(&b, b.now.unix_s), BK_ADMITTED);
+}
+
+static void time_alone_is_never_set_back(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin_told(&b, 3600);
+    uint64_t t = b.now.unix_s;
+    struct bk_admission_facts facts = at_time(&b, t + 30);
+    facts.has_tag = false;
+    int admitted = 0;
+    for (int s = 0; s < 600; s++) {
+        admitted += check(&b, &facts) == BK_ADMITTED;
+        fake_pass(&b.now, BK_SECOND);
+        b.now.unix_s = s % 2 == 0 ? t : b.now.unix_s; /* somebody holds the clock back */
+    }
+    assert_int_equal(admitted, 1);
+}
+
 /* A server may name a tag that the agent will send only later, and hold back what was sealed with it. */
 static void a_tag_named_ahead_gives_no_second_time(void **state)
 {
@@ -510,6 +602,10 @@ int main(void)
         cmocka_unit_test(a_time_is_fresh_within_two_minutes_either_way),
         cmocka_unit_test(what_was_sealed_before_a_restart_is_stale_for_good),
         cmocka_unit_test(a_tag_sent_lately_is_needed_with_a_clock_and_without),
+        cmocka_unit_test(a_box_without_a_tag_is_fresh_by_its_time),
+        cmocka_unit_test(time_alone_needs_two_clocks_that_agree),
+        cmocka_unit_test(time_alone_brings_nothing_back_after_a_restart),
+        cmocka_unit_test(time_alone_is_never_set_back),
         cmocka_unit_test(a_tag_named_ahead_gives_no_second_time),
         cmocka_unit_test(a_call_id_is_remembered_while_it_could_be_fresh),
         cmocka_unit_test(a_clock_that_falls_back_makes_nothing_fresh_again),

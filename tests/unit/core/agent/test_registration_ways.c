@@ -178,7 +178,9 @@ static void a_call_through_the_tunnel_is_answered_through_it(void **state)
         const struct bk_registration_action *a = the(&b, BK_REGISTRATION_SEND);
         assert_true(a->tunnel);
         assert_int_equal(bk_stun_read(a->bytes, &m), BK_OK);
-        assert_int_equal(bk_notify_answer_read(&m, &b.mac, b.key), BK_OK);
+        struct bk_notify_answer said;
+        assert_int_equal(bk_notify_answer_read(&m, &b.mac, b.key, &said), BK_OK);
+        assert_false(said.taken);
         assert_int_equal(count(&b, BK_REGISTRATION_CALL), copy == 0 ? 1 : 0);
     }
     assert_int_equal(bk_registration_deadline(&b.r) > b.now.mono, 1);
