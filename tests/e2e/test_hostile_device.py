@@ -70,7 +70,7 @@ def others_are_served(field):
         with field.friend.call() as session:
             stream, status = session.connect("echo:1")
             assert status == 200 and session.echoed(stream)
-        time.sleep(0.25)  # a device remembers 512 calls, for two minutes
+        time.sleep(0.5)  # a device remembers 512 calls, for as long as a tag or time of theirs may be fresh
 
     with meanwhile(one) as took:
         yield

@@ -6,6 +6,7 @@ elsewhere, devices and people are shut out or replaced; and what is taken back e
                                            server, and another one with its CA elsewhere"""
 
 import os
+import pathlib
 import re
 import shutil
 import signal
@@ -550,16 +551,20 @@ def test_the_server_drops_root(net, bindir, tmp_path):
     beckon.server = server = Server(beckon, "server", net.requester)
     server.run("init", "--host", REQUESTER)
     conf = server.state / "beckond.conf"
-    conf.write_text(conf.read_text().replace("# user =", "user = nobody"))
+    conf.write_text(conf.read_text().replace("# user =", "user = nobody") + "workers = 3\n")
     refused = server.run("run", check=False)
     assert refused.status == FAILED and "chown" in refused.err and len(refused.err.splitlines()) == 1
     run(["chown", "-R", "nobody:", server.state])
     process = server.start()
-    status = dict(line.split(":\t", 1) for line in open(f"/proc/{process.pid}/status", encoding="ascii")
-                  if ":\t" in line)
     nobody = int(run(["id", "-u", "nobody"]).out)
-    assert [int(uid) for uid in status["Uid"].split()] == [nobody] * 4
-    assert status["NoNewPrivs"].strip() == "1" and status["Seccomp"].strip() == "2"
+    threads = list(pathlib.Path(f"/proc/{process.pid}/task").iterdir())
+    assert len(threads) == 4  # the workers too: rights are each thread's own
+    for thread in threads:
+        status = dict(line.split(":\t", 1) for line in (thread / "status").read_text(encoding="ascii").splitlines()
+                      if ":\t" in line)
+        assert [int(uid) for uid in status["Uid"].split()] == [nobody] * 4
+        assert status["NoNewPrivs"].strip() == "1" and status["Seccomp"].strip() == "2"
+        assert int(status["CapEff"], 16) == 0
     # Commands by root leave the state readable for it.
     server.run("epoch", "new")
     assert server.token(user="alice")

@@ -206,6 +206,13 @@ def test_own_public_address(world):
 
 # -- the end --------------------------------------------------------------------------------------
 
+def asked(service):
+    """What became of the one connection on which something was said: devices connect ahead to what a call names."""
+    while isinstance(result := service.result(), EOFError) and result.args == (b"",):
+        pass
+    return result
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "mid-transfer"])
 def test_interrupted_leaves_nothing(world, services, upnp, number, busy):
@@ -223,7 +230,7 @@ def test_interrupted_leaves_nothing(world, services, upnp, number, busy):
         if busy:
             with pytest.raises(ConnectionResetError):
                 receive(s)
-            assert isinstance(services.blob.result(), OSError)
+            assert isinstance(asked(services.blob), OSError)
     everything_is_gone(world)
 
 

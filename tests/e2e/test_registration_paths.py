@@ -192,7 +192,8 @@ def test_the_interval_grows_to_what_the_nat_keeps(world):
             capture.stop()
         payloads = [stun.Message(bytes.fromhex(r["udp.payload"])) for r in capture.fields(["udp.payload"], "udp")]
         assert sum(m.method_number == 0x0CA for m in payloads) == 2, "PROBE and its echo, once"
-        assert sum(m.method == "BINDING" for m in payloads) in (4, 6, 8)
+        # Requests: the capture may end, as the interval is told, between the last one and its answer.
+        assert sum(m.method == "BINDING" and m.kind == "request" for m in payloads) in (2, 3, 4)
     finally:
         world.device.stop()
         (world.device.state / "agent.conf").write_text(text)

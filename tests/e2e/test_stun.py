@@ -9,7 +9,7 @@ from lab.services import PAGE
 
 FIELDS = ["ip.src", "udp.srcport", "ip.dst", "udp.dstport", "udp.payload", "stun.type", "stun.att.type",
           "stun.att.crc32.status", "_ws.malformed", "_ws.expert.message"]
-METHODS = ("REGISTER", "NOTIFY", "BINDING")
+METHODS = ("REGISTER", "NOTIFY", "BINDING", "RESULT")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,8 @@
 """A direct session that is lost as soon as it stands, while the relayed one is still on its way: what was begun by then
 waits for that one, and goes on by it."""
 
+import shutil
+
 import pytest
 
 from lab import REQUESTER, ROUTER_A, ROUTER_B, SERVER
@@ -16,6 +18,7 @@ LATE_S = 0.4  # each packet of the device's to the relay: it is there after more
 def lost_and_late(world):
     """The first HTTP/2 of a caller on the direct path is answered by the end of the connection, in both directions."""
     net = world.net
+    shutil.rmtree(world.alice.state / "devices", ignore_errors=True)  # repeated calls ask for no relay
     net.router_a.inbound_maps.append(("tcp", 5000, REQUESTER, 1600))
     net.router_a.load()
 

@@ -86,8 +86,13 @@ static void check_dial(struct call *c, const struct bk_call_action *a)
 }
 
 /* A round: what he said last is what counts now. */
-static void check_learn(const struct world *w, struct call *c)
+static void check_learn(const struct world *w, struct call *c, bool move)
 {
+    if (!move) { /* to be met by a caller who came in the fast form */
+        require(c->fast && c->admitted && !c->up && !c->met);
+        c->met = true;
+        return;
+    }
     require(c->up && c->newest.round != 0 && w->now.mono >= c->learns_again);
     c->learns_again = w->now.mono + BK_CALL_ROUND_EVERY_MS * BK_MS;
     c->n_peer = c->newest.n_candidates;
@@ -179,6 +184,16 @@ static void check_action(struct world *w, struct call *c, const struct bk_call_a
     case BK_CALL_PUNCH:
         check_dial(c, a);
         break;
+    case BK_CALL_CONNECT_SERVER:
+        require(a->result == c->fast && c->server_closed);
+        c->server_closed = false;
+        break;
+    case BK_CALL_SEND_RESULT:
+        require(c->fast && (c->asked || c->wrongly_signed) && !c->ended);
+        require(c->server_closed);
+        require(a->index < BK_CALL_UNTOLD_MAX && (c->untold >> a->index & 1) == 0);
+        c->untold |= UINT32_C(1) << a->index;
+        break;
     case BK_CALL_SEND_PATHS:
         require(c->up && a->index < BK_CALL_LINKS_MAX && a->bytes.n <= BK_PATHS_MAX_BYTES);
         break;
@@ -190,7 +205,6 @@ static void check_action(struct world *w, struct call *c, const struct bk_call_a
         require(a->index < BK_CALL_LINKS_MAX);
         break;
     case BK_CALL_LEARN: /* looked at before all others */
-    case BK_CALL_CONNECT_SERVER:
     case BK_CALL_PING:
         break;
     }
@@ -201,7 +215,7 @@ static void check_call_out(struct world *w, struct call *c)
     require(call_out.used <= sizeof call_out.bytes && (!c->ended || call_out.n == 0));
     for (size_t i = 0; i < call_out.n; i++) {
         if (call_out.actions[i].type == BK_CALL_LEARN) {
-            check_learn(w, c);
+            check_learn(w, c, call_out.actions[i].move);
         }
     }
     for (size_t i = 0; i < call_out.n; i++) {
@@ -215,19 +229,6 @@ static void call_input(struct world *w, struct call *c, const struct bk_call_eve
 {
     bk_call_input(c->core, &w->now, e, &call_out);
     check_call_out(w, c);
-}
-
-void agent_call_begins(struct world *w)
-{
-    struct call *c = &w->calls[feed_below(&w->f, CALLS)];
-    struct bk_alloc alloc = feed_alloc(&w->memory);
-    struct bk_call_event start = {.type = BK_CALL_START};
-    c->ended = true;
-    agent_calls_settle(w);
-    bk_call_free(c->core);
-    *c = (struct call){0};
-    require(bk_call_new(&alloc, &w->call_config, &c->core) == BK_OK);
-    call_input(w, c, &start);
 }
 
 static struct bk_candidate a_candidate(struct world *w)
@@ -299,39 +300,67 @@ static void note_said(const struct world *w, struct call *c, struct bk_slice tex
     }
 }
 
-static void on_request(struct world *w, struct call *c)
+/* A sealed request, and what it holds in the end. How it was made decides what else is done with it. */
+static uint8_t make_outside(struct world *w, struct bk_connect *outside, struct bk_slice *text)
 {
     static uint8_t plain[BK_CALL_REQUEST_MAX_BYTES];
     static uint8_t box[BK_BOX_MAX_BYTES];
+    struct bk_call_request request;
+    *outside = (struct bk_connect){.equipment_id = ID};
+    make_request(w, &request);
+    uint8_t how = feed_u8(&w->f);
+    memcpy(outside->call_id, request.call_id, sizeof outside->call_id);
+    outside->call_id[1] = how == 200;
+    require(bk_call_request_write(plain, sizeof plain, &request, text) == BK_OK);
+    if (request.has_signature) {
+        sign(w, plain, *text, &request);
+    }
+    if (how >= 192 && how < 200) {
+        *text = feed_bend(&w->f, plain, text->n);
+    }
+    require(bk_seal_request(w->call_config.box[how % 2].public_key, *text, box, sizeof box,
+                            &outside->box) == BK_OK);
+    if (how >= 201 && how < 208) {
+        outside->box = feed_bend(&w->f, box, outside->box.n);
+    }
+    return how;
+}
+
+void agent_call_begins(struct world *w)
+{
+    struct call *c = &w->calls[feed_below(&w->f, CALLS)];
+    struct bk_alloc alloc = feed_alloc(&w->memory);
+    struct bk_call_event start = {.type = BK_CALL_START};
+    struct bk_connect outside;
+    struct bk_slice text;
+    c->ended = true;
+    agent_calls_settle(w);
+    bk_call_free(c->core);
+    *c = (struct call){.server_closed = true, .fast = feed_bool(&w->f)};
+    require(bk_call_new(&alloc, &w->call_config, &c->core) == BK_OK);
+    if (c->fast) {
+        (void)make_outside(w, &outside, &text);
+        note_said(w, c, text);
+        start.request = &outside;
+    }
+    call_input(w, c, &start);
+}
+
+static void on_request(struct world *w, struct call *c)
+{
     static uint8_t buf[2048];
     static const uint8_t txid[BK_STUN_TXID_BYTES];
     struct bk_call_event e = {.type = BK_CALL_SERVER_MESSAGE};
-    struct bk_connect outside = {.equipment_id = ID};
-    struct bk_call_request request;
+    struct bk_connect outside;
     struct bk_slice text;
-    make_request(w, &request);
-    uint8_t how = feed_u8(&w->f);
-    memcpy(outside.call_id, request.call_id, sizeof outside.call_id);
-    outside.call_id[1] = how == 200;
-    require(bk_call_request_write(plain, sizeof plain, &request, &text) == BK_OK);
-    if (request.has_signature) {
-        sign(w, plain, text, &request);
-    }
-    if (how >= 192 && how < 200) {
-        text = feed_bend(&w->f, plain, text.n);
-    }
-    require(bk_seal_request(w->call_config.box[how % 2].public_key, text, box, sizeof box,
-                            &outside.box) == BK_OK);
-    if (how >= 201 && how < 208) {
-        outside.box = feed_bend(&w->f, box, outside.box.n);
-    }
+    uint8_t how = make_outside(w, &outside, &text);
     if (bk_connect_write(buf, sizeof buf, txid, &outside, &e.bytes) != BK_OK) {
         return;
     }
     if (how >= 208) {
         e.bytes = feed_bend(&w->f, buf, e.bytes.n);
     }
-    if (!c->asked) {
+    if (!c->asked && !c->fast) {
         note_said(w, c, text);
     }
     call_input(w, c, &e);
@@ -410,6 +439,13 @@ static void on_own(struct world *w, struct call *c)
         e.type = BK_CALL_NETWORK_CHANGED;
     } else if (how >= 156) {
         e.type = BK_CALL_STOP;
+    } else if (how >= 128) {
+        e.type = BK_CALL_RESULT_TOLD;
+        e.index = how / 2 % 16;
+        e.right = how % 2 != 0;
+        if (e.index < BK_CALL_UNTOLD_MAX) {
+            c->untold &= ~(UINT32_C(1) << e.index);
+        }
     }
     call_input(w, c, &e);
 }

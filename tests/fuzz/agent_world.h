@@ -19,8 +19,10 @@ enum {
 
 struct call {
     struct bk_call *core; /* NULL: none */
+    bool fast;            /* its request was there from the start */
     bool asked, waiting, admitted, checking, right, ended, server_closed;
-    bool unproven; /* admitted, and its password or key not judged yet */
+    uint32_t untold; /* RESULTs that the idle part has, by their numbers */
+    bool unproven;   /* admitted, and its password or key not judged yet */
     struct bk_admission_facts facts;
     uint8_t text[BK_CALL_REQUEST_MAX_BYTES];
     struct bk_call_request said; /* by the caller, in the newest 226; borrows from `text` */
@@ -31,7 +33,7 @@ struct call {
     uint32_t unanswered;    /* of the candidates in ASK_DIALS */
     uint32_t permitted;     /* by the limits; those tried are taken out */
     struct bk_paths newest; /* said by him, heard or not */
-    bool listens, mapped, up;
+    bool listens, mapped, met, up;
     bk_time learns_again;
     struct {
         struct bk_addr addr;
@@ -57,6 +59,8 @@ struct world {
     struct bk_tag tags[TAGS];            /* newest sent, a ring */
     size_t n_tags;
     bool called[TXIDS];
+    size_t results;                          /* said, and not told yet what became of them */
+    uint8_t result_txid[BK_STUN_TXID_BYTES]; /* of the newest that was sent */
     struct call calls[CALLS];
     struct bk_admission_facts admitted[BOXES];
     size_t n_admitted;

@@ -5,7 +5,8 @@
  *
  *   nothing is sent but to the server, and every REGISTER has a tag of its own;
  *   registered, revoked, renew: said only upon an answer under the key, unbent, from the server;
- *   one call for one NOTIFY, and only for a tag that was sent;
+ *   one call for one NOTIFY, in one form, and only for a tag that was sent; none while there is no room;
+ *   a RESULT goes to the server that was named, and what became of it is told once;
  *   no box is admitted twice, whatever the clocks do;
  *   a wrong signature leads to no question; passwords and keys are checked after admission;
  *   a key that is known is never made to wait, whatever is guessed;
@@ -15,11 +16,12 @@
  *   after END nothing comes, and no deadline lies in the past. */
 #include "agent_world.h"
 #include "wire/notify.h"
+#include "wire/result.h"
 
 /* What this event may bring about. */
 struct licence {
-    bool registered, revoked, call, renew;
-    bool full; /* a call is not taken */
+    bool registered, revoked, call, renew, full;
+    size_t told; /* RESULTs, at most */
 };
 
 static struct bk_registration_out out;
@@ -35,8 +37,14 @@ static void check_send(struct world *w, const struct bk_registration_action *a)
 {
     struct bk_stun m;
     struct bk_register r;
-    require(a->tunnel || bk_addr_equal(&a->addr, &w->server));
     require(bk_stun_read(a->bytes, &m) == BK_OK);
+    if (m.method == BK_METHOD_RESULT) { /* to the server of then */
+        require(!a->tunnel && w->results > 0 && m.cls == BK_STUN_REQUEST);
+        require(bk_datagram_check(&m, &w->config.mac, BK_SLICE_OF(w->config.key)) == BK_OK);
+        memcpy(w->result_txid, m.txid, sizeof w->result_txid);
+        return;
+    }
+    require(a->tunnel || bk_addr_equal(&a->addr, &w->server));
     if (m.method == BK_METHOD_NOTIFY) {
         require(m.cls == BK_STUN_SUCCESS);
         return;
@@ -56,6 +64,7 @@ static void check_send(struct world *w, const struct bk_registration_action *a)
 static void check_out(struct world *w, struct licence l)
 {
     size_t calls = 0;
+    size_t told = 0;
     require(out.used <= sizeof out.bytes);
     for (size_t i = 0; i < out.n; i++) {
         switch (out.actions[i].type) {
@@ -75,10 +84,14 @@ static void check_out(struct world *w, struct licence l)
             bk_renewal_hint(&w->renewal, &w->now);
             break;
         case BK_REGISTRATION_CALL:
-            require(l.call && !l.full && calls++ == 0);
+            require(l.call && calls++ == 0);
             break;
         case BK_REGISTRATION_FULL:
-            require(l.call && l.full);
+            require(l.full && out.n == 1);
+            break;
+        case BK_REGISTRATION_RESULT_TOLD:
+            require(w->results > 0 && told++ < l.told);
+            w->results--;
             break;
         case BK_REGISTRATION_LOST:
             bk_renewal_registered(&w->renewal, &w->now, false);
@@ -126,13 +139,44 @@ static struct bk_slice notify(struct world *w, uint8_t how, uint8_t *buf, size_t
 {
     uint8_t txid[BK_STUN_TXID_BYTES] = {1, how % TXIDS};
     struct bk_slice bytes;
-    struct bk_tag tag = w->tags[feed_below(&w->f, TAGS)];
-    bool sent = w->n_tags > 0 && tag.counter != 0;
-    tag.counter += (how & 64) != 0 ? 100000 : 0;
+    static const uint8_t box[] = "not looked into";
+    struct bk_notify in = {.tag = w->tags[feed_below(&w->f, TAGS)], .fast = (how & 128) != 0};
+    bool sent = w->n_tags > 0 && in.tag.counter != 0;
+    in.tag.counter += (how & 64) != 0 ? 100000 : 0;
     l->call = sent && (how & 64) == 0 && !w->called[how % TXIDS];
-    require(bk_notify_write(buf, cap, txid, &tag, &w->config.mac, BK_SLICE_OF(w->config.key),
+    if (in.fast) {
+        in.call_id[0] = how % TXIDS;
+        in.box = BK_SLICE_OF(box);
+        in.user = (how & 32) != 0 ? bk_slice_text("alice") : BK_SLICE_EMPTY;
+    }
+    require(bk_notify_write(buf, cap, txid, &in, &w->config.mac, BK_SLICE_OF(w->config.key),
                             &bytes) == BK_OK);
     return bytes;
+}
+
+static struct bk_slice result_answer(const struct world *w, uint8_t *buf, size_t cap,
+                                     struct licence *l)
+{
+    struct bk_slice bytes;
+    l->told = 1;
+    require(bk_result_answer_write(buf, cap, w->result_txid, &w->config.mac,
+                                   BK_SLICE_OF(w->config.key), &bytes) == BK_OK);
+    return bytes;
+}
+
+/* What a call part may have its idle part say. */
+static void on_result(struct world *w)
+{
+    static const uint8_t box[BK_AGENT_RESULT_BYTES + 1];
+    uint8_t how = feed_u8(&w->f);
+    struct bk_registration_event e = {.type = BK_REGISTRATION_RESULT,
+                                      .addr = w->server,
+                                      .number = how,
+                                      .bytes = bk_slice(box, how * 2 % sizeof box)};
+    e.call_id[0] = how % TXIDS;
+    w->results++;
+    bk_registration_input(&w->registration, &w->now, &e, &out);
+    check_out(w, (struct licence){.told = 1});
 }
 
 static void on_datagram(struct world *w)
@@ -144,13 +188,17 @@ static void on_datagram(struct world *w)
     struct licence l = {0};
     struct bk_registration_event e = {.type = BK_REGISTRATION_DATAGRAM, .addr = w->server};
     e.tunnel = (what & 2) != 0;
-    e.full = (what & 4) != 0;
     if (from >= 240) {
         e.bytes = feed_bytes(&w->f);
+    } else if ((what & 12) == 12) {
+        e.bytes = result_answer(w, buf, sizeof buf, &l);
     } else if ((what & 1) != 0) {
         e.bytes = register_answer(w, how, e.tunnel, buf, sizeof buf, &l);
     } else {
         e.bytes = notify(w, how, buf, sizeof buf, &l);
+        e.full = what >= 224;
+        l.full = e.full && l.call;
+        l.call = l.call && !e.full;
     }
     if (from >= 200 && from < 240) {
         e.bytes = feed_bend(&w->f, buf, e.bytes.n);
@@ -159,7 +207,6 @@ static void on_datagram(struct world *w)
         e.addr = agent_address(2);
         l = (struct licence){0};
     }
-    l.full = e.full;
     registration_input(w, e, l);
     for (size_t i = 0; i < out.n; i++) {
         if (out.actions[i].type == BK_REGISTRATION_CALL) {
@@ -212,8 +259,11 @@ static void on_time(struct world *w)
         uint64_t right = 1700000000 + w->now.mono / BK_SECOND;
         w->now.unix_s = how % 4 == 0 ? 0 : right + 100 * (uint64_t)(how % 32) - 1500;
     }
-    bk_registration_timer(&w->registration, &w->now, &out);
-    check_out(w, (struct licence){0});
+    for (int turn = 0; turn < 4 && bk_registration_deadline(&w->registration) <= w->now.mono;
+         turn++) { /* results that are due take the room of one or more */
+        bk_registration_timer(&w->registration, &w->now, &out);
+        check_out(w, (struct licence){.told = BK_AGENT_RESULTS_MAX});
+    }
     require(bk_registration_deadline(&w->registration) > w->now.mono);
     agent_calls_timer(w);
     on_renewal(w);
@@ -229,8 +279,10 @@ static void one_event(struct world *w)
         agent_call_begins(w);
     } else if (how < 180) {
         agent_call_event(w);
-    } else if (how < 230) {
+    } else if (how < 226) {
         on_time(w);
+    } else if (how < 230) {
+        on_result(w);
     } else if (how < 240) {
         w->server = agent_address(how % 2);
         registration_input(

@@ -33,6 +33,13 @@ static bool same_servers(const struct bk_channel_message *a, const struct bk_cha
     return a->n_servers == b->n_servers && a->n_servers <= BK_CHANNEL_SERVERS_MAX;
 }
 
+static bool same_request(const struct bk_channel_message *a, const struct bk_channel_message *b)
+{
+    return a->fast == b->fast && memcmp(a->call_id, b->call_id, sizeof a->call_id) == 0 &&
+           strcmp(a->user, b->user) == 0 && a->box_n == b->box_n && a->box_n <= sizeof a->box &&
+           memcmp(a->box, b->box, a->box_n) == 0 && a->number == b->number && a->good == b->good;
+}
+
 static bool same(const struct bk_channel_message *a, const struct bk_channel_message *b)
 {
     return a->type == b->type && a->server_index == b->server_index &&
@@ -44,7 +51,7 @@ static bool same(const struct bk_channel_message *a, const struct bk_channel_mes
            a->facts.has_key == b->facts.has_key &&
            memcmp(a->facts.key, b->facts.key, sizeof a->facts.key) == 0 &&
            same_tag(&a->tag, &b->tag) && a->unix_s == b->unix_s && a->right == b->right &&
-           a->permitted == b->permitted && same_dials(a, b);
+           a->permitted == b->permitted && same_dials(a, b) && same_request(a, b);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -90,7 +90,7 @@ static void as_agent_config(void)
     for (size_t i = 0; i < config.n_services; i++) {
         const struct bk_service *s = &config.services[i];
         require(bk_name_valid(bk_slice_text(s->name)) && s->host[0] != '\0');
-        require(s->kind == BK_TARGET_TCP ? s->port != 0 : s->host[0] == '/');
+        require(s->kind == BK_TARGET_UNIX ? s->host[0] == '/' : s->port != 0);
         require(bk_service_find(&config, bk_slice_text(s->name)) == s);
     }
 }

@@ -3,7 +3,8 @@
  * or role, its box key be signed by another, its results sealed by another.
  *
  *   217 leaves only for a key that is the pin, or that the person accepted, at most twice for each proof and once more
- *   for each further server; it opens with that device's box key alone and holds what the person gave, or a signature that is good for
+ *   for each further server, and once more where it was sent in hope (by what is known of the device, or before a relay was
+ *   there); it opens with that device's box key alone and holds what the person gave, or a signature that is good for
  *   that device; every 217 has a call ID of its own;
  *   EXPECT names key and call ID and comes before each 217; no password is asked for before, nor, where the
  *   caller has a key, before the device itself has refused that;
@@ -24,7 +25,7 @@ enum {
     ID = 2133,
     KEYS = 2, /* the device's, and somebody else's */
     SERVERS = 3,
-    REQUESTS_MAX = 4 + SERVERS,
+    REQUESTS_MAX = 5 + SERVERS,
     SESSIONS = 64,
 };
 
@@ -59,7 +60,7 @@ struct world {
     uint8_t expects[BK_PIN_BYTES];
     struct bk_slice password;
     size_t requests, uses, server, dials, permits, in_use;
-    bool ended;
+    bool ended, anew, early;
     uint16_t round;
     uint8_t sessions[SESSIONS];      /* enum known */
     uint8_t reply_key[BK_KEY_BYTES]; /* of the newest 217 */
@@ -101,7 +102,7 @@ static void check_proof(struct world *w, size_t key, const struct bk_call_reques
     uint8_t own[BK_KEY_BYTES];
     if (!inside->has_signature) {
         require(w->gave_password && bk_slice_equal(inside->password, w->password));
-        require(w->requests - w->signed_n <= 2 + w->server);
+        require(w->requests - w->signed_n <= 3 + w->server);
         return;
     }
     bk_caller_key_of(w->config.key_seed, own);
@@ -109,7 +110,7 @@ static void check_proof(struct world *w, size_t key, const struct bk_call_reques
     require(memcmp(inside->caller_key, own, sizeof own) == 0);
     require(bk_caller_check(own, w->pin[key], inside->signed_text, inside->signature) == BK_OK);
     require(bk_caller_check(own, w->pin[1 - key], inside->signed_text, inside->signature) != BK_OK);
-    require(++w->signed_n <= 2 + w->server);
+    require(++w->signed_n <= 3 + w->server);
 }
 
 static void check_request(struct world *w, const struct bk_stun *m)
@@ -160,7 +161,12 @@ static void check_sent(struct world *w, const struct bk_requester_action *a)
     if (m.method == BK_METHOD_CONNECT) {
         check_request(w, &m);
     } else {
-        require(m.method == BK_METHOD_LOOKUP && w->uses == 0 && !w->accepted);
+        require(m.method == BK_METHOD_LOOKUP);
+        if (w->uses == 0) {
+            require(!w->accepted || !w->anew); /* nothing came of it, once */
+            w->anew = w->anew || w->accepted;
+            w->accepted = false;
+        }
     }
 }
 
@@ -272,6 +278,7 @@ static void check_action(struct world *w, const struct bk_requester_action *a)
     case BK_REQUESTER_STOP_DIALS:
         w->dials = 0;
         break;
+    case BK_REQUESTER_REMEMBER:
     case BK_REQUESTER_CLOSE_SERVER:
     case BK_REQUESTER_MAPPING_PROVEN:
     case BK_REQUESTER_MAPPING_DOUBTED:
@@ -470,9 +477,17 @@ static void on_session(struct world *w)
         if (*session != NONE) {
             return; /* the shell gives no number twice */
         }
-        *session = UP;
         e.kind = (enum bk_candidate_kind)(1 + how % 4);
         e.ours = how % 8 >= 4;
+        e.early = w->early && how % 16 >= 8;
+        w->early = w->early && !e.early;
+        if (how >= 90 && bk_requester_may_be_early(w->r, e.kind)) {
+            w->early = true;
+            input(w, &(struct bk_requester_event){.type = BK_REQUESTER_EARLY});
+            require(out.n == 0 && !bk_requester_may_be_early(w->r, BK_CANDIDATE_HOST));
+            return;
+        }
+        *session = UP;
     } else if (how < 150) {
         if (*session == NONE || *session == GONE) {
             return;
@@ -481,6 +496,9 @@ static void on_session(struct world *w)
         *session = GONE;
         e.type = BK_REQUESTER_SESSION_ENDED;
         e.lost = how % 2 == 0;
+    } else if (how < 155) {
+        e.type = BK_REQUESTER_EARLY_LOST;
+        w->early = false;
     } else if (how < 160) {
         e.type = BK_REQUESTER_ROUND_TRIP;
         e.ms = how;
@@ -543,6 +561,21 @@ static void one_event(struct world *w)
     }
 }
 
+/* What an earlier call may have kept, true or not. */
+static void know(struct world *w, bool of_another)
+{
+    struct bk_requester_known *known = &w->config.known;
+    struct bk_box_key box = {.made_s = w->now.unix_s, .until_s = UINT64_MAX};
+    uint8_t lie = of_another ? feed_u8(&w->f) : 0;
+    memcpy(box.key, w->box[lie & 1].public_key, sizeof box.key);
+    bk_box_key_sign(&box, w->sign_seed[lie >> 1 & 1], known->box_key);
+    known->certificate_n = 3;
+    known->certificate[0] = lie >> 2 & 1;
+    known->certificate[1] = lie >> 3 & 1;
+    known->certificate[2] = lie >> 4 & 1;
+    known->came_to = bk_addr_v4(4, 17, 168, lie >> 5 & 3, 1);
+}
+
 static void init(struct world *w)
 {
     uint8_t how = feed_u8(&w->f);
@@ -569,6 +602,9 @@ static void init(struct world *w)
         bk_box_pair_make(&w->config.rng, &w->box[i]);
     }
     memcpy(w->config.pin, w->pin[0], BK_PIN_BYTES);
+    if ((how & 32) != 0) {
+        know(w, (how & 64) != 0);
+    }
     require(bk_requester_new(&alloc, &w->config, &w->r) == BK_OK);
 }
 

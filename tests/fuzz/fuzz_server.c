@@ -11,8 +11,11 @@
  *   every request is answered once; RENEW gives the key of the current epoch, and none to whom is revoked;
  *   nothing is sent under a key of an epoch that has gone, and its rows are no more;
  *   a watch is up only by the store's word, and closed after a change of what it watches;
+ *   a call is delivered only by its device's word, its request goes by NOTIFY only where the operator wants that and the store
+ *   has said yes, and RESULT by datagram is answered for its device only;
  *   a row made over a stream goes with it, and NOTIFY to it takes that stream; at the second port there is only Binding;
- *   a probe's echo goes to the IP address that the row has, and only for who is there. */
+ *   a probe's echo goes to the IP address that the row has, and only for who is there;
+ *   and all of it with several shards too, be they worked on by the core or by workers who are given what is not theirs. */
 #include "seal/seal.h"
 #include "server_checks.h"
 #include "wire/connect.h"
@@ -20,9 +23,12 @@
 #include "wire/register.h"
 #include "wire/result.h"
 
-enum { FUZZ_INPUT_MAX = 8192 };
+enum {
+    FUZZ_INPUT_MAX = 8192,
+    SHARDS = 3,
+};
 
-static void new_txid(struct world *w, uint8_t txid[BK_STUN_TXID_BYTES])
+void new_txid(struct world *w, uint8_t txid[BK_STUN_TXID_BYTES])
 {
     memset(txid, 0, BK_STUN_TXID_BYTES);
     w->txid++;
@@ -31,19 +37,27 @@ static void new_txid(struct world *w, uint8_t txid[BK_STUN_TXID_BYTES])
 
 /* ---- datagrams ---- */
 
-static void send_datagram(struct world *w, struct bk_slice bytes, size_t at, uint8_t local,
-                          struct licence *l)
+void send_datagram(struct world *w, struct bk_slice bytes, size_t at, uint8_t local,
+                   struct licence *l)
 {
     struct bk_server_event e = {.type = BK_SERVER_DATAGRAM};
     e.datagram.from = place(at);
     e.datagram.local = local;
     e.datagram.second = l->second;
     e.datagram.bytes = bytes;
+    /* Steering is a hint: now and then it is wrong. */
+    e.datagram.shard = (uint8_t)(w->txid % 8 == 0 ? w->txid / 8 % w->config.shards
+                                                  : bk_shard_of_datagram(bytes, w->config.shards));
     l->is_datagram = true;
+    l->shard = e.datagram.shard;
     l->from = e.datagram.from;
     l->local = local;
     l->bytes = bytes.n;
-    input(w, &e, l);
+    if (w->config.lock.enter && !l->second) {
+        worker(w, e.datagram.shard, &e, l);
+    } else {
+        input(w, &e, l);
+    }
 }
 
 /* Under the device's key, from anywhere, with a nonce that went to this place or another. */
@@ -369,7 +383,7 @@ static void on_message(struct world *w)
     w->speaker = NULL;
 }
 
-static size_t place_of(const struct bk_addr *a)
+size_t place_of(const struct bk_addr *a)
 {
     size_t i = 0;
     while (i < PLACES) {
@@ -397,7 +411,7 @@ static void on_stream_extra(struct world *w)
     }
     if (s->purpose == BK_STREAM_REGISTER && s->peer.role == BK_ROLE_DEVICE && how < 240) {
         size_t i = how >= 224 ? how % DEVICES : (size_t)s->peer.equipment_id - 1;
-        l.local = BK_SERVER_LOCAL_STREAM;
+        l.local = BK_LOCAL_STREAM;
         l.from = s->from;
         l.stream = s->number;
         e.message.bytes = write_keepalive(w, i, how, place_of(&s->from), l.local, &l);
@@ -594,7 +608,8 @@ static void on_user_revoked(struct world *w)
 static void one_event(struct world *w)
 {
     struct device *d;
-    switch (feed_below(&w->f, 22)) {
+    uint8_t what = feed_u8(&w->f);
+    switch (what >= 242 ? 22 + what % 2 : what % 22) {
     case 0:
     case 1:
     case 2:
@@ -649,6 +664,12 @@ static void one_event(struct world *w)
         break;
     case 21:
         on_stream_extra(w);
+        break;
+    case 22:
+        on_notify_answer(w);
+        break;
+    case 23:
+        on_result(w);
         break;
     case 15:
     default:
@@ -726,8 +747,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         w.devices[i].generation = 1;
         w.devices[i].epoch = EPOCH;
     }
-    require(bk_server_new(&w.config, &w.now, &w.server) == BK_OK);
     uint8_t fail = feed_u8(&w.f);
+    w.in_shard = NO_SHARD;
+    w.config.shards = fail < 224 ? 1 + fail % SHARDS : 1;
+    if (fail % 2 == 1) {
+        w.config.lock = shard_lock(&w);
+    }
+    w.config.fast_form = fail / 2 % 2 == 1;
+    require(bk_server_new(&w.config, &w.now, &w.server) == BK_OK);
     w.memory.fail_from = fail < 224 ? 0 : w.memory.taken + fail - 223;
     while (w.f.left > 0) {
         one_event(&w);

@@ -14,6 +14,7 @@
 #include "wire/paths.h"
 #include "wire/probe.h"
 #include "wire/register.h"
+#include "wire/register_quick.h"
 #include "wire/renew.h"
 #include "wire/result.h"
 #include "wire/watch.h"
@@ -44,7 +45,7 @@ static void fake_mac_sha256(void *ctx, struct bk_slice key, const struct bk_slic
     memset(out, 0, BK_HMAC_SHA256_BYTES);
 }
 
-static const struct bk_mac_ops mac = {NULL, fake_mac_sha256, fake_mac};
+static const struct bk_mac_ops mac = {.hmac_sha256 = fake_mac_sha256, .hmac_sha1 = fake_mac};
 static const struct bk_slice key = {(const uint8_t *)"key", 3};
 
 /* Reads a message of one kind and, if it is one, writes it; false if it is none. */
@@ -132,20 +133,23 @@ static bool rewrite_paths(const struct bk_stun *m, uint8_t *buf, struct bk_slice
 
 static bool rewrite_notify(const struct bk_stun *m, uint8_t *buf, struct bk_slice *out)
 {
-    struct bk_tag tag;
-    if (bk_notify_read(m, &mac, key, &tag) != BK_OK) {
+    struct bk_notify v;
+    if (bk_notify_read(m, &mac, key, &v) != BK_OK) {
         return false;
     }
-    require(bk_notify_write(buf, OUTPUT_BYTES, m->txid, &tag, &mac, key, out) == BK_OK);
+    require(v.fast || (v.box.n == 0 && v.user.n == 0));
+    require(bk_notify_write(buf, OUTPUT_BYTES, m->txid, &v, &mac, key, out) == BK_OK);
+    require(out->n <= BK_STUN_DATAGRAM_MAX_BYTES);
     return true;
 }
 
 static bool rewrite_notify_answer(const struct bk_stun *m, uint8_t *buf, struct bk_slice *out)
 {
-    if (bk_notify_answer_read(m, &mac, key) != BK_OK) {
+    struct bk_notify_answer v;
+    if (bk_notify_answer_read(m, &mac, key, &v) != BK_OK) {
         return false;
     }
-    require(bk_notify_answer_write(buf, OUTPUT_BYTES, m->txid, &mac, key, out) == BK_OK);
+    require(bk_notify_answer_write(buf, OUTPUT_BYTES, m->txid, &v, &mac, key, out) == BK_OK);
     return true;
 }
 
@@ -186,6 +190,26 @@ static bool rewrite_result(const struct bk_stun *m, uint8_t *buf, struct bk_slic
         return false;
     }
     require(bk_result_write(buf, OUTPUT_BYTES, m->txid, &v, out) == BK_OK);
+    return true;
+}
+
+static bool rewrite_result_datagram(const struct bk_stun *m, uint8_t *buf, struct bk_slice *out)
+{
+    struct bk_result_datagram v;
+    if (bk_result_datagram_read(m, &v) != BK_OK || bk_datagram_check(m, &mac, key) != BK_OK) {
+        return false;
+    }
+    require(bk_result_datagram_write(buf, OUTPUT_BYTES, m->txid, &v, &mac, key, out) == BK_OK);
+    require(out->n <= BK_STUN_DATAGRAM_MAX_BYTES);
+    return true;
+}
+
+static bool rewrite_result_answer(const struct bk_stun *m, uint8_t *buf, struct bk_slice *out)
+{
+    if (bk_result_answer_read(m, &mac, key) != BK_OK) {
+        return false;
+    }
+    require(bk_result_answer_write(buf, OUTPUT_BYTES, m->txid, &mac, key, out) == BK_OK);
     return true;
 }
 
@@ -251,11 +275,17 @@ static bool rewrite_error(const struct bk_stun *m, uint8_t *buf, struct bk_slice
 }
 
 static const rewriter rewriters[] = {
-    rewrite_binding,       rewrite_register,   rewrite_register_answer, rewrite_notify,
-    rewrite_notify_answer, rewrite_lookup,     rewrite_lookup_answer,   rewrite_connect,
-    rewrite_result,        rewrite_enrol,      rewrite_enrol_answer,    rewrite_renew,
-    rewrite_renew_answer,  rewrite_watch,      rewrite_error,           rewrite_register_challenge,
-    rewrite_probe,         rewrite_probe_echo, rewrite_info_answer,     rewrite_paths,
+    rewrite_binding,         rewrite_register,
+    rewrite_register_answer, rewrite_notify,
+    rewrite_notify_answer,   rewrite_lookup,
+    rewrite_lookup_answer,   rewrite_connect,
+    rewrite_result,          rewrite_enrol,
+    rewrite_enrol_answer,    rewrite_renew,
+    rewrite_renew_answer,    rewrite_watch,
+    rewrite_error,           rewrite_register_challenge,
+    rewrite_probe,           rewrite_probe_echo,
+    rewrite_info_answer,     rewrite_paths,
+    rewrite_result_datagram, rewrite_result_answer,
 };
 
 /* The walk stays inside, and ends; every check may be asked of any message. */
@@ -293,6 +323,29 @@ static void fix_fingerprint(uint8_t *p, size_t n)
     }
 }
 
+/* The reader at fixed places takes nothing that the general one would not, or would otherwise understand. */
+static void read_quickly(struct bk_slice bytes)
+{
+    static const uint8_t some_key[BK_KEY_BYTES] = {1};
+    struct bk_register quick, general;
+    struct bk_mac_key ready;
+    struct bk_stun m;
+    (void)bk_register_quick_device(bytes);
+    if (!bk_register_quick_read(bytes, &quick)) {
+        return;
+    }
+    bk_mac_prepare(&mac, some_key, &ready);
+    require(bk_stun_read(bytes, &m) == BK_OK && bk_register_read(&m, &general) == BK_OK);
+    require(quick.quiet == general.quiet && quick.equipment_id == general.equipment_id &&
+            quick.generation == general.generation && quick.epoch == general.epoch &&
+            quick.interval_s == general.interval_s && quick.tag.random == general.tag.random &&
+            quick.tag.counter == general.tag.counter && bk_slice_equal(quick.nonce, general.nonce));
+    require(bk_register_quick_fingerprint(bytes) == (bk_stun_check_fingerprint(&m) == BK_OK));
+    require(
+        bk_register_quick_integrity(bytes, &mac, &ready) ==
+        (bk_stun_check_sha256(&m, &mac, BK_SLICE_OF(some_key), BK_STUN_SHORT_MAC_BYTES) == BK_OK));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static uint8_t first[OUTPUT_BYTES];
@@ -304,6 +357,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     require(copy != NULL);
     memcpy(copy, data, size);
     fix_fingerprint(copy, size);
+    read_quickly(bk_slice(copy, size));
     struct bk_stun m;
     if (bk_stun_read(bk_slice(copy, size), &m) == BK_OK) {
         walk(&m);

@@ -2,13 +2,13 @@
  * Memory may run out in between; then a container says so and has changed nothing. */
 #include "base/heap.h"
 #include "base/map.h"
+#include "core/registrar/table.h"
 #include "core/server/pool.h"
-#include "core/server/table.h"
 #include "feed.h"
 
 enum {
-    KEYS = 512, /* more than a first segment, or a first map, holds */
-    ROWS_MAX = 300,
+    KEYS = 1024, /* more than a first segment, or a first map, holds */
+    ROWS_MAX = 1000,
     TIMERS = 32,
     PLACES = 16,
 };
@@ -21,7 +21,7 @@ static uint64_t key_of(size_t i)
 
 static size_t feed_key(struct feed *f)
 {
-    return ((size_t)feed_u8(f) << 1 | feed_bool(f)) % KEYS;
+    return ((size_t)feed_u8(f) << 2 | (size_t)feed_bool(f) << 1) % KEYS;
 }
 
 /* A run of neighbours, so that few bytes of script make a container grow. */
@@ -113,7 +113,7 @@ static void table(struct feed *f, struct feed_memory *memory, const uint64_t see
     struct bk_alloc alloc = feed_alloc(memory);
     uint32_t model[KEYS] = {0};
     struct bk_table t;
-    if (bk_table_init(&t, &alloc, seed, ROWS_MAX) != BK_OK) {
+    if (bk_table_init(&t, &alloc, &alloc, seed, ROWS_MAX) != BK_OK) {
         bk_table_fini(&t);
         return;
     }

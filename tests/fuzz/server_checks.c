@@ -52,7 +52,7 @@ static struct stream *stream_of(struct world *w, uint64_t number)
 
 size_t way_of(uint8_t local)
 {
-    return local == BK_SERVER_LOCAL_STREAM ? LOCALS : local;
+    return local == BK_LOCAL_STREAM ? LOCALS : local;
 }
 
 static void check_register_answer(struct world *w, const struct licence *l, const struct bk_stun *m)
@@ -85,21 +85,54 @@ static void check_register_answer(struct world *w, const struct licence *l, cons
     }
 }
 
-/* To where a row points, under the key that it was made with. */
-static void check_notify(const struct world *w, const struct bk_stun *m, const struct bk_addr *to,
-                         bool by_stream)
+/* To where a row points, under the key that it was made with. With a request in it only by datagram, and to whom the store
+ * has said yes about. The device is returned, and what it hears. */
+static struct device *check_notify(struct world *w, const struct bk_stun *m,
+                                   const struct bk_addr *to, bool by_stream, struct bk_notify *n)
 {
-    bool known = false;
-    for (size_t i = 0; i < DEVICES; i++) {
-        const struct device *d = &w->devices[i];
+    struct device *heard = NULL;
+    for (size_t i = 0; i < DEVICES && heard == NULL; i++) {
+        struct device *d = &w->devices[i];
         struct bk_server_row row;
-        struct bk_tag tag;
-        known =
-            known || (bk_server_find(w->server, i + 1, &row) && bk_addr_equal(&row.addr, to) &&
-                      row.by_stream == by_stream && d->row_accepted &&
-                      bk_notify_read(m, &w->config.mac, BK_SLICE_OF(d->row_key), &tag) == BK_OK);
+        if (bk_server_find(w->server, i + 1, &row) && bk_addr_equal(&row.addr, to) &&
+            row.by_stream == by_stream && d->row_accepted &&
+            bk_notify_read(m, &w->config.mac, BK_SLICE_OF(d->row_key), n) == BK_OK) {
+            heard = d;
+        }
     }
-    require(known && m->cls == BK_STUN_REQUEST);
+    require(heard != NULL && m->cls == BK_STUN_REQUEST);
+    require(!n->fast || (w->config.fast_form && !by_stream && heard->granted && !heard->revoked));
+    return heard;
+}
+
+static void hear_notify(struct world *w, const struct bk_stun *m, const struct bk_server_action *a)
+{
+    struct bk_notify n;
+    struct device *d = check_notify(w, m, &a->datagram.to, false, &n);
+    require(a->datagram.shard < w->config.shards);
+    require(a->datagram.bytes.n <= BK_STUN_DATAGRAM_MAX_BYTES);
+    /* A later one of the same call may come without the request: its device may have it all the same. */
+    bool again = d->heard.is && memcmp(d->heard.txid, m->txid, sizeof d->heard.txid) == 0;
+    if (!again || n.fast) {
+        memcpy(d->heard.call_id, n.call_id, sizeof d->heard.call_id);
+    }
+    d->heard.fast = n.fast || (again && d->heard.fast);
+    d->heard.is = true;
+    d->heard.at = a->datagram.to;
+    d->heard.local = a->datagram.local;
+    memcpy(d->heard.txid, m->txid, sizeof d->heard.txid);
+    memcpy(d->heard.key, d->row_key, sizeof d->heard.key);
+}
+
+/* RESULT is answered for who sent it and for nobody else, whatever became of it. */
+static void check_result_answer(const struct world *w, const struct licence *l,
+                                const struct bk_stun *m)
+{
+    uint8_t key[BK_KEY_BYTES];
+    require(l->result && l->device < DEVICES);
+    require(!w->devices[l->device].revoked && accepted(w, w->devices[l->device].epoch));
+    key_of(w, l->device, key);
+    require(bk_result_answer_read(m, &w->config.mac, BK_SLICE_OF(key)) == BK_OK);
 }
 
 /* True if it is an answer. */
@@ -110,10 +143,10 @@ static bool check_datagram(struct world *w, const struct licence *l,
     require(a->datagram.local < LOCALS);
     require(bk_stun_read(a->datagram.bytes, &m) == BK_OK);
     if (m.method == BK_METHOD_NOTIFY) {
-        check_notify(w, &m, &a->datagram.to, false);
+        hear_notify(w, &m, a);
         return false;
     }
-    require(l->is_datagram && a->datagram.local == l->local);
+    require(l->is_datagram && a->datagram.local == l->local && a->datagram.shard == l->shard);
     if (m.method == BK_METHOD_PROBE) {
         struct bk_addr to = l->from;
         to.port = l->probe_port;
@@ -127,6 +160,9 @@ static bool check_datagram(struct world *w, const struct licence *l,
     require(m.method == BK_METHOD_BINDING || (!l->second && !a->datagram.second));
     if (m.method == BK_METHOD_BINDING) {
         require(a->datagram.bytes.n <= l->bytes + BINDING_GAIN_BYTES);
+    } else if (m.method == BK_METHOD_RESULT) {
+        require(a->datagram.bytes.n <= l->bytes);
+        check_result_answer(w, l, &m);
     } else {
         require(m.method == BK_METHOD_REGISTER && a->datagram.bytes.n <= l->bytes);
         check_register_answer(w, l, &m);
@@ -162,8 +198,9 @@ static void check_registering(struct world *w, const struct licence *l, const st
                               const struct bk_server_action *a, const struct bk_stun *m)
 {
     require(s->peer.role == BK_ROLE_DEVICE);
+    struct bk_notify n;
     if (m->method == BK_METHOD_NOTIFY) {
-        check_notify(w, m, &s->from, true);
+        (void)check_notify(w, m, &s->from, true, &n);
     } else if (m->method == BK_METHOD_REGISTER && l->stream == s->number) {
         require(a->message.bytes.n <= l->bytes);
         require(l->device + 1 == s->peer.equipment_id);
@@ -201,6 +238,9 @@ static void check_message(struct world *w, const struct licence *l,
         require(m.cls == BK_STUN_SUCCESS || m.cls == BK_STUN_ERROR);
         require(s->answered < s->asked);
         s->answered++;
+        /* A call is delivered by its device's word only. */
+        require(m.method != BK_METHOD_CONNECT || m.cls != BK_STUN_SUCCESS || w->taking ||
+                (w->speaker != NULL && w->speaker->peer.role == BK_ROLE_DEVICE));
         if (s->purpose != BK_STREAM_PLAIN && m.cls == BK_STUN_SUCCESS) {
             check_lifecycle_success(w, s, &m);
         }
@@ -287,7 +327,10 @@ static void check_rows(struct world *w, const struct licence *l)
         d->has_row = has_row;
         d->row = row;
     }
-    require(n <= bk_server_rows(w->server) && bk_server_rows(w->server) <= w->config.max_devices);
+    /* The limit is each shard's. */
+    require(n <= bk_server_rows(w->server) &&
+            (bk_server_rows(w->server) <= w->config.max_devices || w->config.shards > 1));
+    require(w->in_shard == NO_SHARD);
 }
 
 static void check_out(struct world *w, const struct licence *l)
@@ -327,15 +370,94 @@ static void check_out(struct world *w, const struct licence *l)
 
 const struct licence no_licence = {.device = DEVICES};
 
+static void enter(void *ctx, uint32_t shard)
+{
+    struct world *w = ctx;
+    require(w->in_shard == NO_SHARD && shard < w->config.shards);
+    w->in_shard = shard;
+}
+
+static void leave(void *ctx, uint32_t shard)
+{
+    struct world *w = ctx;
+    require(w->in_shard == shard);
+    w->in_shard = NO_SHARD;
+}
+
+struct bk_shard_lock shard_lock(struct world *w)
+{
+    return (struct bk_shard_lock){w, enter, leave};
+}
+
+/* As the shell carries it out. */
+static void worker_sends(struct world *w, const struct bk_server_event *event,
+                         const struct bk_registrar_reply *reply, const struct licence *l)
+{
+    struct bk_server_action *a = &out.actions[0];
+    out.n = 1;
+    out.used = reply->n;
+    memcpy(out.bytes, reply->bytes, reply->n);
+    *a = (struct bk_server_action){.type = BK_SERVER_SEND_DATAGRAM};
+    a->datagram.shard = event->datagram.shard;
+    a->datagram.local = event->datagram.local;
+    a->datagram.second = reply->second;
+    a->datagram.to = event->datagram.from;
+    a->datagram.to.port = reply->port;
+    a->datagram.bytes = bk_slice(out.bytes, reply->n);
+    check_out(w, l);
+}
+
+void worker(struct world *w, uint8_t shard, const struct bk_server_event *event,
+            const struct licence *l)
+{
+    struct bk_arrival in = {
+        .from = event->datagram.from,
+        .bytes = event->datagram.bytes,
+        .local = event->datagram.local,
+        .second = event->datagram.second,
+    };
+    struct bk_registrar_reply reply;
+    struct bk_registrar *r = bk_server_shard(w->server, shard);
+    enter(w, shard);
+    bk_registrar_prefetch(r, &in.bytes, 1);
+    enum bk_registrar_verdict v = bk_registrar_datagram(r, &w->now, &in, &reply);
+    leave(w, shard);
+    if (v == BK_REGISTRAR_REPLY) {
+        worker_sends(w, event, &reply, l);
+    } else {
+        check_rows(w, l);
+    }
+    if (reply.news) {
+        struct bk_server_event news = {.type = BK_SERVER_ROW_NEWS};
+        news.row_news.equipment_id = reply.equipment_id;
+        input(w, &news, &no_licence);
+    }
+    if (v == BK_REGISTRAR_PASS) {
+        input(w, event, l);
+    }
+}
+
 void input(struct world *w, const struct bk_server_event *event, const struct licence *l)
 {
     bk_server_input(w->server, &w->now, event, &out);
     check_out(w, l);
 }
 
+/* Theirs, where they are the workers' affair. */
+static void shards_timer(struct world *w)
+{
+    for (uint32_t i = 0; w->config.lock.enter && i < w->config.shards; i++) {
+        enter(w, i);
+        bk_registrar_timer(bk_server_shard(w->server, i), &w->now);
+        require(bk_registrar_deadline(bk_server_shard(w->server, i)) > w->now.mono);
+        leave(w, i);
+    }
+}
+
 void timer(struct world *w)
 {
     size_t rounds = 0;
+    shards_timer(w);
     do {
         bk_server_timer(w->server, &w->now, &out);
         check_out(w, &no_licence);

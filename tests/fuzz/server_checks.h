@@ -30,6 +30,7 @@ enum {
     EPOCHS =
         8, /* numbers from OLD_EPOCH on that the operator uses; some share a place in the rows */
     BINDING_GAIN_BYTES = 24,
+    NO_SHARD = UINT8_MAX,
 };
 
 extern const char *const server_users[2];
@@ -48,6 +49,14 @@ struct device {
     bool row_accepted; /* the key that it was last registered under is of an accepted epoch */
     uint8_t row_key[BK_KEY_BYTES];
     uint16_t row_epoch;
+    struct { /* the newest NOTIFY by datagram */
+        bool is, fast;
+        uint8_t txid[BK_STUN_TXID_BYTES];
+        uint8_t call_id[BK_CALL_ID_BYTES];
+        struct bk_addr at;
+        uint8_t local;
+        uint8_t key[BK_KEY_BYTES];
+    } heard;
 };
 
 struct stream {
@@ -80,6 +89,7 @@ struct world {
     uint64_t seed;
     struct bk_server_config config;
     struct bk_server *server;
+    uint32_t in_shard; /* that the core, or its worker, is in; NO_SHARD: none */
     struct bk_now now;
     struct device devices[DEVICES];
     struct stream streams[STREAMS];
@@ -88,6 +98,7 @@ struct world {
     uint64_t newest_query;
     const struct stream *speaker;       /* whose message is being read */
     const struct stream *watch_granted; /* the store is just saying yes to its question */
+    bool taking;                        /* a device is just saying that it has a call */
     uint32_t txid;
     uint8_t last[256]; /* the newest REGISTER, for replays */
     size_t last_n;
@@ -97,11 +108,13 @@ struct world {
 /* What a datagram may do: everything but this is refused. */
 struct licence {
     bool is_datagram;
+    uint8_t shard;
     bool second; /* to the second port */
     struct bk_addr from;
     uint8_t local;
     uint64_t stream;     /* it came by, if it is no datagram */
     uint16_t probe_port; /* an echo may go there */
+    bool result;         /* RESULT, of `device` */
     size_t bytes;
     size_t device; /* DEVICES: of none */
     uint32_t generation;
@@ -119,6 +132,19 @@ bool accepted(const struct world *w, uint16_t epoch);
 struct bk_master_key master_of(uint16_t epoch);
 /* The registration key that the device has now. */
 void key_of(const struct world *w, size_t device, uint8_t key[BK_KEY_BYTES]);
+void new_txid(struct world *w, uint8_t txid[BK_STUN_TXID_BYTES]);
+/* From place `at`. */
+void send_datagram(struct world *w, struct bk_slice bytes, size_t at, uint8_t local,
+                   struct licence *l);
+size_t place_of(const struct bk_addr *a);
+/* server_fast.c: what a device says in the fast form of the call. */
+void on_notify_answer(struct world *w);
+void on_result(struct world *w);
+/* The lock of a shell with workers: it only looks that shards are entered and left as they should be. */
+struct bk_shard_lock shard_lock(struct world *w);
+/* What a worker does with a datagram that came to its shard, and then the core with what it passes on. */
+void worker(struct world *w, uint8_t shard, const struct bk_server_event *event,
+            const struct licence *l);
 /* Hands the core an event, or lets it do what is due, and checks what came out. */
 void input(struct world *w, const struct bk_server_event *event, const struct licence *l);
 void timer(struct world *w);

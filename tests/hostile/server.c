@@ -21,6 +21,7 @@
  * A tool of the tests, never a product. It ends when he hangs up. Invariant: nothing passes him unseen, and nothing but the
  * opening of connections without his doing. */
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -49,13 +50,19 @@ enum bk_err __real_bk_conn_send(struct bk_conn *conn, struct bk_slice frame);
 enum bk_err __wrap_bk_conn_send(struct bk_conn *conn, struct bk_slice frame);
 void __real_bk_conn_close(struct bk_conn *conn);
 void __wrap_bk_conn_close(struct bk_conn *conn);
-bool __real_bk_udp_send_by(struct bk_udp *udp, unsigned way, const struct bk_addr *to,
-                           struct bk_slice bytes);
-bool __wrap_bk_udp_send_by(struct bk_udp *udp, unsigned way, const struct bk_addr *to,
-                           struct bk_slice bytes);
+void __wrap_bk_serve_send_datagram(struct bk_serve *s, const struct bk_server_action *action);
+enum bk_registrar_verdict __real_bk_registrar_datagram(struct bk_registrar *r,
+                                                       const struct bk_now *now,
+                                                       const struct bk_arrival *in,
+                                                       struct bk_registrar_reply *out);
+enum bk_registrar_verdict __wrap_bk_registrar_datagram(struct bk_registrar *r,
+                                                       const struct bk_now *now,
+                                                       const struct bk_arrival *in,
+                                                       struct bk_registrar_reply *out);
 
 static struct {
     const char *path;
+    pthread_t main;
     int fd;
     struct event *readable;
     struct bk_serve *serve;
@@ -208,16 +215,24 @@ void __wrap_bk_conn_close(struct bk_conn *conn)
     tell_stream("close", stream->number);
 }
 
-bool __wrap_bk_udp_send_by(struct bk_udp *udp, unsigned way, const struct bk_addr *to,
-                           struct bk_slice bytes)
+void __wrap_bk_serve_send_datagram(struct bk_serve *s, const struct bk_server_action *action)
 {
-    unsigned socket = 0;
+    (void)s;
+    tell_datagram("send-datagram", action->datagram.local, &action->datagram.to,
+                  action->datagram.bytes);
+}
 
-    while (man.serve->udp[0][socket] != udp) {
-        socket++;
+/* Workers decide nothing: all that comes is for the main thread, which tells him. */
+enum bk_registrar_verdict __wrap_bk_registrar_datagram(struct bk_registrar *r,
+                                                       const struct bk_now *now,
+                                                       const struct bk_arrival *in,
+                                                       struct bk_registrar_reply *out)
+{
+    if (pthread_equal(pthread_self(), man.main)) {
+        return __real_bk_registrar_datagram(r, now, in, out);
     }
-    tell_datagram("send-datagram", socket * BK_UDP_WAYS + way, to, bytes);
-    return true;
+    memset(out, 0, sizeof *out);
+    return BK_REGISTRAR_PASS;
 }
 
 /* ---- what he says ---- */
@@ -295,8 +310,8 @@ static void obey_datagram(struct bk_slice verb, uint64_t local, const struct bk_
         event.datagram.bytes = bytes;
         __real_bk_serve_feed(man.serve, &event);
     } else {
-        (void)__real_bk_udp_send_by(man.serve->udp[0][local / BK_UDP_WAYS], local % BK_UDP_WAYS,
-                                    peer, bytes);
+        const struct bk_serve_departure d = {.local = (uint8_t)local, .to = *peer, .bytes = bytes};
+        bk_serve_depart(man.serve, &d);
     }
 }
 
@@ -378,6 +393,7 @@ int main(int argc, char **argv)
     if (bk_seal_init() != BK_OK) {
         die("libsodium");
     }
+    man.main = pthread_self();
     find_him(argv[1]);
     return (int)bk_cmd_run.run(argc - 2, argv + 2);
 }

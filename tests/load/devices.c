@@ -103,11 +103,12 @@ static bool carry_out(struct load *l, struct device *d)
         case BK_REGISTRATION_REVOKED:
             set_up(l, d, false);
             break;
-        case BK_REGISTRATION_FULL:
         case BK_REGISTRATION_RENEW:
         case BK_REGISTRATION_TUNNEL_OPEN:
         case BK_REGISTRATION_TUNNEL_CLOSE:
-            break; /* there is room, no epoch ends while a load lasts, and UDP is not blocked */
+        case BK_REGISTRATION_FULL:
+        case BK_REGISTRATION_RESULT_TOLD:
+            break; /* no epoch ends while a load lasts, UDP is not blocked, and there are no calls */
         case BK_REGISTRATION_CALL:
             l->n_notified += d->notified ? 0 : 1;
             d->notified = true;

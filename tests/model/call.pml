@@ -2,10 +2,12 @@
  * faithful, or one that is the attacker: then it has the whole network too, and is a user with a grant.
  *
  * Followed: src/core/requester/answers.c (verify_device, open_result, stale: Caller), src/core/agent/call.c and
- * src/core/agent/admission.c (Device), src/lib/agent_dial.c and outgoing_session.c (the two ends' checks of each other:
- * CONNECTED), src/core/server/calls.c, notify.c, delivery.c (Faithful), docs/protocol.md, "What the device checks".
- * Of the fast form (the box in NOTIFY) the rules of the design: the device dials without a word to the server, says over TLS
- * what else it has to say, and asks the same memory; a server that gets no answer goes on with the first form.
+ * src/core/agent/admission.c (Device), registration_notify.c (took), src/lib/agent_dial.c and outgoing_session.c (the two
+ * ends' checks of each other: CONNECTED), src/core/server/calls.c, notify.c, delivery.c (Faithful), docs/protocol.md, "What
+ * the device checks".
+ * Of the fast form: the box goes with the first NOTIFYs of a transaction and the flag alone with the later ones; the device acts
+ * on a transaction once, in the form of what came first, and answers the rest as it did that; what came with a box asks the
+ * same memory as what came by stream. RESULT is sent until it is answered, or by stream.
  *
  * Boxes and results are perfect: read by whom they are sealed to, made by whom they say. Kept: pin, box key's signature,
  * call IDs (one for each sealing) and the memory for them, time and tag, the agent's restart, password, the caller's
@@ -20,6 +22,7 @@
  *                            a restart of the agent
  *   (none)                   a faithful server with two callers, the first form, time
  *   FAST                     a faithful server with one caller, the fast form before the first, time
+ * A caller has asked the server for the device's newest tag, or seals with the time alone (where there is one caller).
  *
  * Time goes in units of BK_FRESH_S and ends at HORIZON; the agent starts long before NOON. The device has a clock. */
 #if defined(HOSTILE_LATE) || defined(FAST)
@@ -81,7 +84,9 @@ bit cut;    /* ghost: the agent went down in the middle of something */
 
 /* the device: its idle part, and what its call processes are about */
 bit agent_run;
+byte began; /* this run, by the time that it holds boxes without a tag against; the first did long ago */
 byte until[4];    /* a call ID is remembered; 0: it is not */
+bit took[4];      /* of the idle part: by NOTIFY, in the fast form */
 bit dialling[4];  /* for which box */
 bit dialling_evil, dialling_named; /* for MADE_UP; for CHANGED, in the caller's name */
 bit admitted[4];  /* ghost: the box was */
@@ -160,18 +165,22 @@ inline seal(b, box_key, b_has_tag, b_run, b_tag_time, b_time)
 proctype Caller(byte me; byte skew)
 {
     byte cert, key, who, reply_key, id, status, tag_time;
-    bit tag_run, x;
+    bit tag_run, has_tag, x;
 
     atomic {
         lookup[me]?cert, key, tag_run, tag_time;
         if
+        :: has_tag = 1
+        :: ALONE -> has_tag = 0; tag_run = 0; tag_time = 0
+        fi;
+        if
         :: !PIN_RIGHT(me, cert) || !BOX_KEY_RIGHT(key) -> state[me] = FAILED
         :: else ->
-            seal(2 * me, key, 1, tag_run, tag_time, now + skew);
+            seal(2 * me, key, has_tag, tag_run, tag_time, now + skew);
             peer[me] = cert;
             state[me] = ASKED
         fi;
-        cert = 0; tag_run = 0; tag_time = 0; key = 0
+        cert = 0; tag_run = 0; tag_time = 0; key = 0; has_tag = 0
     }
     do
     :: state[me] >= UP -> break
@@ -233,8 +242,16 @@ proctype Deadline(byte me)
 #else
 #define THIS_RUN(r) (r == agent_run)
 #endif
-#define TAG_FRESH(b) (boxes[b].has_tag && THIS_RUN(boxes[b].tag_run) && boxes[b].tag_time <= now && \
+#define TAG_FRESH(b) (THIS_RUN(boxes[b].tag_run) && boxes[b].tag_time <= now && \
     boxes[b].tag_time + FRESH >= now)
+/* A box without a tag: by the time of this run, and only if it was sealed well after this run began; by more than what
+ * an earlier one may have let pass ahead of the time. */
+#define AFTER (2 * FRESH)
+#ifdef MUTATE_AFTER
+#define ALONE_FRESH(b) TIME_FRESH(boxes[b].time)
+#else
+#define ALONE_FRESH(b) (TIME_FRESH(boxes[b].time) && boxes[b].time >= began + AFTER)
+#endif
 #ifdef MUTATE_FRESH
 #define IS_FRESH(b) 1
 #elif defined(MUTATE_TAG)
@@ -242,7 +259,7 @@ proctype Deadline(byte me)
 #elif defined(MUTATE_EITHER)
 #define IS_FRESH(b) (TIME_FRESH(boxes[b].time) || (TAG_FRESH(b) && boxes[b].time <= now + FRESH))
 #else
-#define IS_FRESH(b) (TIME_FRESH(boxes[b].time) && TAG_FRESH(b))
+#define IS_FRESH(b) (boxes[b].has_tag -> TIME_FRESH(boxes[b].time) && TAG_FRESH(b) : ALONE_FRESH(b))
 #endif
 #ifdef MUTATE_CALL_ID
 #define REMEMBERED(id, how) 0
@@ -310,16 +327,13 @@ proctype Device()
                 twice = twice || admitted[b];
                 admitted[b] = 1;
                 dialled_for_evil = dialled_for_evil || boxes[b].away;
-                if
-                :: how != BY_NOTIFY -> told[b].status[ACCEPTED] = 1
-                :: else
-                fi;
+                told[b].status[ACCEPTED] = 1;
                 dialling[b] = 1
             fi
         fi;
         b = 0; id = 0; how = 0 }
     :: d_step { !agent_run && now > NOON -> /* restarted: what it remembers and does is gone */
-        agent_run = 1; until[0] = 0; until[1] = 0; until[2] = 0; until[3] = 0;
+        agent_run = 1; began = (ALONE -> now : 0); took[0] = 0; took[1] = 0; took[2] = 0; took[3] = 0; until[0] = 0; until[1] = 0; until[2] = 0; until[3] = 0;
         cut = cut || dialling[0] || dialling[1] || dialling[2] || dialling[3] ||
               (state[0] == ASKED && (told[0].status[STALE] || told[1].status[STALE])) ||
               (state[1] == ASKED && (told[2].status[STALE] || told[3].status[STALE]));
@@ -361,10 +375,20 @@ proctype Clock()
 
 /* ---- the server that does its work ---- */
 
+#ifdef FAST
+#define BOXES 2
+#ifdef MUTATE_FALLBACK
+#define NOTIFIES BOXES
+#else
+#define NOTIFIES 5
+#endif
+#else
+#define BOXES 0
 #ifdef MUTATE_RETRANSMIT
 #define NOTIFIES 1
 #else
 #define NOTIFIES 4
+#endif
 #endif
 byte losses; /* datagrams that the network loses */
 bit hole;    /* ... and all that are large */
@@ -373,30 +397,27 @@ bit hole;    /* ... and all that are large */
 proctype Faithful(byte me)
 {
     byte b, sent;
-    bit how;
     b = 2 * me;
     lookup[me]!DEVICE, DEVICE, agent_run, now;
 again:
     (state[me] >= UP || boxes[b].made);
     sent = 0;
-#ifdef FAST
-    how = BY_NOTIFY;
-#endif
     do
     :: state[me] >= UP -> goto over
-#ifndef MUTATE_FALLBACK
-    :: state[me] < UP && sent == NOTIFIES && how == BY_NOTIFY -> how = BY_TLS; sent = 0
-#endif
     :: else ->
         if
         :: sent == NOTIFIES -> if :: refused[me]!0 :: state[me] >= UP fi; goto over
         :: sent < NOTIFIES -> sent++;
             if
             :: losses < 2 -> losses++
-            :: how == BY_TLS -> push!b, b, BY_TLS; break
-            :: how == BY_NOTIFY && hole
-            :: how == BY_NOTIFY && !hole ->
-                push!b, b, BY_NOTIFY;
+            :: sent <= BOXES && hole
+            /* The idle part: what a transaction was the first time it is each time. */
+            :: sent > BOXES && !took[b] -> push!b, b, BY_TLS; break /* 226 on the stream that it opens */
+            :: (sent <= BOXES && !hole) || took[b] ->
+                if
+                :: took[b]
+                :: !took[b] -> push!b, b, BY_NOTIFY; took[b] = 1
+                fi;
                 if
                 :: break
                 :: losses < 2 -> losses++ /* the answer */
@@ -405,6 +426,9 @@ again:
         fi
     od;
     if
+#ifdef MUTATE_RESULT_AGAIN
+    :: losses < 2 -> losses++
+#endif
     :: told[b].status[ACCEPTED] -> if :: result[me]!DEVICE, me, b, ACCEPTED :: state[me] >= UP fi
     :: !told[b].status[ACCEPTED] && told[b].status[STALE] ->
         if :: result[me]!DEVICE, me, b, STALE :: state[me] >= UP fi;
@@ -412,9 +436,10 @@ again:
         :: state[me] == ASKED && b == 2 * me && retried[me] -> b++; goto again
         :: else
         fi
-    :: else
+    :: !told[b].status[ACCEPTED] && !told[b].status[STALE]
     fi;
 over:
+    took[b] = 0;
     done[me] = 1
 }
 

@@ -293,6 +293,8 @@ static void one_action(struct caller *c, const struct bk_requester_action *a)
     case BK_REQUESTER_MAPPING_DOUBTED:
         c->doubted++;
         break;
+    case BK_REQUESTER_REMEMBER:
+        break;
     case BK_REQUESTER_PHASE:
         phase(c, a->phase);
         break;

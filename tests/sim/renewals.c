@@ -245,7 +245,11 @@ static void on_watch_stream(struct sim_call *c, uint64_t stream, unsigned what,
 void device_stream_event(struct device *d, struct sim_call *call, uint64_t stream, unsigned what,
                          struct bk_slice bytes)
 {
-    if (call != NULL) {
+    if (call != NULL && stream == call->stream) { /* for RESULT, of a call in the fast form */
+        static const enum bk_call_event_type types[] = {BK_CALL_SERVER_OPEN, BK_CALL_SERVER_MESSAGE,
+                                                        BK_CALL_SERVER_CLOSED};
+        call_stream_event(call, types[what], bytes);
+    } else if (call != NULL) {
         on_watch_stream(call, stream, what, bytes);
     } else if (d->tunnel != 0 && stream == d->tunnel) {
         tunnel_event(d, what, bytes);

@@ -1,4 +1,5 @@
-/* Runs a table of scenarios, each with several seeds, and counts. */
+/* Runs a table of scenarios, each with several seeds, and counts. Calls come in the fast form as a rule, with
+ * --first-form in the first. */
 #include "sim.h"
 
 #include <sodium.h>
@@ -8,6 +9,7 @@
 #include "base/number.h"
 
 /* libsodium's generator is replaced too: sealed boxes repeat with the seed. */
+bool sim_first_form;
 static struct world *current;
 static uint64_t before_any;
 
@@ -68,9 +70,13 @@ int sim_main(int argc, char **argv, const struct scenario *scenarios, size_t n)
     uint64_t count = 0;
     for (int i = 1; i < argc; i++) {
         bool seed = strcmp(argv[i], "--seed") == 0;
+        if (strcmp(argv[i], "--first-form") == 0) {
+            sim_first_form = true;
+            continue;
+        }
         if ((!seed && strcmp(argv[i], "--count") != 0) ||
             !number_after(argc, argv, &i, seed ? &first : &count)) {
-            fprintf(stderr, "usage: %s [--seed N] [--count N]\n", argv[0]);
+            fprintf(stderr, "usage: %s [--seed N] [--count N] [--first-form]\n", argv[0]);
             return 2;
         }
         if (seed && count == 0) {

@@ -239,6 +239,7 @@ static void stale_is_tried_once_more(struct world *w)
 static void unreachable_always_takes_the_same_time(struct world *w)
 {
     struct device *d = one_device(w);
+    w->jitter_ms = 0; /* what comes by datagram takes the same time each time */
     for (int silent = 0; silent < 2; silent++) {
         for (int policy = 0; policy < 2; policy++) {
             uint64_t dials = w->stats.dials;
@@ -355,7 +356,9 @@ static void a_call_id_serves_once(struct world *w)
     caller_start(again);
     run_to_end(w, again);
     CHECK(w, again->failed && w->stats.dials == 1);
-    CHECK(w, d->calls->ended && d->calls->end == BK_CALL_END_REPEATED);
+    CHECK(w, w->config.fast_form /* the idle part knows it */
+                 ? d->n_calls == 1
+                 : d->calls->ended && d->calls->end == BK_CALL_END_REPEATED);
     all_quiet(w);
 }
 

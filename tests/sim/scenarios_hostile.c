@@ -124,7 +124,7 @@ static void an_old_nonce_opens_nothing(struct world *w)
 static void forged_notifies_wake_nobody(struct world *w)
 {
     struct device *d;
-    uint8_t buf[256];
+    uint8_t buf[256], box[64] = {1};
     populate(w, 1);
     d = w->devices[0];
     struct bk_random rng = world_random(w);
@@ -132,10 +132,13 @@ static void forged_notifies_wake_nobody(struct world *w)
         uint8_t key[BK_KEY_BYTES];
         uint8_t txid[BK_STUN_TXID_BYTES];
         struct bk_slice bytes;
-        struct bk_tag tag = d->registration.tag; /* even if it were guessed */
+        /* Even if it were guessed. */
+        struct bk_notify n = {
+            .tag = d->registration.tag, .fast = i % 2 == 0, .box = BK_SLICE_OF(box)};
         rng.fill(rng.ctx, key, sizeof key);
         rng.fill(rng.ctx, txid, sizeof txid);
-        if (bk_notify_write(buf, sizeof buf, txid, &tag, &w->config.mac, bk_slice(key, sizeof key),
+        rng.fill(rng.ctx, n.call_id, sizeof n.call_id);
+        if (bk_notify_write(buf, sizeof buf, txid, &n, &w->config.mac, bk_slice(key, sizeof key),
                             &bytes) != BK_OK) {
             abort();
         }

@@ -161,6 +161,7 @@ static struct device *one_device(struct world *w)
     struct router *r = router_add(w, bk_addr_v4(202, 204, 16, 13, 0), true);
     struct device *d = device_add(w, r, 2133);
     memset(&man, 0, sizeof man);
+    w->config.fast_form = false; /* he sits on streams: for NOTIFY see scenarios_hostile_fast.c */
     server_start(w);
     device_start(d);
     world_run(w, 200 * BK_SECOND);
@@ -189,11 +190,12 @@ static struct sim_call *deliver(struct world *w, struct device *d, struct bk_sli
 {
     uint8_t buf[256], txid[BK_STUN_TXID_BYTES];
     struct bk_random rng = world_random(w);
+    const struct bk_notify flag = {.tag = d->registration.tag};
     struct bk_slice notify;
     uint32_t before = d->n_calls;
     rng.fill(rng.ctx, txid, sizeof txid);
-    CHECK(w, bk_notify_write(buf, sizeof buf, txid, &d->registration.tag, &w->config.mac,
-                             BK_SLICE_OF(d->key), &notify) == BK_OK);
+    CHECK(w, bk_notify_write(buf, sizeof buf, txid, &flag, &w->config.mac, BK_SLICE_OF(d->key),
+                             &notify) == BK_OK);
     man.given = offer;
     net_inject(w, &w->server_addr, &d->used[(d->n_used - 1) % SIM_USED_MAX], notify);
     world_run(w, 3 * BK_SECOND);

@@ -69,7 +69,9 @@ struct sim_call {
     struct device *device;
     struct bk_call *core; /* NULL once it has ended */
     struct alarm alarm;
-    uint64_t stream;         /* 0: none */
+    uint64_t stream; /* 0: none */
+    bool fast;       /* its request came with NOTIFY, under this ID */
+    uint8_t call_id[BK_CALL_ID_BYTES];
     uint64_t watch;          /* the stream of its WATCH; 0: none */
     bool watched;            /* the server has said yes to it */
     uint64_t watch_pause_ms; /* after the next failure */
@@ -138,7 +140,7 @@ struct device {
     struct device_memory *memory; /* made when first needed */
     bool up;
     bk_time up_at;
-    uint32_t told_registered, told_lost, told_revoked, told_call;
+    uint32_t told_registered, told_lost, told_revoked, told_call, told_fast;
     struct bk_addr used[SIM_USED_MAX]; /* public addresses its datagrams really left from */
     size_t n_used;
     struct sim_call *calls;
@@ -241,6 +243,7 @@ struct world {
 };
 
 /* world.c */
+extern bool sim_first_form; /* run.c: the server knows no other */
 struct world *world_new(uint64_t seed);
 void world_free(struct world *w);
 void world_run(struct world *w, uint64_t for_ns);

@@ -173,6 +173,7 @@ struct world *world_new(uint64_t seed)
         .max_calls = 1024,
         .answer_binding = true,
         .binding_per_s = 5,
+        .fast_form = !sim_first_form,
         .ports = {1200, 1201, 1300},
     };
     w->config.master[0].epoch = 1;

@@ -32,28 +32,29 @@ class RawSender:
 
 
 class Queue:
-    """A process's UDP socket as the kernel shows it: floods wait for it, so that nothing generated is lost."""
+    """A process's UDP sockets of one port as the kernel shows them: floods wait for them, so that nothing generated is
+    lost."""
 
     def __init__(self, pid, port):
         self.pid = pid
         self.ending = f":{port:04X}"
 
-    def _row(self):
+    def _sum(self):
+        """Bytes that wait, and datagrams dropped."""
+        rows = []
         for family in ("udp6", "udp"):
             with open(f"/proc/{self.pid}/net/{family}", encoding="ascii") as f:
-                for line in f:
-                    words = line.split()
-                    if words[1].endswith(self.ending):
-                        return int(words[4].split(":")[1], 16), int(words[12])
-        raise AssertionError(f"no UDP socket on port {int(self.ending[1:], 16)}")
+                rows += [words for words in map(str.split, f) if words[1].endswith(self.ending)]
+        assert rows, f"no UDP socket on port {int(self.ending[1:], 16)}"
+        return sum(int(words[4].split(":")[1], 16) for words in rows), sum(int(words[12]) for words in rows)
 
     def dropped(self):
-        return self._row()[1]
+        return self._sum()[1]
 
     def drain(self, timeout=30.0):
         """Until it has been read empty."""
         deadline = time.monotonic() + timeout
-        while self._row()[0] > 0:
+        while self._sum()[0] > 0:
             assert time.monotonic() < deadline, f"process {self.pid} no longer reads its datagrams"
             time.sleep(0.0005)
 

@@ -30,9 +30,9 @@ class Reflection:
         self.rows = []
 
     def _ask(self, payloads):
-        """[(payload, bytes answered)]. The server reads its datagrams in order: once it has answered a question sent
-        after them, all answers to them are there."""
-        probe = stun.build("BINDING", "request", b"", b"probing " + struct.pack("!I", next(self._probes)), fingerprint=False)
+        """[(payload, bytes answered)]. Each of the server's workers reads its datagrams in order: once all have answered
+        a question sent after them (the last byte of its transaction ID is whose it is), all answers to them are there."""
+        probes = {b"probing" + struct.pack("!IB", next(self._probes), worker) for worker in range(os.cpu_count())}
         answered = collections.Counter()
         by_txid = collections.defaultdict(list)  # the largest last: of several under one ID it is taken for the asked one
         for n in sorted(range(len(payloads)), key=lambda n: len(payloads[n])):
@@ -40,12 +40,14 @@ class Reflection:
         with self.ns.udp(next(self._hosts), timeout=10) as s:
             for p in payloads:
                 s.sendto(p, self.target)
-            s.sendto(probe, self.target)
-            while True:
+            for txid in sorted(probes):
+                s.sendto(stun.build("BINDING", "request", b"", txid, fingerprint=False), self.target)
+            while probes:
                 data, source = s.recvfrom(1 << 16)
                 assert source == self.target
-                if data[8:20] == probe[8:20]:
-                    break
+                if data[8:20] in probes:
+                    probes.remove(data[8:20])
+                    continue
                 waiting = by_txid.get(data[8:20])
                 assert waiting, f"an answer to nothing that was asked: {data.hex()}"
                 answered[waiting.pop() if len(waiting) > 1 else waiting[0]] += len(data)

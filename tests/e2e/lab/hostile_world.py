@@ -11,6 +11,7 @@ import contextlib
 import json
 import re
 import secrets
+import shutil
 import subprocess
 import time
 import types
@@ -52,15 +53,16 @@ def watch_dials(ns):
     }}""")
 
 
-def populated(net, bindir):
-    """The world of these tests, for as long as the caller of this generator wants it."""
+def populated(net, bindir, fast_form="no"):
+    """The world of these tests, for as long as the caller of this generator wants it. In the first form of the call there is
+    more for the server to lie about."""
     net.router_a.inbound_maps += [("tcp", outside, REQUESTER, inside) for inside, outside in PORTS.values()]
     net.router_a.load()
     watch_dials(net.device)
     beckon = Beckon(net, bindir)
     server = hostile(beckon)
     # No relay: then the address made by hand is all that a caller says, and every other connection is one too many.
-    beckon.start_server(relay="no")
+    beckon.start_server(relay="no", fast_form=fast_form)
     w = types.SimpleNamespace(net=net, beckon=beckon, server=server, password=f"pass-{secrets.token_hex(12)}",
                               service=f"vault-{secrets.token_hex(6)}", secrets=set(), good=0)
     w.secrets |= {w.password, w.service}
@@ -132,9 +134,17 @@ def content(world):
     return marker
 
 
-def attempt(world, name="alice", device=2133, options=(), password=None):
-    """A call by the usual means with something said in it; what became of it."""
+def forget(user):
+    """What a user's program keeps of the devices that it has called (but for the pins)."""
+    shutil.rmtree(user.state / "devices", ignore_errors=True)
+
+
+def attempt(world, name="alice", device=2133, options=(), password=None, again=False):
+    """A call by the usual means with something said in it; what became of it. Unless `again`, nothing is known of the device
+    but its pin: the server is asked."""
     marker = content(world)
+    if not again:
+        forget(getattr(world, name))
     if password not in (None, ""):
         world.secrets.add(password)
     done = getattr(world, name).run("connect", *mapped(name), *options, device, world.service, input=marker,
@@ -278,6 +288,7 @@ def true_answer(world, device):
     """What the honest server would say of a device."""
     kept, seen = world.server.attack, Peek()
     world.server.attack = seen
+    forget(world.alice)
     assert world.alice.run("ping", *mapped("alice"), device, "-c", "1", check=False).status == OFFLINE
     world.server.attack = kept
     found, = seen.find("down", "LOOKUP", "success")
