@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_RUNS ?= 0
 PYTHON := /usr/bin/python3
 
-.PHONY: all demo test e2e one fuzz model matrix keepalive coverage lint install clean help
+.PHONY: all demo test e2e one fuzz model matrix keepalive bench size coverage lint install clean help
 
 all:
 	@cmake --preset release -DCMAKE_INSTALL_PREFIX="$(PREFIX)" --log-level=WARNING >/dev/null
@@ -52,6 +52,20 @@ keepalive:
 	@cmake --build build/dev --target programs
 	@BECKON_BIN="$(CURDIR)/build/dev/bin" $(PYTHON) tools/keepalive
 
+bench:
+	@tools/install-packages build bench
+	@cmake --preset release --log-level=WARNING >/dev/null
+	@cmake --build build --target programs bench-tools
+	@$(PYTHON) bench/run $(if $(QUICK),--quick) $(if $(ONLY),--only "$(ONLY)")
+
+size:
+	@tools/install-packages build bench
+	@cmake --preset release --log-level=WARNING >/dev/null
+	@cmake --build build --target programs
+	@cmake --preset tiny --log-level=WARNING >/dev/null
+	@cmake --build build/tiny --target programs
+	@$(PYTHON) bench/sizes.py build/bin build/tiny/bin
+
 coverage:
 	@tools/install-packages build test
 	@tools/coverage
@@ -77,6 +91,8 @@ help:
 	@echo "make model [P=word]  the protocol's models against their attackers, with spin: minutes"
 	@echo "make matrix [TRIES=20] [RELAY=coturn]  calls between every two kinds of networks; TRIES where holes are punched"
 	@echo "make keepalive        what a waiting device sends a day, by the NAT's patience: half an hour of captures"
+	@echo "make bench [QUICK=1] [ONLY=name,name]  every figure beside what it is compared with; a report in build/bench"
+	@echo "make size             how large the programs are, also built for size (build/tiny), and which libraries they need"
 	@echo "make coverage        lines and branches of the pure layers that unit tests and simulation reach"
 	@echo "make lint            layers, format, limits, warnings of both compilers, static analysis"
 	@echo "make install [PREFIX=/usr/local] [DESTDIR=]"

@@ -29,7 +29,7 @@ def play(bindir, workdir, say, fixed=True):
                 router.load()
         beckon = Beckon(net, bindir)
         say("server 101: CA, certificates, start")
-        beckon.start_server()
+        beckon.start_server(fast_form="no")  # the figures show the first form, every stream of it
         sshd, _ = Sshd(net.device, net.workdir), Nginx(net.device, net.workdir)
         say("device 103 and requester 102 join")
         device = beckon.enrol_device(sequence.EQUIPMENT_ID)
