@@ -5,17 +5,6 @@
 
 #include "seal/caller_key.h"
 
-static struct device *one_device(struct world *w)
-{
-    struct router *r = router_add(w, bk_addr_v4(202, 204, 16, 13, 0), true);
-    struct device *d = device_add(w, r, 2133);
-    server_start(w);
-    device_start(d);
-    world_run(w, 200 * BK_SECOND);
-    CHECK(w, d->up);
-    return d;
-}
-
 /* One who signs with the key of this number, and has no password. */
 static struct caller *with_key(struct world *w, struct device *d, uint8_t number)
 {
@@ -34,17 +23,9 @@ static void let_in(struct device *d, uint8_t number)
     d->knows_key = true;
 }
 
-static bool over(const struct caller *c)
-{
-    return c->up || c->failed;
-}
-
 static void run_to_end(struct world *w, struct caller *c)
 {
-    while (!over(c) && w->now - c->began < 60 * BK_SECOND) {
-        world_run(w, 10 * BK_MS);
-    }
-    CHECK(w, over(c) && c->over_at - c->began <= 13 * BK_SECOND);
+    CHECK(w, scene_run_to_end(w, c, 60) && c->over_at - c->began <= 13 * BK_SECOND);
 }
 
 static enum bk_requester_failure failure_of(struct world *w, struct caller *c)
@@ -73,7 +54,7 @@ static void guess(struct world *w, struct device *d)
 /* Two minutes of guesses, every tenth of a second: whoever has a key calls as if there were none. */
 static void keys_while_passwords_are_guessed(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     let_in(d, 1);
     uint64_t took = 0;
     for (int i = 0; i < 120; i++) {
@@ -99,7 +80,7 @@ static void keys_while_passwords_are_guessed(struct world *w)
 
 static void a_key_that_nobody_knows_is_slowed_alone(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     let_in(d, 1);
     for (int i = 0; i <= BK_GUESSES_FREE; i++) {
         CHECK(w, failure_of(w, with_key(w, d, 2)) == BK_FAIL_KEY);
@@ -128,7 +109,7 @@ static void a_key_that_nobody_knows_is_slowed_alone(struct world *w)
 /* More calls than the memory has room for, each by a key of its own that nobody knows. */
 static void keys_without_number_keep_nobody_out(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     let_in(d, 255);
     unsigned refused = 0;
     static struct caller *callers[BK_ADMISSION_CALLS_MAX + 100];
@@ -202,7 +183,7 @@ static void have_it_dial(struct world *w, struct device *d, size_t n, bool one_t
 
 static void one_host_is_not_dialled_without_end(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     have_it_dial(w, d, 150, true);
     struct caller *c = with_key(w, d, 1); /* another host is none the worse */
     caller_start(c);
@@ -214,7 +195,7 @@ static void one_host_is_not_dialled_without_end(struct world *w)
 
 static void no_device_dials_without_end(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     have_it_dial(w, d, 400, false);
     world_run(w, 60 * BK_SECOND);
     struct caller *c = with_key(w, d, 1);

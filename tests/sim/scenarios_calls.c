@@ -3,30 +3,9 @@
 
 #include <string.h>
 
-/* One device behind a router, registered; more by hand. */
-static struct device *one_device(struct world *w)
-{
-    struct router *r = router_add(w, bk_addr_v4(202, 204, 16, 13, 0), true);
-    struct device *d = device_add(w, r, 2133);
-    server_start(w);
-    device_start(d);
-    world_run(w, 200 * BK_SECOND);
-    CHECK(w, d->up || w->loss_permille > 0);
-    return d;
-}
-
-static struct caller *call(struct world *w, struct device *d)
-{
-    struct caller *c = caller_add(w, d);
-    caller_start(c);
-    return c;
-}
-
 static void run_to_end(struct world *w, struct caller *c)
 {
-    while (!c->up && !c->failed && w->now - c->began < 60 * BK_SECOND) {
-        world_run(w, 10 * BK_MS);
-    }
+    scene_run_to_end(w, c, 60);
     CHECK(w, c->over_at - c->began <= 13 * BK_SECOND); /* one way or the other */
 }
 
@@ -42,22 +21,15 @@ static void expect_failure(struct world *w, struct caller *c, enum bk_requester_
     CHECK(w, c->failed && c->failure == failure);
 }
 
-/* Nothing of any call is left on either side or at the server. */
 static void all_quiet(struct world *w)
 {
-    world_run(w, 30 * BK_SECOND);
-    for (size_t i = 0; i < w->n_devices; i++) {
-        CHECK(w, device_calls_open(w->devices[i]) == 0);
-    }
-    for (size_t i = 0; i < w->n_streams; i++) {
-        CHECK(w, !w->streams[i].server_open && !w->streams[i].client_open);
-    }
+    scene_all_quiet(w, 30);
 }
 
 static void success(struct world *w)
 {
-    struct device *d = one_device(w);
-    struct caller *c = call(w, d);
+    struct device *d = scene_device(w);
+    struct caller *c = scene_call(w, d);
     expect_up(w, c);
     CHECK(w, c->requests == 1 && d->n_calls == 1 && w->stats.dials == 1);
     CHECK(w, w->stats.delivered == 1 && w->stats.audits == 1);
@@ -76,15 +48,15 @@ static void success_through_loss(struct world *w)
 {
     w->loss_permille = 200;
     w->dup_permille = 200;
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     unsigned offline = 0;
     for (int i = 0; i < 5; i++) {
-        struct caller *c = call(w, d);
+        struct caller *c = scene_call(w, d);
         run_to_end(w, c);
         if (c->failed) {
             CHECK(w, c->failure == BK_FAIL_OFFLINE && offline++ == 0);
             world_run(w, 60 * BK_SECOND);
-            c = call(w, d);
+            c = scene_call(w, d);
         }
         expect_up(w, c);
         caller_hang_up(c);
@@ -98,8 +70,8 @@ static void a_doubled_notify_gives_one_call(struct world *w)
 {
     w->dup_permille = 1000;
     w->jitter_ms = 2000;
-    struct device *d = one_device(w);
-    struct caller *c = call(w, d);
+    struct device *d = scene_device(w);
+    struct caller *c = scene_call(w, d);
     expect_up(w, c);
     world_run(w, 20 * BK_SECOND);
     CHECK(w, d->told_call == 1 && d->n_calls == 1);
@@ -109,7 +81,7 @@ static void a_doubled_notify_gives_one_call(struct world *w)
 
 static void wrong_password_and_back_off(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     for (int i = 0; i <= BK_GUESSES_FREE; i++) {
         struct caller *c = caller_add(w, d);
         c->password = "guess";
@@ -117,11 +89,11 @@ static void wrong_password_and_back_off(struct world *w)
         expect_failure(w, c, BK_FAIL_PASSWORD);
     }
     CHECK(w, w->stats.dials == 0);
-    struct caller *c = call(w, d); /* right, but too soon */
+    struct caller *c = scene_call(w, d); /* right, but too soon */
     run_to_end(w, c);
     CHECK(w, c->failed && c->failure == BK_FAIL_BACK_OFF);
     world_run(w, 2 * BK_SECOND);
-    c = call(w, d);
+    c = scene_call(w, d);
     expect_up(w, c);
     caller_hang_up(c);
     all_quiet(w);
@@ -129,7 +101,7 @@ static void wrong_password_and_back_off(struct world *w)
 
 static void guesses_at_the_same_time(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     struct caller *callers[40];
     for (int i = 0; i < 40; i++) {
         callers[i] = caller_add(w, d);
@@ -149,15 +121,15 @@ static void guesses_at_the_same_time(struct world *w)
 
 static void unknown_and_ungranted_look_alike(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     struct device *hidden = device_add(w, d->router, 7);
     static struct device nobody;
     nobody = *hidden;
     nobody.id = 99;
     nobody.has_identity = false;
     hidden->granted = false;
-    struct caller *unknown = call(w, &nobody);
-    struct caller *ungranted = call(w, hidden);
+    struct caller *unknown = scene_call(w, &nobody);
+    struct caller *ungranted = scene_call(w, hidden);
     expect_failure(w, unknown, BK_FAIL_UNKNOWN_DEVICE);
     expect_failure(w, ungranted, BK_FAIL_UNKNOWN_DEVICE);
     CHECK(w, unknown->over_at - unknown->began == ungranted->over_at - ungranted->began);
@@ -166,15 +138,15 @@ static void unknown_and_ungranted_look_alike(struct world *w)
 
 static void offline(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     struct device *never = device_add(w, d->router, 2134);
-    expect_failure(w, call(w, never), BK_FAIL_OFFLINE);
+    expect_failure(w, scene_call(w, never), BK_FAIL_OFFLINE);
     device_stop(d); /* its row is still there */
-    expect_failure(w, call(w, d), BK_FAIL_OFFLINE);
+    expect_failure(w, scene_call(w, d), BK_FAIL_OFFLINE);
     all_quiet(w);
     device_start(d);
     world_run(w, 5 * BK_SECOND);
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     expect_up(w, c);
     caller_hang_up(c);
     all_quiet(w);
@@ -182,28 +154,28 @@ static void offline(struct world *w)
 
 static void revoked(struct world *w)
 {
-    struct device *d = one_device(w);
-    struct caller *c = call(w, d);
+    struct device *d = scene_device(w);
+    struct caller *c = scene_call(w, d);
     world_run(w, 300 * BK_MS); /* looked up, not yet requested */
     server_revoke(w, d);
     run_to_end(w, c);
     CHECK(w, c->failed && c->failure == BK_FAIL_REVOKED);
-    expect_failure(w, call(w, d), BK_FAIL_REVOKED);
+    expect_failure(w, scene_call(w, d), BK_FAIL_REVOKED);
     CHECK(w, w->stats.dials == 0);
     all_quiet(w);
 }
 
 static void server_down(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     server_stop(w);
-    expect_failure(w, call(w, d), BK_FAIL_SERVER);
+    expect_failure(w, scene_call(w, d), BK_FAIL_SERVER);
 }
 
 static void clocks_do_not_matter(struct world *w)
 {
     static const int64_t offs[] = {0, 100, -100, 86400, -86400 * 365};
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     for (size_t i = 0; i < 5; i++) {
         for (size_t k = 0; k < 5; k++) {
             for (int clocks = 0; clocks < 4; clocks++) {
@@ -224,7 +196,7 @@ static void clocks_do_not_matter(struct world *w)
 
 static void stale_is_tried_once_more(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     struct caller *c = caller_add(w, d);
     c->clock_off_s = 86400;
     caller_start(c);
@@ -238,7 +210,7 @@ static void stale_is_tried_once_more(struct world *w)
 
 static void unreachable_always_takes_the_same_time(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     w->jitter_ms = 0; /* what comes by datagram takes the same time each time */
     for (int silent = 0; silent < 2; silent++) {
         for (int policy = 0; policy < 2; policy++) {
@@ -260,7 +232,7 @@ static void unreachable_always_takes_the_same_time(struct world *w)
 
 static void no_candidate(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     struct caller *c = caller_add(w, d);
     c->n_candidates = 0;
     caller_start(c);
@@ -271,10 +243,10 @@ static void no_candidate(struct world *w)
 
 static void many_calls_to_one_device(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     struct caller *callers[12];
     for (size_t i = 0; i < 12; i++) {
-        callers[i] = call(w, d);
+        callers[i] = scene_call(w, d);
         world_run(w, world_draw(w, 100 * BK_MS));
     }
     for (size_t i = 0; i < 12; i++) {
@@ -289,7 +261,7 @@ static void many_calls_to_one_device(struct world *w)
 
 static void caller_gives_up(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     for (int i = 0; i < 10; i++) {
         struct caller *c = caller_add(w, d);
         caller_start(c);
@@ -304,9 +276,9 @@ static void caller_gives_up(struct world *w)
 
 static void server_restarts_mid_call(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     for (int i = 0; i < 10; i++) {
-        struct caller *c = call(w, d);
+        struct caller *c = scene_call(w, d);
         world_run(w, world_draw(w, 2 * BK_SECOND));
         server_stop(w);
         world_run(w, BK_SECOND);
@@ -319,7 +291,7 @@ static void server_restarts_mid_call(struct world *w)
             caller_hang_up(c);
         }
         world_run(w, 30 * BK_SECOND);
-        c = call(w, d); /* within one interval all is as before */
+        c = scene_call(w, d); /* within one interval all is as before */
         expect_up(w, c);
         caller_hang_up(c);
         world_run(w, 5 * BK_SECOND);
@@ -329,10 +301,10 @@ static void server_restarts_mid_call(struct world *w)
 
 static void a_call_waits_for_the_row_after_a_restart(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     server_stop(w);
     server_start(w);
-    struct caller *c = call(w, d); /* the row may come within the delivery time, or not */
+    struct caller *c = scene_call(w, d); /* the row may come within the delivery time, or not */
     run_to_end(w, c);
     CHECK(w, c->up || (c->failed && c->failure == BK_FAIL_OFFLINE));
     bool soon = bk_registration_deadline(&d->registration) < c->began;
@@ -345,8 +317,8 @@ static void a_call_waits_for_the_row_after_a_restart(struct world *w)
 
 static void a_call_id_serves_once(struct world *w)
 {
-    struct device *d = one_device(w);
-    struct caller *first = call(w, d);
+    struct device *d = scene_device(w);
+    struct caller *first = scene_call(w, d);
     expect_up(w, first);
     caller_hang_up(first);
     world_run(w, 5 * BK_SECOND);
@@ -364,11 +336,11 @@ static void a_call_id_serves_once(struct world *w)
 
 static void after_renumbering(struct world *w)
 {
-    struct device *d = one_device(w);
+    struct device *d = scene_device(w);
     router_reboot(d->router);
     d->router->public_ip = bk_addr_v4(202, 204, 16, 77, 0);
     world_run(w, 2 * BK_AGENT_KEEPALIVE_S * BK_SECOND);
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     expect_up(w, c);
     caller_hang_up(c);
     all_quiet(w);

@@ -92,24 +92,12 @@ static bool count_told(struct world *w, enum sim_moment moment, uint64_t stream,
 
 static struct device *one_device(struct world *w)
 {
-    struct router *r = router_add(w, bk_addr_v4(202, 204, 16, 13, 0), true);
-    struct device *d = device_add(w, r, 2133);
     memset(&net, 0, sizeof net);
     w->config.fast_form = true;
-    server_start(w);
-    device_start(d);
-    world_run(w, 200 * BK_SECOND);
-    CHECK(w, d->up);
+    struct device *d = scene_device(w);
     sim_path = on_path;
     sim_hostile = count_told;
     return d;
-}
-
-static struct caller *call(struct world *w, struct device *d)
-{
-    struct caller *c = caller_add(w, d);
-    caller_start(c);
-    return c;
 }
 
 static struct caller *guess(struct world *w, struct device *d)
@@ -122,10 +110,7 @@ static struct caller *guess(struct world *w, struct device *d)
 
 static void run_to_end(struct world *w, const struct caller *c)
 {
-    while (!c->up && !c->failed && w->now - c->began < 60 * BK_SECOND) {
-        world_run(w, 10 * BK_MS);
-    }
-    CHECK(w, c->up || c->failed);
+    CHECK(w, scene_run_to_end(w, c, 60));
     CHECK(w, c->over_at - c->began <= 16 * BK_SECOND); /* one way or the other */
 }
 
@@ -143,13 +128,7 @@ static void expect_failure(struct world *w, struct caller *c, enum bk_requester_
 
 static void all_quiet(struct world *w)
 {
-    world_run(w, 70 * BK_SECOND);
-    for (size_t i = 0; i < w->n_devices; i++) {
-        CHECK(w, device_calls_open(w->devices[i]) == 0);
-    }
-    for (size_t i = 0; i < w->n_streams; i++) {
-        CHECK(w, !w->streams[i].server_open && !w->streams[i].client_open);
-    }
+    scene_all_quiet(w, 70);
 }
 
 static void hang_up(struct world *w, struct caller *c)
@@ -173,7 +152,7 @@ static uint32_t device_streams(const struct world *w)
 static void the_device_needs_no_stream(struct world *w)
 {
     struct device *d = one_device(w);
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     expect_up(w, c);
     CHECK(w, d->told_fast == 1 && d->n_calls == 1 && w->stats.dials == 1);
     CHECK(w, device_streams(w) == 0 && w->stats.delivered == 1 && w->stats.audits == 1);
@@ -195,7 +174,7 @@ static void it_is_faster_than_the_first_form(struct world *w)
         w->config.fast_form = fast != 0;
         server_start(w);
         world_run(w, 60 * BK_SECOND);
-        struct caller *c = call(w, d);
+        struct caller *c = scene_call(w, d);
         expect_up(w, c);
         took[fast] = c->over_at - c->began;
         hang_up(w, c);
@@ -211,7 +190,7 @@ static void by_tunnel_it_is_the_first_form(struct world *w)
     d->tunnels = true;
     world_run(w, 300 * BK_SECOND);
     CHECK(w, d->up && d->tunnel != 0);
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     expect_up(w, c);
     CHECK(w, d->told_call == 1 && d->told_fast == 0 && net.boxes == 0);
     caller_hang_up(c);
@@ -225,7 +204,7 @@ static void where_what_is_large_is_lost_the_first_form_comes(struct world *w)
 {
     struct device *d = one_device(w);
     net.lose_boxes = true;
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     expect_up(w, c);
     CHECK(w, d->told_call == 1 && d->told_fast == 0 && w->stats.dials == 1);
     CHECK(w, net.boxes == 2 && net.flags >= 1 && device_streams(w) == 1);
@@ -237,7 +216,7 @@ static void a_lost_answer_is_said_by_the_result(struct world *w)
 {
     struct device *d = one_device(w);
     net.lose_answers = true;
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     expect_up(w, c);
     CHECK(w, d->told_fast == 1 && d->n_calls == 1 && w->stats.dials == 1);
     expect_failure(w, guess(w, d), BK_FAIL_PASSWORD);
@@ -253,7 +232,7 @@ static void lost_results_come_by_a_stream(struct world *w)
     CHECK(w, d->n_calls == 1 && net.results == BK_AGENT_RESULT_SENDS);
     CHECK(w, device_streams(w) == 1 && net.told == 1);
     all_quiet(w);
-    struct caller *c = call(w, d); /* to be up it needs no result */
+    struct caller *c = scene_call(w, d); /* to be up it needs no result */
     expect_up(w, c);
     CHECK(w, c->over_at - c->began < 2500 * BK_MS);
     hang_up(w, c);
@@ -263,7 +242,7 @@ static void with_nothing_but_notify_coming_through_it_is_as_good(struct world *w
 {
     struct device *d = one_device(w);
     net.lose_answers = net.lose_results = true;
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     expect_up(w, c);
     hang_up(w, c);
     CHECK(w, w->stats.delivered == 0 && w->stats.audits == 1); /* the server never heard of it */
@@ -288,7 +267,7 @@ static void nothing_at_all_is_offline(struct world *w)
 {
     struct device *d = one_device(w);
     net.lose_boxes = net.lose_flags = true;
-    expect_failure(w, call(w, d), BK_FAIL_OFFLINE);
+    expect_failure(w, scene_call(w, d), BK_FAIL_OFFLINE);
     CHECK(w, d->told_call == 0 && net.boxes == 2 && net.flags == 5);
     all_quiet(w);
 }
@@ -300,7 +279,7 @@ static void a_box_that_comes_late_starts_no_second_call(struct world *w)
 {
     struct device *d = one_device(w);
     net.hold_boxes_ms = 400 + (uint32_t)world_draw(w, 4000);
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     expect_up(w, c);
     world_run(w, 10 * BK_SECOND);
     CHECK(w, d->told_call == 1 && d->n_calls == 1 && w->stats.dials == 1);
@@ -313,7 +292,7 @@ static void everything_doubled_and_out_of_order_gives_one_call(struct world *w)
     struct device *d = one_device(w);
     w->dup_permille = 1000;
     w->jitter_ms = 3000;
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     expect_up(w, c);
     world_run(w, 20 * BK_SECOND);
     CHECK(w, d->told_call == 1 && d->n_calls == 1 && w->stats.dials == 1);
@@ -334,7 +313,7 @@ static void callers_in_either_form_do_not_get_mixed(struct world *w)
     for (size_t i = 0; i < 8; i++) {
         net.lose_boxes = false;
         net.mix_permille = 500;
-        callers[i] = i % 4 == 3 ? guess(w, d) : call(w, d);
+        callers[i] = i % 4 == 3 ? guess(w, d) : scene_call(w, d);
         dials += i % 4 != 3;
         world_run(w, world_draw(w, 300) * BK_MS);
     }
@@ -370,7 +349,7 @@ static void whatever_is_lost_every_call_ends_and_is_acted_on_once(struct world *
         w->dup_permille = (uint32_t)world_draw(w, 500);
         w->jitter_ms = (uint32_t)world_draw(w, 1000);
         bool right = world_draw(w, 3) != 0;
-        struct caller *c = right ? call(w, d) : guess(w, d);
+        struct caller *c = right ? scene_call(w, d) : guess(w, d);
         run_to_end(w, c);
         CHECK(w, !c->up || right);
         CHECK(w, !c->failed || c->failure == BK_FAIL_OFFLINE || c->failure == BK_FAIL_NO_ANSWER ||
@@ -383,7 +362,7 @@ static void whatever_is_lost_every_call_ends_and_is_acted_on_once(struct world *
     }
     memset(&net, 0, sizeof net);
     w->dup_permille = 0;
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     expect_up(w, c);
     hang_up(w, c);
 }
@@ -395,7 +374,7 @@ static void the_server_restarts_meanwhile(struct world *w)
     struct device *d = one_device(w);
     for (int i = 0; i < 10; i++) {
         uint32_t calls = d->n_calls;
-        struct caller *c = i % 2 == 0 ? call(w, d) : guess(w, d);
+        struct caller *c = i % 2 == 0 ? scene_call(w, d) : guess(w, d);
         world_run(w, world_draw(w, 1500) * BK_MS);
         server_stop(w);
         world_run(w, world_draw(w, 4000) * BK_MS);
@@ -408,7 +387,7 @@ static void the_server_restarts_meanwhile(struct world *w)
         caller_hang_up(c);
         world_run(w, 60 * BK_SECOND);
     }
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     expect_up(w, c);
     hang_up(w, c);
 }
@@ -417,7 +396,7 @@ static void the_server_restarts_meanwhile(struct world *w)
 static void the_device_restarts_after_it_took_the_call(struct world *w)
 {
     struct device *d = one_device(w);
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     while (d->told_fast == 0 && w->now - c->began < 5 * BK_SECOND) {
         world_run(w, BK_MS);
     }
@@ -440,7 +419,7 @@ static void the_operator_changes_his_mind(struct world *w)
         w->config.fast_form = i % 2 == 0;
         server_start(w);
         world_run(w, 30 * BK_SECOND);
-        struct caller *c = call(w, d);
+        struct caller *c = scene_call(w, d);
         expect_up(w, c);
         CHECK(w, d->n_calls == i && d->told_fast == i / 2);
         caller_hang_up(c);

@@ -88,32 +88,17 @@ static bool in_server(struct world *w, enum sim_moment moment, uint64_t stream,
 
 static struct device *one_device(struct world *w)
 {
-    struct router *r = router_add(w, bk_addr_v4(202, 204, 16, 13, 0), true);
-    struct device *d = device_add(w, r, 2133);
     memset(&man, 0, sizeof man);
     w->config.fast_form = true;
-    server_start(w);
-    device_start(d);
-    world_run(w, 200 * BK_SECOND);
-    CHECK(w, d->up);
+    struct device *d = scene_device(w);
     sim_path = on_path;
     sim_hostile = in_server;
     return d;
 }
 
-static struct caller *call(struct world *w, struct device *d)
-{
-    struct caller *c = caller_add(w, d);
-    caller_start(c);
-    return c;
-}
-
 static void run_to_end(struct world *w, const struct caller *c)
 {
-    while (!c->up && !c->failed && w->now - c->began < 120 * BK_SECOND) {
-        world_run(w, 10 * BK_MS);
-    }
-    CHECK(w, c->up || c->failed);
+    CHECK(w, scene_run_to_end(w, c, 120));
 }
 
 static void expect_up(struct world *w, struct caller *c)
@@ -196,7 +181,7 @@ static bool is_dead(const struct sim_call *c)
 static void a_request_serves_once_in_whatever_form_it_comes_again(struct world *w)
 {
     struct device *d = one_device(w);
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     expect_up(w, c);
     CHECK(w, d->n_calls == 1 && man.n_boxes >= 1);
     struct bk_notify n = opened(w, d, &man.boxes[0]);
@@ -217,7 +202,7 @@ static void a_request_serves_once_in_whatever_form_it_comes_again(struct world *
 static void nor_after_the_idle_part_has_forgotten_it(struct world *w)
 {
     struct device *d = one_device(w);
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     expect_up(w, c);
     struct bk_notify n = opened(w, d, &man.boxes[0]);
     flood(w, d);
@@ -232,7 +217,7 @@ static void a_request_delivered_late_is_stale(struct world *w)
 {
     struct device *d = one_device(w);
     man.keep_boxes = true;
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     run_to_end(w, c);
     CHECK(w, c->failed && c->failure == BK_FAIL_OFFLINE && d->n_calls == 0);
     struct bk_notify n = opened(w, d, &man.boxes[0]);
@@ -251,7 +236,7 @@ static void a_request_of_before_the_devices_restart_is_stale(struct world *w)
 {
     struct device *d = one_device(w);
     man.keep_boxes = true;
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     run_to_end(w, c);
     CHECK(w, c->failed);
     man.keep_boxes = false;
@@ -272,7 +257,7 @@ static void boxes_exchanged_among_calls_are_refused(struct world *w)
     struct caller *callers[3];
     struct bk_notify n[3];
     for (size_t i = 0; i < 3; i++) {
-        callers[i] = call(w, d);
+        callers[i] = scene_call(w, d);
         run_to_end(w, callers[i]);
         CHECK(w, man.n_boxes == 2 * (i + 1));
         n[i] = opened(w, d, &man.boxes[2 * i]);
@@ -297,7 +282,7 @@ static void a_request_for_another_device_is_refused(struct world *w)
     device_start(other);
     world_run(w, 60 * BK_SECOND);
     man.keep_boxes = true;
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     run_to_end(w, c);
     man.keep_boxes = false;
     notify(w, other, opened(w, d, &man.boxes[0]));
@@ -311,7 +296,7 @@ static void a_request_for_another_device_is_refused(struct world *w)
 static void datagrams_said_again_by_others_do_nothing(struct world *w)
 {
     struct device *d = one_device(w);
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     struct caller *wrong = caller_add(w, d);
     wrong->password = "guess";
     caller_start(wrong);

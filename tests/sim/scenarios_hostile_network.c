@@ -191,19 +191,6 @@ static void all_home(struct world *w)
     }
 }
 
-static bool is_called(struct world *w, struct device *d)
-{
-    struct caller *c = caller_add(w, d);
-    caller_start(c);
-    while (!c->up && !c->failed && w->now - c->began < 60 * BK_SECOND) {
-        world_run(w, 10 * BK_MS);
-    }
-    bool up = c->up;
-    caller_hang_up(c);
-    world_run(w, BK_SECOND);
-    return up;
-}
-
 static void onpath_prevents_for_long_and_all_is_right_two_keepalives_after_he_left(struct world *w)
 {
     static const enum how ways[] = {DROP, BEND, MISNAME};
@@ -227,7 +214,7 @@ static void onpath_prevents_for_long_and_all_is_right_two_keepalives_after_he_le
     }
     CHECK(w, w->stats.streams == 0 && w->devices[0]->told_call == 0 &&
                  w->devices[0]->told_revoked == 0);
-    CHECK(w, is_called(w, w->devices[1]));
+    CHECK(w, scene_is_reached(w, w->devices[1]));
 }
 
 static void onpath_carried_over_his_address_until_he_leaves(struct world *w)
@@ -241,7 +228,7 @@ static void onpath_carried_over_his_address_until_he_leaves(struct world *w)
         d->used[HIS_SLOT] = he.his;
         world_run(w, 2 * interval() + world_draw(w, 1000 * BK_SECOND));
         CHECK(w, bk_server_find(w->server, d->id, &row) && bk_addr_equal(&row.addr, &he.his));
-        CHECK(w, is_called(w, d));
+        CHECK(w, scene_is_reached(w, d));
         leaves();
         world_run(w, 2 * interval());
         all_home(w);
@@ -252,7 +239,7 @@ static void onpath_carried_over_his_address_until_he_leaves(struct world *w)
         }
         world_run(w, BK_SECOND);
         all_home(w);
-        CHECK(w, is_called(w, d));
+        CHECK(w, scene_is_reached(w, d));
         he.n = 0;
     }
 }
@@ -269,7 +256,7 @@ static void onpath_late_and_in_any_order_and_right_again_when_he_left(struct wor
         world_run(w, 40 * BK_SECOND);
         all_home(w);
     }
-    CHECK(w, w->stats.streams == 0 && is_called(w, w->devices[0]));
+    CHECK(w, w->stats.streams == 0 && scene_is_reached(w, w->devices[0]));
 }
 
 /* Lives of agents and server, calls, renumbered routers, all heard. */
@@ -280,7 +267,7 @@ static void fill_pocket(struct world *w)
     for (int round = 0; round < 6; round++) {
         device_start(w->devices[world_draw(w, DEVICES)]);
         world_run(w, 100 * BK_SECOND);
-        CHECK(w, is_called(w, w->devices[world_draw(w, DEVICES)]));
+        CHECK(w, scene_is_reached(w, w->devices[world_draw(w, DEVICES)]));
         if (round % 2 == 1) {
             router_reboot(w->routers[round % 4 / 2]);
             w->routers[round % 4 / 2]->public_ip.ip[15] ^= 1;
@@ -336,7 +323,7 @@ static void offpath_hours_of_replays_neither_move_nor_end_nor_wake(struct world 
         CHECK(w, w->devices[i]->told_lost == lost[i] && w->devices[i]->told_call == calls[i]);
     }
     CHECK(w, w->stats.streams == streams && w->stats.dials == dials);
-    CHECK(w, is_called(w, w->devices[2]));
+    CHECK(w, scene_is_reached(w, w->devices[2]));
 }
 
 /* REGISTERs that the server never saw are good until a newer one came, from their own address, and as many times as
@@ -397,7 +384,7 @@ static void onpath_notifies_kept_back_wake_once_while_fresh_and_never_later(stru
         comes(KEEP_NOTIFIES, false);
         he.n = 0;
         he.remembers = true;
-        CHECK(w, !is_called(w, d));
+        CHECK(w, !scene_is_reached(w, d));
         leaves();
         CHECK(w, d->told_call == 0);
         world_run(w, i == 0 ? 10 * BK_SECOND : 1000 * BK_SECOND);
@@ -413,7 +400,7 @@ static void onpath_notifies_kept_back_wake_once_while_fresh_and_never_later(stru
         }
         CHECK(w, d->told_call == (i == 0 ? 1 : 0)); /* it asks the server, and there is nothing */
         CHECK(w, w->stats.dials == dials);
-        CHECK(w, is_called(w, d));
+        CHECK(w, scene_is_reached(w, d));
     }
 }
 

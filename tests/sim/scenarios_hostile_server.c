@@ -158,31 +158,16 @@ static bool hostile(struct world *w, enum sim_moment moment, uint64_t stream, st
 
 static struct device *one_device(struct world *w)
 {
-    struct router *r = router_add(w, bk_addr_v4(202, 204, 16, 13, 0), true);
-    struct device *d = device_add(w, r, 2133);
     memset(&man, 0, sizeof man);
     w->config.fast_form = false; /* he sits on streams: for NOTIFY see scenarios_hostile_fast.c */
-    server_start(w);
-    device_start(d);
-    world_run(w, 200 * BK_SECOND);
-    CHECK(w, d->up);
+    struct device *d = scene_device(w);
     sim_hostile = hostile;
     return d;
 }
 
-static struct caller *call(struct world *w, struct device *d)
-{
-    struct caller *c = caller_add(w, d);
-    caller_start(c);
-    return c;
-}
-
 static void run_to_end(struct world *w, const struct caller *c)
 {
-    while (!c->up && !c->failed && w->now - c->began < 120 * BK_SECOND) {
-        world_run(w, 10 * BK_MS);
-    }
-    CHECK(w, c->up || c->failed);
+    CHECK(w, scene_run_to_end(w, c, 120));
 }
 
 /* Has the device open a connection, and says that on it. */
@@ -217,7 +202,7 @@ static void expect_end(struct world *w, struct device *d, struct bk_slice offer,
 static struct bk_slice held_request(struct world *w, struct device *d)
 {
     man.keep_offers = true;
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     run_to_end(w, c);
     CHECK(w, c->failed && c->failure == BK_FAIL_OFFLINE);
     CHECK(w, man.n_offers == 1);
@@ -264,7 +249,7 @@ static void a_request_delivered_late_is_acted_on_once(struct world *w)
 static void a_request_said_again_at_any_time_serves_once(struct world *w)
 {
     struct device *d = one_device(w);
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     run_to_end(w, c);
     CHECK(w, c->up && man.n_offers == 1);
     for (int i = 0; i < 40; i++) {
@@ -298,7 +283,7 @@ static void a_request_of_before_the_devices_restart_is_stale_for_good(struct wor
 static void a_request_said_again_after_the_servers_restart_serves_once(struct world *w)
 {
     struct device *d = one_device(w);
-    struct caller *c = call(w, d);
+    struct caller *c = scene_call(w, d);
     run_to_end(w, c);
     CHECK(w, c->up);
     for (int i = 0; i < 5; i++) {
@@ -365,7 +350,7 @@ static void boxes_exchanged_among_calls_are_refused(struct world *w)
     man.keep_offers = true;
     struct caller *callers[4];
     for (size_t i = 0; i < 4; i++) {
-        callers[i] = call(w, d);
+        callers[i] = scene_call(w, d);
         run_to_end(w, callers[i]);
     }
     man.keep_offers = false;
@@ -496,7 +481,7 @@ static void messages_in_any_order(struct world *w)
     man.mix_ms = 0;
     world_run(w, 120 * BK_SECOND);
     CHECK(w, device_calls_open(d) == 0);
-    struct caller *c = call(w, d); /* and once he is honest again, so is the service */
+    struct caller *c = scene_call(w, d); /* and once he is honest again, so is the service */
     run_to_end(w, c);
     CHECK(w, c->up);
 }

@@ -11,15 +11,7 @@ enum {
 static void populate(struct world *w, size_t n)
 {
     w->lifecycles = true;
-    server_start(w);
-    for (size_t i = 0; i < n; i++) {
-        device_start(device_add(w, NULL, 2133 + i));
-        if (i % 100 == 0) {
-            world_run(w, 100 * BK_MS);
-        }
-    }
-    world_run(w, BK_AGENT_KEEPALIVE_S * BK_SECOND);
-    CHECK(w, bk_server_rows(w->server) == n);
+    scene_populate(w, 2133, n);
 }
 
 /* The operator makes a new epoch: the ones before are accepted further. */
@@ -53,11 +45,8 @@ static size_t count_rows(struct world *w)
 
 static struct caller *call(struct world *w, struct device *d)
 {
-    struct caller *c = caller_add(w, d);
-    caller_start(c);
-    while (!c->up && !c->failed && w->now - c->began < 60 * BK_SECOND) {
-        world_run(w, 10 * BK_MS);
-    }
+    struct caller *c = scene_call(w, d);
+    scene_run_to_end(w, c, 60);
     return c;
 }
 

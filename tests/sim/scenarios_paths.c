@@ -3,13 +3,8 @@
 
 static struct device *one_device(struct world *w)
 {
-    struct router *r = router_add(w, bk_addr_v4(202, 204, 16, 13, 0), true);
-    struct device *d = device_add(w, r, 2133);
     w->relays = true;
-    server_start(w);
-    device_start(d);
-    world_run(w, 200 * BK_SECOND);
-    CHECK(w, d->up);
+    struct device *d = scene_device(w);
     return d;
 }
 
@@ -29,9 +24,7 @@ static struct caller *behind_nat(struct world *w, struct device *d, bool punched
 static void call(struct world *w, struct caller *c)
 {
     caller_start(c);
-    while (!c->up && !c->failed && w->now - c->began < 60 * BK_SECOND) {
-        world_run(w, 10 * BK_MS);
-    }
+    scene_run_to_end(w, c, 60);
     CHECK(w, c->up);
 }
 
@@ -52,13 +45,7 @@ static bool goes_by(const struct world *w, const struct caller *c, enum bk_candi
 
 static void all_quiet(struct world *w)
 {
-    world_run(w, 40 * BK_SECOND);
-    for (size_t i = 0; i < w->n_devices; i++) {
-        CHECK(w, device_calls_open(w->devices[i]) == 0);
-    }
-    for (size_t i = 0; i < w->n_streams; i++) {
-        CHECK(w, !w->streams[i].server_open && !w->streams[i].client_open);
-    }
+    scene_all_quiet(w, 40);
     CHECK(w, open_sessions(w) == 0);
 }
 

@@ -44,19 +44,6 @@ static struct device *behind_a_router(struct world *w)
     return d;
 }
 
-static bool is_rung(struct world *w, struct device *d)
-{
-    struct caller *c = caller_add(w, d);
-    caller_start(c);
-    while (!c->up && !c->failed && w->now - c->began < 60 * BK_SECOND) {
-        world_run(w, 10 * BK_MS);
-    }
-    bool up = c->up;
-    caller_hang_up(c);
-    world_run(w, BK_SECOND);
-    return up;
-}
-
 static void claim(struct world *w, const struct bk_addr *from, uint64_t id, uint32_t generation,
                   const uint8_t key[BK_KEY_BYTES], const char *nonce)
 {
@@ -104,7 +91,7 @@ rustdesk_hbbs_a_registration_is_not_moved_by_a_neighbour_behind_the_same_address
               bk_server_find(w->server, d->id, &after) && bk_addr_equal(&before.addr, &after.addr));
     }
     CHECK(w, d->told_lost == 0 && d->told_registered == 1);
-    CHECK(w, is_rung(w, d));
+    CHECK(w, scene_is_reached(w, d));
 }
 
 /* n2n's supernode refuses a device that comes back without its old state until the old entry has run out. Here it
@@ -129,7 +116,7 @@ static void n2n_714_a_device_that_lost_its_state_is_not_locked_out(struct world 
         world_run(w, 3 * BK_SECOND);
         CHECK(w, d->up && server_has(w, d)); /* at once, whatever the old row says */
     }
-    CHECK(w, is_rung(w, d));
+    CHECK(w, scene_is_reached(w, d));
 }
 
 int main(int argc, char **argv)

@@ -5,22 +5,9 @@
 #include <stdio.h>
 #include <time.h>
 
-static void populate(struct world *w, size_t n)
-{
-    server_start(w);
-    for (size_t i = 0; i < n; i++) {
-        device_start(device_add(w, NULL, 1 + i));
-        if (i % 100 == 0) {
-            world_run(w, 100 * BK_MS); /* they do not all start in one instant */
-        }
-    }
-    world_run(w, BK_AGENT_KEEPALIVE_S * BK_SECOND);
-    CHECK(w, bk_server_rows(w->server) == n);
-}
-
 static void restart_with_ten_thousand_devices(struct world *w)
 {
-    populate(w, 10000);
+    scene_populate(w, 1, 10000);
     world_run(w, 30 * BK_SECOND);
     server_stop(w);
     server_start(w);
@@ -51,7 +38,7 @@ static double seconds(void)
 static void speed(struct world *w)
 {
     enum { DEVICES = 1000, VIRTUAL_S = 5000 };
-    populate(w, DEVICES);
+    scene_populate(w, 1, DEVICES);
     double began = seconds();
     world_run(w, VIRTUAL_S * BK_SECOND);
     double took = seconds() - began;

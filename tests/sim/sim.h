@@ -358,6 +358,19 @@ void session_cut(struct world *w, uint64_t session); /* both sides find out that
 /* All sessions of a kind; returns how many there were. */
 uint32_t sessions_cut(struct world *w, enum bk_candidate_kind kind);
 
+/* scene.c */
+/* 2133 behind a router that keeps ports, registered for a while. */
+struct device *scene_device(struct world *w);
+/* A server and devices without NAT, started one after another and registered. */
+void scene_populate(struct world *w, uint64_t first_id, size_t n);
+struct caller *scene_call(struct world *w, struct device *d);
+/* Until the call is up or has failed, or took so long: then false. */
+bool scene_run_to_end(struct world *w, const struct caller *c, uint64_t at_most_s);
+/* Calls it, and hangs up. */
+bool scene_is_reached(struct world *w, struct device *d);
+/* After so long nothing of any call is left on either side or at the server. */
+void scene_all_quiet(struct world *w, uint64_t after_s);
+
 /* run.c */
 struct scenario {
     const char *name;

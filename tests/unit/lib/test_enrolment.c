@@ -1,14 +1,9 @@
 /* The ENROL exchange against a server that answers as told: whatever comes behind the answer does not count. */
-#include "net/pki.h"
+#include "lib/one_server.h"
 
-#include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "lib/enrolment.h"
-#include "net/listener.h"
 #include "seal/seal.h"
 #include "wire/alpn.h"
 #include "wire/enrol.h"
@@ -27,11 +22,8 @@ enum mode {
     SAY_NOTHING, /* and close */
 };
 
-static struct server {
-    struct pki pki;
-    struct holder own;
-    enum mode mode;
-} s;
+static struct one_server s;
+static enum mode how;
 
 static EVP_PKEY *device_key;
 static struct bk_enrolment enrolment;
@@ -40,13 +32,13 @@ static struct bk_slice answer_of(const struct bk_stun *m, const struct bk_enrol 
                                  size_t cap)
 {
     static uint8_t der[BK_X509_DER_MAX_BYTES], ca_der[BK_X509_DER_MAX_BYTES];
-    bool user = s.mode == ANSWER_USER || s.mode == ANSWER_OTHER_USER;
+    bool user = how == ANSWER_USER || how == ANSWER_OTHER_USER;
     struct bk_x509_order order = {.uri = user ? "beckon:user:alice" : "beckon:device:2133",
                                   .for_client = true,
                                   .not_before_s = unix_now() - 60,
                                   .not_after_s = unix_now() + 3600};
     uint8_t key[BK_KEY_BYTES] = {1, 2, 3};
-    struct bk_enrol_answer answer = {.equipment_id = s.mode == ANSWER_OTHER_DEVICE ? 2134 : 2133,
+    struct bk_enrol_answer answer = {.equipment_id = how == ANSWER_OTHER_DEVICE ? 2134 : 2133,
                                      .generation = 4,
                                      .epoch = 5,
                                      .registration_key = BK_SLICE_OF(key),
@@ -56,10 +48,10 @@ static struct bk_slice answer_of(const struct bk_stun *m, const struct bk_enrol 
     X509 *cert;
 
     if (user) {
-        answer = (struct bk_enrol_answer){
-            .user = bk_slice_text(s.mode == ANSWER_USER ? "alice" : "bob")};
+        answer =
+            (struct bk_enrol_answer){.user = bk_slice_text(how == ANSWER_USER ? "alice" : "bob")};
     }
-    if (s.mode == ANSWER_OTHER_KEY) {
+    if (how == ANSWER_OTHER_KEY) {
         struct holder other = holder_new(&s.pki, order.uri, false, -60, 3600);
 
         cert = other.cert;
@@ -76,28 +68,25 @@ static struct bk_slice answer_of(const struct bk_stun *m, const struct bk_enrol 
     return out;
 }
 
-static void on_message(void *ctx, struct bk_conn *conn, struct bk_slice frame)
+static void on_message(struct bk_conn *conn, const struct bk_stun *m)
 {
     static uint8_t buf[8192], twice[16384];
-    struct bk_stun m;
     struct bk_enrol ask;
     struct bk_slice out = BK_SLICE_EMPTY;
     static const uint16_t codes[] = {BK_CODE_FORBIDDEN, BK_CODE_TOKEN_USED, BK_CODE_PENDING,
                                      BK_CODE_OVERLOADED};
-    bool refused = s.mode >= REFUSE_UNKNOWN && s.mode <= REFUSE_OVERLOADED;
+    bool refused = how >= REFUSE_UNKNOWN && how <= REFUSE_OVERLOADED;
 
-    (void)ctx;
-    assert_int_equal(bk_stun_read(frame, &m), BK_OK);
-    assert_int_equal(bk_enrol_read(&m, &ask), BK_OK);
+    assert_int_equal(bk_enrol_read(m, &ask), BK_OK);
     assert_true(bk_slice_equal(ask.token, BK_SLICE_OF(enrolment.token.secret)));
     if (refused) {
-        assert_int_equal(bk_error_write(buf, sizeof buf, BK_METHOD_ENROL, m.txid,
-                                        codes[s.mode - REFUSE_UNKNOWN], "no", &out),
+        assert_int_equal(bk_error_write(buf, sizeof buf, BK_METHOD_ENROL, m->txid,
+                                        codes[how - REFUSE_UNKNOWN], "no", &out),
                          BK_OK);
-    } else if (s.mode != SAY_NOTHING) {
-        out = answer_of(&m, &ask, buf, sizeof buf);
+    } else if (how != SAY_NOTHING) {
+        out = answer_of(m, &ask, buf, sizeof buf);
     }
-    if (out.n > 0 && s.mode == ANSWER_TWICE) {
+    if (out.n > 0 && how == ANSWER_TWICE) {
         memcpy(twice, out.p, out.n);
         memcpy(twice + out.n, out.p, out.n);
         out = bk_slice(twice, 2 * out.n);
@@ -105,68 +94,21 @@ static void on_message(void *ctx, struct bk_conn *conn, struct bk_slice frame)
     if (out.n > 0) {
         assert_int_equal(bk_conn_send(conn, out), BK_OK);
     }
-    if (s.mode == SAY_NOTHING || s.mode == ANSWER_TWICE || refused) {
+    if (how == SAY_NOTHING || how == ANSWER_TWICE || refused) {
         bk_conn_close(conn);
     }
-}
-
-static void on_open(void *ctx, struct bk_conn *conn, const struct bk_tls_peer *peer)
-{
-    (void)ctx;
-    (void)conn;
-    assert_false(peer->certified);
-}
-
-static void on_closed(void *ctx, struct bk_conn *conn, const struct bk_conn_closed *why)
-{
-    (void)ctx;
-    (void)why;
-    bk_conn_free(conn);
-}
-
-/* The server, in a process of its own until it is killed; tells its port through `tell`. */
-static void serve(int tell)
-{
-    static const char *const alpns[] = {BK_ALPN_JOIN};
-    struct bk_tls_server tls = {
-        .cert = s.own.cert, .key = s.own.key, .ca = s.pki.ca, .alpns = alpns, .n_alpns = 1};
-    struct bk_listener_config config = {
-        .conn = {.frame = bk_stun_frame,
-                 .on = {.open = on_open, .message = on_message, .closed = on_closed}}};
-    struct event_base *base = event_base_new();
-    struct bk_listener *listener;
-    struct bk_addr loopback = bk_addr_v4(127, 0, 0, 1, 0), at;
-
-    signal(SIGPIPE, SIG_IGN);
-    if (bk_tls_new_server(&tls, &config.conn.tls) != BK_OK ||
-        bk_listener_new(base, &config, &listener) != BK_OK ||
-        bk_listener_add(listener, &loopback, &at) != BK_OK ||
-        write(tell, &at.port, sizeof at.port) != sizeof at.port) {
-        _exit(1);
-    }
-    event_base_dispatch(base);
-    _exit(0);
 }
 
 static enum beckon_status enrol(enum mode mode, struct bk_enrolled *out, struct beckon_error *error)
 {
     enum beckon_status status;
-    int fds[2];
-    pid_t pid;
 
-    s.mode = mode;
-    assert_int_equal(pipe(fds), 0);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        serve(fds[1]);
-    }
-    assert_int_equal(read(fds[0], &enrolment.token.port, sizeof enrolment.token.port), 2);
-    close(fds[0]);
-    close(fds[1]);
+    how = mode;
+    s.port = 0; /* any */
+    one_server_start(&s);
+    enrolment.token.port = s.port;
     status = bk_enrol_run(&enrolment, out, error);
-    assert_int_equal(kill(pid, SIGKILL), 0);
-    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    one_server_stop(&s);
     return status;
 }
 
@@ -268,6 +210,9 @@ static int group(void **state)
     if (bk_seal_init() != BK_OK) {
         return -1;
     }
+    s.alpn = BK_ALPN_JOIN;
+    s.strangers = true;
+    s.message = on_message;
     s.pki = pki_new();
     s.own = holder_new(&s.pki, "beckon:server", true, -60, 3600);
     assert_int_equal(bk_x509_key_make(&device_key), BK_OK);

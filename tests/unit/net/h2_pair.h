@@ -378,4 +378,30 @@ __attribute__((unused)) static struct end *accept_end(struct bk_h2_stream *s)
     return end_new(fd[1]);
 }
 
+/* A stream whose directions have both ended, with bytes of the server's that wait at the client: its end does not read. */
+__attribute__((unused)) static void open_with_tail(struct end **client, struct end **server)
+{
+    struct end *c = open_end("ssh:1", NULL);
+    bufferevent_disable(c->bev, EV_READ);
+    RUN_UNTIL(w.s.requests == 1);
+    struct end *s = accept_end(w.s.stream);
+    c->shut_when_sent = true;
+    end_fill(c);
+    RUN_UNTIL(s->eof);
+    /* As much as makes the client queue, and no more than it has window for. */
+    while (bk_h2_queued_bytes(w.c.h) == 0) {
+        s->to_send += 64 * 1024;
+        end_fill(s);
+        RUN_UNTIL(evbuffer_get_length(bufferevent_get_output(s->bev)) == 0);
+        RUN_UNTIL(bk_h2_ping(w.s.h) == BK_OK);
+        unsigned pongs = w.s.pongs;
+        RUN_UNTIL(w.s.pongs > pongs); /* what was sent before has arrived */
+    }
+    s->shut_when_sent = true;
+    end_fill(s);
+    RUN_UNTIL(w.s.clean == 1);
+    *client = c;
+    *server = s;
+}
+
 #endif

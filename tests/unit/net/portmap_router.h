@@ -367,6 +367,24 @@ static inline unsigned number_in(const char *body, const char *tag)
     return at == NULL ? 0 : (unsigned)strtoul(at + strlen(tag), NULL, 10);
 }
 
+/* What is asked for by `name` was done, with `inside` as the answer, or failed. */
+static inline void soap_reply(struct evhttp_request *req, struct evbuffer *b, const char *name,
+                              unsigned error, const char *inside)
+{
+    if (error != 0) {
+        evbuffer_add_printf(
+            b,
+            "<s:Envelope><s:Body><s:Fault><detail><UPnPError><errorCode>%u</errorCode>"
+            "</UPnPError></detail></s:Fault></s:Body></s:Envelope>",
+            error);
+    } else {
+        evbuffer_add_printf(
+            b, "<s:Envelope><s:Body><u:%sResponse>%s</u:%sResponse></s:Body></s:Envelope>", name,
+            inside, name);
+    }
+    reply(req, error != 0 ? 500 : 200, b);
+}
+
 static inline void on_control(struct evhttp_request *req, void *arg)
 {
     (void)arg;
@@ -404,18 +422,7 @@ static inline void on_control(struct evhttp_request *req, void *arg)
         note_map(port, lease);
         snprintf(inside, sizeof inside, "<NewReservedPort>%u</NewReservedPort>", port);
     }
-    if (error != 0) {
-        evbuffer_add_printf(
-            b,
-            "<s:Envelope><s:Body><s:Fault><detail><UPnPError><errorCode>%u</errorCode>"
-            "</UPnPError></detail></s:Fault></s:Body></s:Envelope>",
-            error);
-    } else {
-        evbuffer_add_printf(
-            b, "<s:Envelope><s:Body><u:%sResponse>%s</u:%sResponse></s:Body></s:Envelope>", name,
-            inside, name);
-    }
-    reply(req, error != 0 ? 500 : 200, b);
+    soap_reply(req, b, name, error, inside);
 }
 
 /* WANIPv6FirewallControl; a pinhole's ID is its number. */
@@ -452,18 +459,7 @@ static inline void on_firewall(struct evhttp_request *req, void *arg)
                  "InboundPinholeAllowed>",
                  !router.pinholes_not_allowed);
     }
-    if (error != 0) {
-        evbuffer_add_printf(
-            b,
-            "<s:Envelope><s:Body><s:Fault><detail><UPnPError><errorCode>%u</errorCode>"
-            "</UPnPError></detail></s:Fault></s:Body></s:Envelope>",
-            error);
-    } else {
-        evbuffer_add_printf(
-            b, "<s:Envelope><s:Body><u:%sResponse>%s</u:%sResponse></s:Body></s:Envelope>", name,
-            inside, name);
-    }
-    reply(req, error != 0 ? 500 : 200, b);
+    soap_reply(req, b, name, error, inside);
 }
 
 static inline void on_stop(evutil_socket_t fd, short what, void *arg)

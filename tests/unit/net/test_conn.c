@@ -1,5 +1,5 @@
 /* Connections and listeners over loopback: frames in all sizes, every end, every limit. */
-#include "net/pki.h"
+#include "net/listening.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -16,13 +16,9 @@
 #include "net/sockaddr.h"
 
 enum {
-    DAY_S = 86400,
-    PATIENCE_S = 20, /* a test that takes longer has failed */
     SEEN_MAX = 16,
     FRAME_MAX = 1000,
 };
-
-static const char *const alpns[] = {"beckon-request/1", "beckon-agent/1"};
 
 /* ---- One side of the wire, and what it saw ---- */
 
@@ -41,16 +37,13 @@ struct side {
 
 struct world {
     struct event_base *base;
-    struct event *patience;
-    struct pki pki;
-    struct holder server_holder, device;
-    struct bk_tls *server_tls, *client_tls;
+    struct patience patience;
+    struct tls_ends ends;
     struct bk_listener *listener;
     struct bk_addr addr;
     struct side server, client; /* of the newest connection */
     struct bk_conn_config client_config;
     struct bk_listener_config listener_config;
-    bool late;
 };
 
 /* Frames of the test: two bytes of length, network order, counting themselves. */
@@ -130,57 +123,19 @@ static void on_refused(void *ctx, const struct bk_addr *from, const struct bk_co
 
 /* ---- The world ---- */
 
-static void on_patience(evutil_socket_t fd, short what, void *ctx)
-{
-    (void)fd, (void)what;
-    ((struct world *)ctx)->late = true;
-}
-
-#define WAIT_FOR(w, condition)                                                                     \
-    do {                                                                                           \
-        while (!(condition)) {                                                                     \
-            assert_false((w)->late);                                                               \
-            assert_int_equal(event_base_loop((w)->base, EVLOOP_ONCE), 0);                          \
-        }                                                                                          \
-    } while (0)
-
-static struct bk_tls *client_tls_of(struct world *w, const struct holder *h, X509 *ca)
-{
-    struct bk_tls *tls = NULL;
-    struct bk_tls_client config = {.cert = h != NULL ? h->cert : NULL,
-                                   .key = h != NULL ? h->key : NULL,
-                                   .ca = ca,
-                                   .host = "127.0.0.1",
-                                   .peer_uri = "beckon:server",
-                                   .alpn = "beckon-agent/1"};
-    (void)w;
-    assert_int_equal(bk_tls_new_client(&config, &tls), BK_OK);
-    return tls;
-}
-
 static int set_up(void **state)
 {
     struct world *w = calloc(1, sizeof *w);
-    w->base = event_base_new();
-    w->patience = evtimer_new(w->base, on_patience, w);
-    struct timeval tv = {.tv_sec = PATIENCE_S};
-    evtimer_add(w->patience, &tv);
-    w->pki = pki_new();
-    w->server_holder = holder_new(&w->pki, "beckon:server", true, -10, DAY_S);
-    w->device = holder_new(&w->pki, "beckon:device:2133", false, -10, DAY_S);
-    struct bk_tls_server config = {.cert = w->server_holder.cert,
-                                   .key = w->server_holder.key,
-                                   .ca = w->pki.ca,
-                                   .alpns = alpns,
-                                   .n_alpns = 2};
-    assert_int_equal(bk_tls_new_server(&config, &w->server_tls), BK_OK);
-    w->client_tls = client_tls_of(w, &w->device, w->pki.ca);
+    w->base = loop_new(&w->patience);
+    tls_ends_init(&w->ends);
     struct bk_conn_callbacks on = {
         .ctx = &w->client, .open = on_open, .message = on_message, .closed = on_closed};
-    w->client_config = (struct bk_conn_config){
-        .tls = w->client_tls, .frame = frame, .on = on, .limits = {.frame_max_bytes = FRAME_MAX}};
+    w->client_config = (struct bk_conn_config){.tls = w->ends.client_tls,
+                                               .frame = frame,
+                                               .on = on,
+                                               .limits = {.frame_max_bytes = FRAME_MAX}};
     w->listener_config.conn = w->client_config;
-    w->listener_config.conn.tls = w->server_tls;
+    w->listener_config.conn.tls = w->ends.server_tls;
     w->listener_config.conn.on.ctx = &w->server;
     w->listener_config.refused = on_refused;
     *state = w;
@@ -217,35 +172,10 @@ static int tear_down(void **state)
     bk_conn_free(w->client.conn);
     bk_conn_free(w->server.conn);
     bk_listener_free(w->listener);
-    bk_tls_free(w->server_tls);
-    bk_tls_free(w->client_tls);
-    holder_free(&w->server_holder);
-    holder_free(&w->device);
-    pki_free(&w->pki);
-    event_free(w->patience);
-    event_base_free(w->base);
+    tls_ends_fini(&w->ends);
+    loop_free(w->base, &w->patience);
     free(w);
     return 0;
-}
-
-/* A bare TCP client, connected. */
-static int raw_connect(const struct world *w)
-{
-    struct sockaddr_storage ss;
-    socklen_t len = 0;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bk_sockaddr_write(&w->addr, AF_INET, &ss, &len), BK_OK);
-    assert_int_equal(connect(fd, (struct sockaddr *)&ss, len), 0);
-    return fd;
-}
-
-/* True once the other end of `fd` has hung up; lets the loop run meanwhile. */
-static bool hung_up(int fd)
-{
-    uint8_t buf[256];
-    ssize_t n = recv(fd, buf, sizeof buf, MSG_DONTWAIT);
-    return n == 0 || (n < 0 && errno != EAGAIN);
 }
 
 /* ---- Frames ---- */
@@ -514,7 +444,7 @@ static void test_half_open(void **state)
     static const uint8_t begun[] = {0x16, 0x03, 0x01, 0x01, 0x00, 0x01};
     w->listener_config.conn.limits.open_ms = 80;
     listen_now(w);
-    int silent = raw_connect(w), half = raw_connect(w);
+    int silent = raw_connect(&w->addr), half = raw_connect(&w->addr);
     assert_int_equal(write(half, begun, sizeof begun), sizeof begun);
     WAIT_FOR(w, w->server.refused == 2);
     assert_int_equal(w->server.why.end, BK_CONN_OPEN_TIMEOUT);
@@ -579,7 +509,7 @@ static void test_next_address(void **state)
     listen_now(w);
     struct bk_addr good = w->addr;
     w->addr = bk_sockaddr_local(mute);
-    int filler = raw_connect(w);
+    int filler = raw_connect(&w->addr);
     struct bk_addr addrs[] = {closed_port(), bk_sockaddr_local(mute), good};
     struct bk_conn *conn = NULL;
     assert_int_equal(bk_conn_connect(w->base, &w->client_config, addrs, 3, &from, &conn), BK_OK);
@@ -600,14 +530,14 @@ static void test_server_refuses_certificate(void **state)
     uint8_t buf[FRAME_MAX];
     struct pki other = pki_new();
     struct holder h = holder_new(&other, "beckon:device:2133", false, -10, DAY_S);
-    struct bk_tls *tls = client_tls_of(w, &h, w->pki.ca);
+    struct bk_tls *tls = client_tls_of(&h, w->ends.pki.ca);
     listen_now(w);
     w->client_config.tls = tls;
     connect_now(w);
     bk_tls_free(tls); /* the connection keeps what it needs */
     /* The client may talk before it hears of it; its words must not drown the reason. */
     while (w->client.closed == 0) {
-        assert_false(w->late);
+        assert_false(w->patience.late);
         if (w->client.opened == 1) {
             enum bk_err err = bk_conn_send(w->client.conn, make_frame(buf, FRAME_MAX));
             assert_true(err == BK_OK || err == BK_E_NOSPACE || err == BK_E_STATE);
@@ -628,7 +558,7 @@ static void test_client_refuses_server(void **state)
 {
     struct world *w = *state;
     struct pki other = pki_new();
-    struct bk_tls *tls = client_tls_of(w, &w->device, other.ca);
+    struct bk_tls *tls = client_tls_of(&w->ends.device, other.ca);
     w->client_config.tls = tls;
     listen_now(w);
     connect_now(w);
@@ -644,7 +574,7 @@ static void test_garbage(void **state)
 {
     struct world *w = *state;
     listen_now(w);
-    int fd = raw_connect(w);
+    int fd = raw_connect(&w->addr);
     uint8_t answer[64];
     assert_int_equal(write(fd, "GET / HTTP/1.0\r\n\r\n", 18), 18);
     WAIT_FOR(w, w->server.refused == 1);
@@ -665,7 +595,7 @@ static void test_limits(void **state)
     listen_now(w);
     int fds[4];
     for (int i = 0; i < 4; i++) {
-        fds[i] = raw_connect(w);
+        fds[i] = raw_connect(&w->addr);
     }
     WAIT_FOR(w, hung_up(fds[0])); /* the oldest makes room */
     assert_int_equal(bk_listener_count(w->listener), 3);
@@ -675,7 +605,7 @@ static void test_limits(void **state)
     WAIT_FOR(w, bk_listener_count(w->listener) == 0);
     bk_listener_set_limits(w->listener, 0, 0, 2);
     for (int i = 0; i < 3; i++) {
-        fds[i] = raw_connect(w);
+        fds[i] = raw_connect(&w->addr);
     }
     WAIT_FOR(w, hung_up(fds[2]));
     assert_int_equal(bk_listener_count(w->listener), 2);
@@ -687,10 +617,10 @@ static void test_limits(void **state)
     bk_listener_set_limits(w->listener, 0, 1, 0);
     connect_now(w);
     WAIT_FOR(w, w->client.opened == 1 && w->server.opened == 1);
-    fds[0] = raw_connect(w);
+    fds[0] = raw_connect(&w->addr);
     WAIT_FOR(w, bk_listener_count(w->listener) == 2);
     bk_listener_set_limits(w->listener, 2, 0, 0);
-    fds[1] = raw_connect(w);
+    fds[1] = raw_connect(&w->addr);
     WAIT_FOR(w, hung_up(fds[1]));
     assert_int_equal(bk_listener_count(w->listener), 2);
     close(fds[0]);
@@ -709,7 +639,7 @@ static void test_no_descriptors(void **state)
     struct world *w = *state;
     struct rlimit before, none;
     listen_now(w);
-    int fd = raw_connect(w);
+    int fd = raw_connect(&w->addr);
     assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
     none = before;
     none.rlim_cur = (rlim_t)fd; /* everything up to here is taken */
@@ -737,7 +667,7 @@ static void test_listener_goes_first(void **state)
     uint8_t buf[FRAME_MAX];
     w->server.echo = true;
     both_open(w);
-    int fd = raw_connect(w);
+    int fd = raw_connect(&w->addr);
     WAIT_FOR(w, bk_listener_count(w->listener) == 2);
     bk_listener_free(w->listener);
     w->listener = NULL;

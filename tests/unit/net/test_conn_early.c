@@ -1,6 +1,6 @@
 /* Bytes with the server's first flight: who gets them, when, and what becomes of them; and the client's first bytes with
  * the end of its handshake. */
-#include "net/pki.h"
+#include "net/listening.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -15,7 +15,6 @@
 #include "net/sockaddr.h"
 
 enum {
-    PATIENCE_S = 20,
     HEARD_MAX = 2 * BK_CONN_EARLY_MAX_BYTES,
 };
 
@@ -39,7 +38,7 @@ struct side {
 
 struct world {
     struct event_base *base;
-    struct event *patience;
+    struct patience patience;
     struct holder call, device, stranger;
     struct bk_tls *requester_tls, *device_tls, *stranger_tls;
     struct bk_listener *listener;
@@ -50,7 +49,6 @@ struct world {
     uint8_t early[BK_CONN_EARLY_MAX_BYTES];
     size_t n_early;
     char asked_name[64];
-    bool late;
 };
 
 static void read_all(struct side *s)
@@ -122,20 +120,6 @@ static void on_early_lost(void *ctx, struct bk_conn *conn)
 
 /* ---- The world: a call that one device is to answer ---- */
 
-static void on_patience(evutil_socket_t fd, short what, void *ctx)
-{
-    (void)fd, (void)what;
-    ((struct world *)ctx)->late = true;
-}
-
-#define WAIT_FOR(w, condition)                                                                     \
-    do {                                                                                           \
-        while (!(condition)) {                                                                     \
-            assert_false((w)->late);                                                               \
-            assert_int_equal(event_base_loop((w)->base, EVLOOP_ONCE), 0);                          \
-        }                                                                                          \
-    } while (0)
-
 static bool choose(void *ctx, const char *name, struct bk_tls_call *out)
 {
     struct world *w = ctx;
@@ -160,10 +144,7 @@ static struct bk_tls *dialler(const struct world *w, const struct holder *who, c
 static int set_up(void **state)
 {
     struct world *w = calloc(1, sizeof *w);
-    struct timeval tv = {.tv_sec = PATIENCE_S};
-    w->base = event_base_new();
-    w->patience = evtimer_new(w->base, on_patience, w);
-    evtimer_add(w->patience, &tv);
+    w->base = loop_new(&w->patience);
     w->requester.world = w->device_side.world = w;
     w->call = holder_call();
     w->device = holder_call(); /* its key is all that counts here */
@@ -222,8 +203,7 @@ static int tear_down(void **state)
     holder_free(&w->call);
     holder_free(&w->device);
     holder_free(&w->stranger);
-    event_free(w->patience);
-    event_base_free(w->base);
+    loop_free(w->base, &w->patience);
     free(w);
     return 0;
 }
@@ -237,12 +217,7 @@ static void assert_heard(const struct world *w)
 /* A TCP connection to the listener that says what `tls` says first, and no more. */
 static int stall(struct world *w, struct bk_tls *tls, SSL **ssl)
 {
-    struct sockaddr_storage ss;
-    socklen_t len = 0;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bk_sockaddr_write(&w->addr, AF_INET, &ss, &len), BK_OK);
-    assert_int_equal(connect(fd, (struct sockaddr *)&ss, len), 0);
+    int fd = raw_connect(&w->addr);
     evutil_make_socket_nonblocking(fd);
     assert_int_equal(bk_tls_start(tls, fd, ssl), BK_OK);
     assert_int_equal(SSL_do_handshake(*ssl), -1);

@@ -1,5 +1,5 @@
 /* TCP Fast Open, in a network of the test's own: that it is used, and that nothing depends on it. */
-#include "net/pki.h"
+#include "net/listening.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,8 +16,6 @@
 #include "net/listener.h"
 
 enum {
-    DAY_S = 86400,
-    PATIENCE_S = 20,
     FRAME_BYTES = 40,
 };
 
@@ -25,7 +23,6 @@ enum {
 #define TCPI_OPT_SYN_DATA 32
 #endif
 
-static const char *const alpns[] = {"beckon-agent/1"};
 static bool own_network; /* else only that it works, one way or the other */
 
 struct side {
@@ -36,16 +33,13 @@ struct side {
 
 struct world {
     struct event_base *base;
-    struct event *patience;
-    struct pki pki;
-    struct holder server_holder, device;
-    struct bk_tls *server_tls, *client_tls;
+    struct patience patience;
+    struct tls_ends ends;
     struct bk_listener *listener;
     struct bk_addr addr;
     struct side server, client;
     struct bk_conn_config client_config;
     struct bk_listener_config listener_config;
-    bool late;
 };
 
 static enum bk_err frame(struct bk_slice got, size_t *bytes)
@@ -82,50 +76,18 @@ static void on_closed(void *ctx, struct bk_conn *conn, const struct bk_conn_clos
     bk_conn_free(conn);
 }
 
-static void on_patience(evutil_socket_t fd, short what, void *ctx)
-{
-    (void)fd, (void)what;
-    ((struct world *)ctx)->late = true;
-}
-
-#define WAIT_FOR(w, condition)                                                                     \
-    do {                                                                                           \
-        while (!(condition)) {                                                                     \
-            assert_false((w)->late);                                                               \
-            assert_int_equal(event_base_loop((w)->base, EVLOOP_ONCE), 0);                          \
-        }                                                                                          \
-    } while (0)
-
 static int set_up(void **state)
 {
     struct world *w = calloc(1, sizeof *w);
-    struct timeval tv = {.tv_sec = PATIENCE_S};
-    w->base = event_base_new();
-    w->patience = evtimer_new(w->base, on_patience, w);
-    evtimer_add(w->patience, &tv);
-    w->pki = pki_new();
-    w->server_holder = holder_new(&w->pki, "beckon:server", true, -10, DAY_S);
-    w->device = holder_new(&w->pki, "beckon:device:2133", false, -10, DAY_S);
-    struct bk_tls_server server = {.cert = w->server_holder.cert,
-                                   .key = w->server_holder.key,
-                                   .ca = w->pki.ca,
-                                   .alpns = alpns,
-                                   .n_alpns = 1};
-    struct bk_tls_client client = {.cert = w->device.cert,
-                                   .key = w->device.key,
-                                   .ca = w->pki.ca,
-                                   .host = "127.0.0.1",
-                                   .peer_uri = "beckon:server",
-                                   .alpn = alpns[0]};
-    assert_int_equal(bk_tls_new_server(&server, &w->server_tls), BK_OK);
-    assert_int_equal(bk_tls_new_client(&client, &w->client_tls), BK_OK);
+    w->base = loop_new(&w->patience);
+    tls_ends_init(&w->ends);
     w->client_config =
-        (struct bk_conn_config){.tls = w->client_tls,
+        (struct bk_conn_config){.tls = w->ends.client_tls,
                                 .frame = frame,
                                 .on = {&w->client, on_open, on_message, on_closed, NULL, NULL},
                                 .fast = true};
     w->listener_config.conn = w->client_config;
-    w->listener_config.conn.tls = w->server_tls;
+    w->listener_config.conn.tls = w->ends.server_tls;
     w->listener_config.conn.on.ctx = &w->server;
     w->listener_config.fast = true;
     w->addr = bk_addr_v4(127, 0, 0, 1, 0);
@@ -152,13 +114,8 @@ static int tear_down(void **state)
     struct world *w = *state;
     hang_up(w);
     bk_listener_free(w->listener);
-    bk_tls_free(w->server_tls);
-    bk_tls_free(w->client_tls);
-    holder_free(&w->server_holder);
-    holder_free(&w->device);
-    pki_free(&w->pki);
-    event_free(w->patience);
-    event_base_free(w->base);
+    tls_ends_fini(&w->ends);
+    loop_free(w->base, &w->patience);
     free(w);
     return 0;
 }

@@ -1,6 +1,6 @@
 /* The first bytes of connections: what a ClientHello says, what a listener's hooks get, and that nobody who says nothing,
  * or too little, costs more than his place. */
-#include "net/pki.h"
+#include "net/listening.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -16,8 +16,6 @@
 #include "net/sockaddr.h"
 
 enum {
-    DAY_S = 86400,
-    PATIENCE_S = 20,
     HANDSHAKES = 4,
 };
 
@@ -113,11 +111,8 @@ static void test_bent(void **state)
 
 struct world {
     struct event_base *base;
-    struct event *patience;
-    bool late;
-    struct pki pki;
-    struct holder server_holder, device;
-    struct bk_tls *server_tls, *client_tls;
+    struct patience patience;
+    struct tls_ends ends;
     struct bk_listener *listener;
     struct bk_listener_config config;
     struct bk_addr addr;
@@ -128,8 +123,6 @@ struct world {
     bool take;
     unsigned asked;
 };
-
-static const char *const alpns[] = {"beckon-agent/1"};
 
 static enum bk_err frame(struct bk_slice got, size_t *bytes)
 {
@@ -190,50 +183,18 @@ static bool on_named(void *ctx, int fd, const struct bk_addr *from, const char *
     return w->take;
 }
 
-static void on_patience(evutil_socket_t fd, short what, void *ctx)
-{
-    (void)fd, (void)what;
-    ((struct world *)ctx)->late = true;
-}
-
-#define WAIT_FOR(w, condition)                                                                     \
-    do {                                                                                           \
-        while (!(condition)) {                                                                     \
-            assert_false((w)->late);                                                               \
-            assert_int_equal(event_base_loop((w)->base, EVLOOP_ONCE), 0);                          \
-        }                                                                                          \
-    } while (0)
-
 static int set_up(void **state)
 {
     struct world *w = calloc(1, sizeof *w);
-    const struct timeval tv = {.tv_sec = PATIENCE_S};
     struct bk_addr any = bk_addr_v4(127, 0, 0, 1, 0);
 
     assert_non_null(w);
-    w->base = event_base_new();
-    w->patience = evtimer_new(w->base, on_patience, w);
-    evtimer_add(w->patience, &tv);
+    w->base = loop_new(&w->patience);
     w->take = true;
     w->plain_fd = w->named_fd = -1;
-    w->pki = pki_new();
-    w->server_holder = holder_new(&w->pki, "beckon:server", true, -10, DAY_S);
-    w->device = holder_new(&w->pki, "beckon:device:2133", false, -10, DAY_S);
-    struct bk_tls_server server = {.cert = w->server_holder.cert,
-                                   .key = w->server_holder.key,
-                                   .ca = w->pki.ca,
-                                   .alpns = alpns,
-                                   .n_alpns = 1};
-    assert_int_equal(bk_tls_new_server(&server, &w->server_tls), BK_OK);
-    struct bk_tls_client client = {.cert = w->device.cert,
-                                   .key = w->device.key,
-                                   .ca = w->pki.ca,
-                                   .host = "127.0.0.1",
-                                   .peer_uri = "beckon:server",
-                                   .alpn = alpns[0]};
-    assert_int_equal(bk_tls_new_client(&client, &w->client_tls), BK_OK);
+    tls_ends_init(&w->ends);
     w->config = (struct bk_listener_config){
-        .conn = {.tls = w->server_tls,
+        .conn = {.tls = w->ends.server_tls,
                  .frame = frame,
                  .on = {.ctx = w, .open = on_open, .message = on_message, .closed = on_closed},
                  .limits = {.open_ms = 300}},
@@ -254,33 +215,10 @@ static int tear_down(void **state)
     bk_conn_free(w->client);
     bk_conn_free(w->server);
     bk_listener_free(w->listener);
-    bk_tls_free(w->server_tls);
-    bk_tls_free(w->client_tls);
-    holder_free(&w->server_holder);
-    holder_free(&w->device);
-    pki_free(&w->pki);
-    event_free(w->patience);
-    event_base_free(w->base);
+    tls_ends_fini(&w->ends);
+    loop_free(w->base, &w->patience);
     free(w);
     return 0;
-}
-
-static int raw_connect(const struct world *w)
-{
-    struct sockaddr_storage ss;
-    socklen_t len = 0;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    assert_int_equal(bk_sockaddr_write(&w->addr, AF_INET, &ss, &len), BK_OK);
-    assert_int_equal(connect(fd, (struct sockaddr *)&ss, len), 0);
-    return fd;
-}
-
-static bool hung_up(int fd)
-{
-    uint8_t buf[2048];
-    ssize_t n = recv(fd, buf, sizeof buf, MSG_DONTWAIT);
-    return n == 0 || (n < 0 && errno != EAGAIN);
 }
 
 static void test_plain_is_taken(void **state)
@@ -288,7 +226,7 @@ static void test_plain_is_taken(void **state)
     static const uint8_t request[20] = {0, 3, 0, 0, 0x21, 0x12, 0xA4, 0x42};
     struct world *w = *state;
     uint8_t got[64];
-    int fd = raw_connect(w);
+    int fd = raw_connect(&w->addr);
 
     assert_int_equal(send(fd, request, 1, 0), 1);
     WAIT_FOR(w, w->plain_fd >= 0);
@@ -303,7 +241,7 @@ static void test_plain_is_taken(void **state)
 static void test_plain_is_not_taken(void **state)
 {
     struct world *w = *state;
-    int fd = raw_connect(w);
+    int fd = raw_connect(&w->addr);
 
     w->take = false;
     assert_int_equal(send(fd, "\1\1", 2, 0), 2);
@@ -318,7 +256,7 @@ static void test_named_is_taken(void **state)
     struct world *w = *state;
     static uint8_t bytes[4096], got[4096];
     size_t n = hello("abc.call", bytes, sizeof bytes);
-    int fd = raw_connect(w);
+    int fd = raw_connect(&w->addr);
 
     assert_int_equal(send(fd, bytes, n / 2, 0), n / 2);
     for (int i = 0; i < 3; i++) {
@@ -341,7 +279,7 @@ static void test_named_is_not_taken(void **state)
     static uint8_t bytes[4096];
     uint8_t got = 0;
     size_t n = hello("abc.call", bytes, sizeof bytes);
-    int fd = raw_connect(w);
+    int fd = raw_connect(&w->addr);
 
     w->take = false;
     assert_int_equal(send(fd, bytes, n, 0), n);
@@ -356,7 +294,7 @@ static void test_tls_goes_on(void **state)
 {
     struct world *w = *state;
     const struct bk_conn_config config = {
-        .tls = w->client_tls,
+        .tls = w->ends.client_tls,
         .frame = frame,
         .on = {.ctx = w, .open = on_client_open, .message = on_message, .closed = on_closed},
     };
@@ -371,7 +309,7 @@ static void test_tls_goes_on(void **state)
 static void test_garbage(void **state)
 {
     struct world *w = *state;
-    int fd = raw_connect(w);
+    int fd = raw_connect(&w->addr);
 
     assert_int_equal(send(fd, "GET / HTTP/1.0\r\n\r\n", 18, 0), 18);
     WAIT_FOR(w, w->refused == 1);
@@ -392,7 +330,7 @@ static void test_half_and_the_end(void **state)
     assert_int_equal(bk_listener_new(w->base, &w->config, &w->listener), BK_OK);
     assert_int_equal(bk_listener_add(w->listener, &any, &w->addr), BK_OK);
     for (int together = 0; together < 2; together++) {
-        int fd = raw_connect(w);
+        int fd = raw_connect(&w->addr);
         if (together == 0) {
             WAIT_FOR(w, bk_listener_count(w->listener) == 1);
         }
@@ -416,7 +354,7 @@ static void test_silence(void **state)
     int fds[HANDSHAKES + 2];
 
     for (size_t i = 0; i < HANDSHAKES + 2; i++) { /* the oldest make room */
-        fds[i] = raw_connect(w);
+        fds[i] = raw_connect(&w->addr);
         if (i % 2 == 0) {
             assert_int_equal(send(fds[i], bytes, n - 1, 0), n - 1);
         }
@@ -430,7 +368,7 @@ static void test_silence(void **state)
     for (size_t i = 0; i < HANDSHAKES + 2; i++) {
         close(fds[i]);
     }
-    int last = raw_connect(w); /* waits when the listener goes */
+    int last = raw_connect(&w->addr); /* waits when the listener goes */
     WAIT_FOR(w, bk_listener_count(w->listener) == 1);
     bk_listener_free(w->listener);
     w->listener = NULL;

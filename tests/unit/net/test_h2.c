@@ -333,27 +333,8 @@ static void shutdown_by_the_server(void **state)
 static void the_tail_outlives_the_session(void **state)
 {
     (void)state;
-    struct end *c = open_end("ssh:1", NULL);
-    bufferevent_disable(c->bev, EV_READ);
-    RUN_UNTIL(w.s.requests == 1);
-    struct end *s = accept_end(w.s.stream);
-    c->shut_when_sent = true;
-    end_fill(c);
-    RUN_UNTIL(s->eof);
-    uint64_t size = 0;
-    /* As much as makes the client queue, and no more than it has window for. */
-    while (bk_h2_queued_bytes(w.c.h) == 0) {
-        size += 64 * 1024;
-        s->to_send = size;
-        end_fill(s);
-        RUN_UNTIL(evbuffer_get_length(bufferevent_get_output(s->bev)) == 0);
-        RUN_UNTIL(bk_h2_ping(w.s.h) == BK_OK);
-        unsigned pongs = w.s.pongs;
-        RUN_UNTIL(w.s.pongs > pongs); /* what was sent before has arrived */
-    }
-    s->shut_when_sent = true;
-    end_fill(s);
-    RUN_UNTIL(w.s.clean == 1);
+    struct end *c, *s;
+    open_with_tail(&c, &s);
     bk_h2_shutdown(w.s.h);
     RUN_UNTIL(w.s.ended);
     assert_int_equal(w.s.why, BK_OK);
@@ -363,7 +344,7 @@ static void the_tail_outlives_the_session(void **state)
     RUN_UNTIL(w.c.ended && c->eof);
     assert_int_equal(w.c.why, BK_OK);
     assert_int_equal(w.c.clean, 1);
-    assert_int_equal(c->got, size);
+    assert_int_equal(c->got, s->to_send);
     end_free(c);
     end_free(s);
 }

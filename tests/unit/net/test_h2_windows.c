@@ -262,19 +262,26 @@ static void data_before_the_answer_is_bounded(void **state)
 
 /* ---- Peers that do not read, or slowly ---- */
 
-static void a_peer_that_never_reads_is_given_up(void **state)
+/* A caller with one stream and windows without end, who reads nothing. */
+static struct hostile *deaf_caller(struct bk_h2_config *config)
 {
-    (void)state;
-    struct bk_h2_config config = side_config(&w.s, true);
-    config.stall_ms = 100;
     w.serve = serve_local;
-    struct hostile *p = hostile_start(&w.s, true, &config);
+    struct hostile *p = hostile_start(&w.s, true, config);
     p->deaf = true;
     put_setting(p, 4, 0x7fffffff);
     put_number(p, WINDOW_UPDATE, 0, 0x7fff0000 - 65535);
     put_connect(p);
     assert_true(flush_batch(p));
     RUN_UNTIL(w.s.requests == 1);
+    return p;
+}
+
+static void a_peer_that_never_reads_is_given_up(void **state)
+{
+    (void)state;
+    struct bk_h2_config config = side_config(&w.s, true);
+    config.stall_ms = 100;
+    struct hostile *p = deaf_caller(&config);
     while (!w.s.ended) {
         (void)service_says(SIZE_MAX);
         event_base_loop(w.base, EVLOOP_ONCE);
@@ -292,14 +299,7 @@ static struct hostile *caller_that_is_full(uint32_t stall_ms, uint32_t max_strea
     struct bk_h2_config config = side_config(&w.s, true);
     config.stall_ms = stall_ms;
     config.max_streams = max_streams;
-    w.serve = serve_local;
-    struct hostile *p = hostile_start(&w.s, true, &config);
-    p->deaf = true;
-    put_setting(p, 4, 0x7fffffff);
-    put_number(p, WINDOW_UPDATE, 0, 0x7fff0000 - 65535);
-    put_connect(p);
-    assert_true(flush_batch(p));
-    RUN_UNTIL(w.s.requests == 1);
+    struct hostile *p = deaf_caller(&config);
     for (unsigned blocked = 0; blocked < 50; blocked++) {
         blocked = service_says(SIZE_MAX) > 0 ? 0 : blocked;
         event_base_loop(w.base, EVLOOP_NONBLOCK);

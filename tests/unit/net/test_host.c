@@ -1,11 +1,10 @@
 /* Host facts and name resolution. As root the tests move into namespaces of their own, where they give
  * themselves addresses, routes, and a name server; without them they check what holds anywhere. */
+#include "net/loop.h"
+
 #include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,15 +12,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "net/host.h"
 #include "net/resolve.h"
 #include "net/sockaddr.h"
 #include "net/udp.h"
 
 enum {
-    PATIENCE_S = 20,
     DNS_PORT = 53,
     DNS_HEADER_BYTES = 12,
 };
@@ -36,8 +32,7 @@ struct answer {
 
 struct world {
     struct event_base *base;
-    struct event *patience;
-    bool late;
+    struct patience patience;
     struct bk_resolver *resolver;
     struct answer answer;
     unsigned changes;
@@ -48,27 +43,10 @@ struct world {
 
 static bool own_namespaces;
 
-#define WAIT_FOR(w, condition)                                                                     \
-    do {                                                                                           \
-        while (!(condition)) {                                                                     \
-            assert_false((w)->late);                                                               \
-            assert_int_equal(event_base_loop((w)->base, EVLOOP_ONCE), 0);                          \
-        }                                                                                          \
-    } while (0)
-
-static void on_patience(evutil_socket_t fd, short what, void *ctx)
-{
-    (void)fd, (void)what;
-    ((struct world *)ctx)->late = true;
-}
-
 static int set_up(void **state)
 {
     struct world *w = calloc(1, sizeof *w);
-    struct timeval tv = {.tv_sec = PATIENCE_S};
-    w->base = event_base_new();
-    w->patience = evtimer_new(w->base, on_patience, w);
-    evtimer_add(w->patience, &tv);
+    w->base = loop_new(&w->patience);
     assert_int_equal(bk_resolver_new(w->base, &w->resolver), BK_OK);
     *state = w;
     return 0;
@@ -79,8 +57,7 @@ static int tear_down(void **state)
     struct world *w = *state;
     bk_udp_free(w->dns);
     bk_resolver_free(w->resolver);
-    event_free(w->patience);
-    event_base_free(w->base);
+    loop_free(w->base, &w->patience);
     free(w);
     return 0;
 }

@@ -1,7 +1,7 @@
 /* Floods against a listener and the connections that it accepts: half-open handshakes, handshakes without end,
  * many connections of one address, messages of TLS itself. Others must get through, and memory stay bounded.
  * Also connections of long life, which TCP alone watches. */
-#include "net/pki.h"
+#include "net/listening.h"
 
 #include <errno.h>
 #include <malloc.h>
@@ -17,24 +17,17 @@
 #include "net/sockaddr.h"
 
 enum {
-    DAY_S = 86400,
-    PATIENCE_S = 20,
     KB = 1024,
     HANDSHAKES = 8,
     HANDSHAKE_BYTES = 200 * KB, /* what one may cost */
 };
 
-static const char *const alpns[] = {"beckon-agent/1"};
-
 /* ---- The world ---- */
 
 struct world {
     struct event_base *base;
-    struct event *patience;
-    bool late;
-    struct pki pki;
-    struct holder server_holder, device;
-    struct bk_tls *server_tls, *client_tls;
+    struct patience patience;
+    struct tls_ends ends;
     struct bk_listener *listener;
     struct bk_listener_config config;
     struct bk_addr addr;
@@ -104,45 +97,13 @@ static void on_refused(void *ctx, const struct bk_addr *from, const struct bk_co
     w->why = *why;
 }
 
-static void on_patience(evutil_socket_t fd, short what, void *ctx)
-{
-    (void)fd, (void)what;
-    ((struct world *)ctx)->late = true;
-}
-
-#define WAIT_FOR(w, condition)                                                                     \
-    do {                                                                                           \
-        while (!(condition)) {                                                                     \
-            assert_false((w)->late);                                                               \
-            assert_int_equal(event_base_loop((w)->base, EVLOOP_ONCE), 0);                          \
-        }                                                                                          \
-    } while (0)
-
 static int set_up(void **state)
 {
     struct world *w = calloc(1, sizeof *w);
-    const struct timeval tv = {.tv_sec = PATIENCE_S};
-    w->base = event_base_new();
-    w->patience = evtimer_new(w->base, on_patience, w);
-    evtimer_add(w->patience, &tv);
-    w->pki = pki_new();
-    w->server_holder = holder_new(&w->pki, "beckon:server", true, -10, DAY_S);
-    w->device = holder_new(&w->pki, "beckon:device:2133", false, -10, DAY_S);
-    struct bk_tls_server server = {.cert = w->server_holder.cert,
-                                   .key = w->server_holder.key,
-                                   .ca = w->pki.ca,
-                                   .alpns = alpns,
-                                   .n_alpns = 1};
-    assert_int_equal(bk_tls_new_server(&server, &w->server_tls), BK_OK);
-    struct bk_tls_client client = {.cert = w->device.cert,
-                                   .key = w->device.key,
-                                   .ca = w->pki.ca,
-                                   .host = "127.0.0.1",
-                                   .peer_uri = "beckon:server",
-                                   .alpn = alpns[0]};
-    assert_int_equal(bk_tls_new_client(&client, &w->client_tls), BK_OK);
+    w->base = loop_new(&w->patience);
+    tls_ends_init(&w->ends);
     w->config = (struct bk_listener_config){
-        .conn = {.tls = w->server_tls,
+        .conn = {.tls = w->ends.server_tls,
                  .frame = frame,
                  .on = {.ctx = w, .open = on_open, .message = on_message, .closed = on_closed}},
         .refused = on_refused,
@@ -158,13 +119,8 @@ static int tear_down(void **state)
     bk_conn_free(w->client);
     bk_conn_free(w->server);
     bk_listener_free(w->listener);
-    bk_tls_free(w->server_tls);
-    bk_tls_free(w->client_tls);
-    holder_free(&w->server_holder);
-    holder_free(&w->device);
-    pki_free(&w->pki);
-    event_free(w->patience);
-    event_base_free(w->base);
+    tls_ends_fini(&w->ends);
+    loop_free(w->base, &w->patience);
     free(w);
     return 0;
 }
@@ -179,34 +135,12 @@ static void listen_now(struct world *w)
 static void connect_now(struct world *w, uint32_t dead_ms)
 {
     const struct bk_conn_config config = {
-        .tls = w->client_tls,
+        .tls = w->ends.client_tls,
         .frame = frame,
         .on = {.ctx = w, .open = on_client_open, .message = on_message, .closed = on_client_closed},
         .limits = {.dead_ms = dead_ms},
     };
     assert_int_equal(bk_conn_connect(w->base, &config, &w->addr, 1, NULL, &w->client), BK_OK);
-}
-
-/* A bare TCP client, from an address of loopback of its own. */
-static int raw_connect(const struct world *w, uint8_t from)
-{
-    struct sockaddr_storage ss;
-    struct sockaddr_in me = {.sin_family = AF_INET,
-                             .sin_addr = {htonl(INADDR_LOOPBACK + (uint32_t)from)}};
-    socklen_t len = 0;
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&me, sizeof me), 0);
-    assert_int_equal(bk_sockaddr_write(&w->addr, AF_INET, &ss, &len), BK_OK);
-    assert_int_equal(connect(fd, (struct sockaddr *)&ss, len), 0);
-    return fd;
-}
-
-static bool hung_up(int fd)
-{
-    uint8_t buf[256];
-    ssize_t n = recv(fd, buf, sizeof buf, MSG_DONTWAIT);
-    return n == 0 || (n < 0 && errno != EAGAIN);
 }
 
 size_t __sanitizer_get_current_allocated_bytes(void) __attribute__((weak));
@@ -240,7 +174,7 @@ static void half_open_handshakes_shut_nobody_out(void **state)
     size_t before = heap_now(), most = 0;
     for (unsigned i = 0; i < ROUNDS; i++) {
         for (unsigned k = 0; k < EACH; k++) {
-            fds[i][k] = raw_connect(w, (uint8_t)(1 + k));
+            fds[i][k] = raw_connect_from(&w->addr, (uint8_t)(1 + k));
             if (k % 2 == 0) {
                 begin_hello(fds[i][k]);
             }
@@ -277,7 +211,7 @@ static void handshakes_push_out_no_open_connection(void **state)
     connect_now(w, 0);
     WAIT_FOR(w, w->client_opened == 1 && w->opened == 1);
     for (unsigned k = 0; k < 4 * HANDSHAKES; k++) {
-        fds[k] = raw_connect(w, (uint8_t)(1 + k));
+        fds[k] = raw_connect_from(&w->addr, (uint8_t)(1 + k));
         event_base_loop(w->base, EVLOOP_NONBLOCK);
         assert_true(bk_listener_count(w->listener) <= HANDSHAKES + 1);
     }
@@ -299,7 +233,7 @@ static void garbage_in_many_sizes(void **state)
     for (unsigned i = 0; i < 300; i++) {
         uint8_t bytes[600];
         memset(bytes, (int)i, sizeof bytes);
-        fds[i] = raw_connect(w, 1);
+        fds[i] = raw_connect_from(&w->addr, 1);
         (void)send(fds[i], bytes, i * 2 + 1, MSG_NOSIGNAL);
         event_base_loop(w->base, EVLOOP_NONBLOCK);
     }
@@ -326,13 +260,13 @@ static void rate_of_one_address(void **state)
     listen_now(w);
     bk_time began = bk_clock_mono();
     for (unsigned i = 0; i < TRIES; i++) {
-        fds[i] = raw_connect(w, 5);
+        fds[i] = raw_connect_from(&w->addr, 5);
         event_base_loop(w->base, EVLOOP_NONBLOCK);
     }
     WAIT_FOR(w, hung_up(fds[TRIES - 1]));
     unsigned waited_s = (unsigned)((bk_clock_mono() - began) / BK_SECOND) + 1;
     assert_in_range(bk_listener_count(w->listener), BURST, BURST + waited_s * RATE);
-    int other = raw_connect(w, 6);
+    int other = raw_connect_from(&w->addr, 6);
     uint32_t count = bk_listener_count(w->listener);
     WAIT_FOR(w, bk_listener_count(w->listener) == count + 1);
     close(other);

@@ -1,4 +1,5 @@
 /* Simultaneous open, on loopback: both sides listen on the port that they dial from. */
+#include "net/loop.h"
 #include "net/pki.h"
 
 #include <signal.h>
@@ -13,7 +14,6 @@
 
 enum {
     DAY_S = 86400,
-    PATIENCE_S = 20,
     SIDES = 2,
     COARSE_MS = 20, /* the loop's clock is coarse: timers may come early by some ms */
 };
@@ -37,13 +37,12 @@ struct side {
 
 struct world {
     struct event_base *base;
-    struct event *patience;
+    struct patience patience;
     struct pki pki;
     struct holder device, caller;
     struct side sides[SIDES];
     unsigned wanted; /* connections to see, over both sides, */
     unsigned overs;  /* or endings */
-    bool late;
 };
 
 static void look(struct world *w)
@@ -102,14 +101,6 @@ static bool choose(void *ctx, const char *name, struct bk_tls_call *out)
     return strcmp(name, CALL_NAME) == 0;
 }
 
-static void on_patience(evutil_socket_t fd, short what, void *ctx)
-{
-    (void)fd, (void)what;
-    struct world *w = ctx;
-    w->late = true;
-    event_base_loopbreak(w->base);
-}
-
 static struct bk_conn_config conn_config(struct side *s)
 {
     return (struct bk_conn_config){.tls = s->tls,
@@ -147,18 +138,16 @@ static void punch(struct side *s, const struct bk_addr *peer, uint32_t first_ms,
 
 static void run(struct world *w)
 {
-    const struct timeval patience = {.tv_sec = PATIENCE_S};
-    evtimer_add(w->patience, &patience);
+    patience_begin(&w->patience);
     event_base_dispatch(w->base);
-    assert_false(w->late);
+    assert_false(w->patience.late);
 }
 
 static int set_up(void **state)
 {
     struct world *w = calloc(1, sizeof *w);
     signal(SIGPIPE, SIG_IGN);
-    w->base = event_base_new();
-    w->patience = evtimer_new(w->base, on_patience, w);
+    w->base = loop_new(&w->patience);
     w->pki = pki_new();
     w->device = holder_new(&w->pki, "beckon:device:2133", false, -10, DAY_S);
     w->caller = holder_new(&w->pki, "beckon:user:alice", false, -10, DAY_S);
@@ -185,8 +174,7 @@ static int tear_down(void **state)
         bk_listener_free(w->sides[i].listener);
         bk_tls_free(w->sides[i].tls);
     }
-    event_free(w->patience);
-    event_base_free(w->base);
+    loop_free(w->base, &w->patience);
     holder_free(&w->device);
     holder_free(&w->caller);
     pki_free(&w->pki);

@@ -136,37 +136,26 @@ static void test_no_common_alpn(void **state)
 
 static enum bk_tls_failure server_against(struct bk_tls *server, int version, const char *raw)
 {
-    int fds[2];
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_max_proto_version(ctx, version);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-    struct end c = foreign_client(ctx, fds[0]), s = {.fd = fds[1]};
-    assert_int_equal(bk_tls_start(server, fds[1], &s.ssl), BK_OK);
     /* An old client that otherwise fits; a new one that names no protocol. */
-    if (version == TLS1_2_VERSION) {
-        assert_int_equal(SSL_set_alpn_protos(c.ssl,
-                                             (const uint8_t *)"\x0e"
-                                                              "beckon-agent/1",
-                                             15),
-                         0);
-    }
+    struct foreign f = foreign_new(ctx, server,
+                                   version == TLS1_2_VERSION ? "\x0e"
+                                                               "beckon-agent/1"
+                                                             : NULL);
     if (raw != NULL) {
-        assert_int_equal(write(fds[0], raw, strlen(raw)), strlen(raw));
+        assert_int_equal(write(f.c.fd, raw, strlen(raw)), strlen(raw));
     }
     for (int i = 0; i < TURNS; i++) {
         if (raw == NULL) {
-            step(&c);
+            step(&f.c);
         }
-        step(&s);
+        step(&f.s);
     }
-    ERR_clear_error();
-    SSL_free(c.ssl);
-    SSL_free(s.ssl);
+    foreign_free(&f);
     SSL_CTX_free(ctx);
-    close(fds[0]);
-    close(fds[1]);
-    assert_true(s.failure == BK_TLS_OK || !s.done);
-    return s.failure;
+    assert_true(f.s.failure == BK_TLS_OK || !f.s.done);
+    return f.s.failure;
 }
 
 static void test_foreign_clients(void **state)
@@ -331,48 +320,22 @@ static void test_call_without_certificate(void **state)
     struct bk_tls *server = NULL;
     assert_int_equal(bk_tls_new_call_server("beckon-call/1", choose, calls, &server), BK_OK);
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-    int fds[2];
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-    struct end c = foreign_client(ctx, fds[0]), s = {.fd = fds[1]};
-    assert_int_equal(SSL_set_alpn_protos(c.ssl,
-                                         (const uint8_t *)"\x0d"
-                                                          "beckon-call/1",
-                                         14),
-                     0);
-    assert_int_equal(bk_tls_start(server, fds[1], &s.ssl), BK_OK);
+    static const char call[] = "\x0d"
+                               "beckon-call/1";
+    struct foreign f = foreign_new(ctx, server, call);
     bk_tls_free(server); /* its connections live on, but nobody is expected any more */
-    for (int i = 0; i < TURNS; i++) {
-        step(&c);
-        step(&s);
-    }
-    assert_int_equal(s.failure, BK_TLS_WRONG_NAME);
-    SSL_free(c.ssl);
-    SSL_free(s.ssl);
+    foreign_shake(&f);
+    assert_int_equal(f.s.failure, BK_TLS_WRONG_NAME);
+    foreign_free(&f);
     assert_int_equal(bk_tls_new_call_server("beckon-call/1", choose, calls, &server), BK_OK);
-    close(fds[0]);
-    close(fds[1]);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-    c = foreign_client(ctx, fds[0]);
-    s = (struct end){.fd = fds[1]};
-    assert_int_equal(SSL_set_alpn_protos(c.ssl,
-                                         (const uint8_t *)"\x0d"
-                                                          "beckon-call/1",
-                                         14),
-                     0);
-    assert_int_equal(bk_tls_start(server, fds[1], &s.ssl), BK_OK);
-    for (int i = 0; i < TURNS; i++) {
-        step(&c);
-        step(&s);
-    }
-    assert_int_equal(s.failure, BK_TLS_NO_CERTIFICATE);
-    assert_int_equal(c.failure, BK_TLS_REFUSED_BY_PEER);
-    SSL_free(c.ssl);
-    SSL_free(s.ssl);
+    f = foreign_new(ctx, server, call);
+    foreign_shake(&f);
+    assert_int_equal(f.s.failure, BK_TLS_NO_CERTIFICATE);
+    assert_int_equal(f.c.failure, BK_TLS_REFUSED_BY_PEER);
+    foreign_free(&f);
     SSL_CTX_free(ctx);
     bk_tls_free(server);
     holder_free(&calls[0].holder);
-    close(fds[0]);
-    close(fds[1]);
 }
 
 static void test_bad_configs(void **state)

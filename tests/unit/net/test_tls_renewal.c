@@ -123,33 +123,20 @@ static void on_message(int sent, int version, int type, const void *bytes, size_
 }
 
 /* Names both ways: a client that offers the name among others is judged by the one that is chosen. */
-static bool offer(struct fixture *f, const char *names, size_t n, struct order *order)
+static bool offer(struct fixture *f, const char *names, struct order *order)
 {
-    int fds[2];
-    struct end c = {0}, s = {0};
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
     assert_int_equal(SSL_CTX_use_certificate(ctx, f->device.cert), 1);
     assert_int_equal(SSL_CTX_use_PrivateKey(ctx, f->device.key), 1);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-    c = foreign_client(ctx, fds[0]);
-    s.fd = fds[1];
-    assert_int_equal(SSL_set_alpn_protos(c.ssl, (const uint8_t *)names, (unsigned)n), 0);
-    assert_int_equal(bk_tls_start(f->tls_server, fds[1], &s.ssl), BK_OK);
-    *order = (struct order){.ssl = s.ssl};
-    SSL_set_msg_callback(s.ssl, on_message);
-    SSL_set_msg_callback_arg(s.ssl, order);
-    for (int i = 0; i < TURNS; i++) {
-        step(&c);
-        step(&s);
-    }
-    ERR_clear_error();
-    bool ok = s.done && s.failure == BK_TLS_OK;
-    assert_true(ok || s.failure == BK_TLS_EXPIRED);
-    SSL_free(c.ssl);
-    SSL_free(s.ssl);
+    struct foreign x = foreign_new(ctx, f->tls_server, names);
+    *order = (struct order){.ssl = x.s.ssl};
+    SSL_set_msg_callback(x.s.ssl, on_message);
+    SSL_set_msg_callback_arg(x.s.ssl, order);
+    foreign_shake(&x);
+    bool ok = x.s.done && x.s.failure == BK_TLS_OK;
+    assert_true(ok || x.s.failure == BK_TLS_EXPIRED);
+    foreign_free(&x);
     SSL_CTX_free(ctx);
-    close(fds[0]);
-    close(fds[1]);
     return ok;
 }
 
@@ -166,10 +153,10 @@ static void test_protocol_is_chosen_before_the_certificate(void **state)
     bk_tls_free(f->tls_server);
     f->tls_server = renewing_server(&f->pki, &f->server);
     replace_device(f, &f->pki, "beckon:device:2133", -200, -100);
-    assert_true(offer(f, renew, sizeof renew - 1, &order));
+    assert_true(offer(f, renew, &order));
     assert_int_equal(order.certificates, 1);
     assert_int_equal(order.named_before, 1);
-    assert_false(offer(f, both, sizeof both - 1, &order)); /* the server prefers "beckon-agent/1" */
+    assert_false(offer(f, both, &order)); /* the server prefers "beckon-agent/1" */
     assert_int_equal(order.certificates, 1);
     assert_int_equal(order.named_before, 0);
 }

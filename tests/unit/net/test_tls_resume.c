@@ -345,8 +345,8 @@ static void test_ticket_of_another_port(void **state)
 /* Our own clients do not offer a session under another name; somebody else's does, on a port that speaks both. */
 static void test_ticket_of_another_protocol(void **state)
 {
-    static const uint8_t agent[] = "\x0e"
-                                   "beckon-agent/1";
+    static const char agent[] = "\x0e"
+                                "beckon-agent/1";
     struct run *r = run_of(state);
     struct bk_tls *tls = NULL;
     r->f->client.alpn = "beckon-request/1";
@@ -360,28 +360,15 @@ static void test_ticket_of_another_protocol(void **state)
     const unsigned char *p = r->notebook.bytes;
     SSL_SESSION *session = d2i_SSL_SESSION(NULL, &p, (long)r->notebook.n);
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-    struct end c = {0}, s = {0};
-    int fds[2];
     assert_non_null(session);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-    c = foreign_client(ctx, fds[0]);
-    s.fd = fds[1];
-    assert_int_equal(SSL_set_session(c.ssl, session), 1);
-    assert_int_equal(SSL_set_alpn_protos(c.ssl, agent, sizeof agent - 1), 0);
-    assert_int_equal(bk_tls_start(r->f->tls_server, fds[1], &s.ssl), BK_OK);
-    for (int i = 0; i < TURNS; i++) {
-        step(&c);
-        step(&s);
-    }
-    assert_int_equal(s.failure, BK_TLS_NO_ALPN);
-    assert_false(s.done);
-    ERR_clear_error();
+    struct foreign x = foreign_new(ctx, r->f->tls_server, agent);
+    assert_int_equal(SSL_set_session(x.c.ssl, session), 1);
+    foreign_shake(&x);
+    assert_int_equal(x.s.failure, BK_TLS_NO_ALPN);
+    assert_false(x.s.done);
     SSL_SESSION_free(session);
-    SSL_free(c.ssl);
-    SSL_free(s.ssl);
+    foreign_free(&x);
     SSL_CTX_free(ctx);
-    close(fds[0]);
-    close(fds[1]);
     done(r);
 }
 
@@ -430,36 +417,23 @@ static void test_damaged_sessions(void **state)
 /* A thief of the ticket without its secret: it is in clear in every ClientHello. */
 static void test_ticket_without_its_secret(void **state)
 {
-    static const uint8_t agent[] = "\x0e"
-                                   "beckon-agent/1";
+    static const char agent[] = "\x0e"
+                                "beckon-agent/1";
     struct run *r = run_of(state);
     first(r);
     const unsigned char *p = r->notebook.bytes;
     SSL_SESSION *session = d2i_SSL_SESSION(NULL, &p, (long)r->notebook.n);
     static const uint8_t guess[32] = {1};
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-    struct end c = {0}, s = {0};
-    int fds[2];
     assert_int_equal(SSL_SESSION_set1_master_key(session, guess, sizeof guess), 1);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-    c = foreign_client(ctx, fds[0]);
-    s.fd = fds[1];
-    assert_int_equal(SSL_set_session(c.ssl, session), 1);
-    assert_int_equal(SSL_set_alpn_protos(c.ssl, agent, sizeof agent - 1), 0);
-    assert_int_equal(bk_tls_start(r->f->tls_server, fds[1], &s.ssl), BK_OK);
-    for (int i = 0; i < TURNS; i++) {
-        step(&c);
-        step(&s);
-    }
-    assert_false(s.done);
-    assert_int_not_equal(s.failure, BK_TLS_OK);
-    ERR_clear_error();
+    struct foreign x = foreign_new(ctx, r->f->tls_server, agent);
+    assert_int_equal(SSL_set_session(x.c.ssl, session), 1);
+    foreign_shake(&x);
+    assert_false(x.s.done);
+    assert_int_not_equal(x.s.failure, BK_TLS_OK);
     SSL_SESSION_free(session);
-    SSL_free(c.ssl);
-    SSL_free(s.ssl);
+    foreign_free(&x);
     SSL_CTX_free(ctx);
-    close(fds[0]);
-    close(fds[1]);
     done(r);
 }
 
@@ -494,39 +468,26 @@ static void test_sessions_of_others(void **state)
 /* Key exchange is made anew: a client that would do without gets none of it. */
 static void test_no_resumption_without_key_exchange(void **state)
 {
-    static const uint8_t agent[] = "\x0e"
-                                   "beckon-agent/1";
+    static const char agent[] = "\x0e"
+                                "beckon-agent/1";
     struct run *r = run_of(state);
     first(r);
     const unsigned char *p = r->notebook.bytes;
     SSL_SESSION *session = d2i_SSL_SESSION(NULL, &p, (long)r->notebook.n);
     SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
-    struct end c = {0}, s = {0};
-    int fds[2];
     SSL_CTX_set_options(ctx, SSL_OP_ALLOW_NO_DHE_KEX);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
-    c = foreign_client(ctx, fds[0]);
-    s.fd = fds[1];
-    assert_int_equal(SSL_set_session(c.ssl, session), 1);
-    assert_int_equal(SSL_set_alpn_protos(c.ssl, agent, sizeof agent - 1), 0);
-    assert_int_equal(bk_tls_start(r->f->tls_server, fds[1], &s.ssl), BK_OK);
-    for (int i = 0; i < TURNS; i++) {
-        step(&c);
-        step(&s);
-    }
+    struct foreign x = foreign_new(ctx, r->f->tls_server, agent);
+    assert_int_equal(SSL_set_session(x.c.ssl, session), 1);
+    foreign_shake(&x);
     EVP_PKEY *exchanged = NULL;
-    assert_true(s.done);
-    assert_int_equal(SSL_session_reused(s.ssl), 1);
-    assert_int_equal(SSL_get_peer_tmp_key(s.ssl, &exchanged), 1);
+    assert_true(x.s.done);
+    assert_int_equal(SSL_session_reused(x.s.ssl), 1);
+    assert_int_equal(SSL_get_peer_tmp_key(x.s.ssl, &exchanged), 1);
     assert_non_null(exchanged);
     EVP_PKEY_free(exchanged);
-    ERR_clear_error();
     SSL_SESSION_free(session);
-    SSL_free(c.ssl);
-    SSL_free(s.ssl);
+    foreign_free(&x);
     SSL_CTX_free(ctx);
-    close(fds[0]);
-    close(fds[1]);
     done(r);
 }
 

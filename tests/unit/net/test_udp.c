@@ -1,20 +1,13 @@
 /* UDP over loopback: both families, batches, what does not fit, and freeing from within. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
+#include "net/loop.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "net/sockaddr.h"
 #include "net/udp.h"
-
-enum {
-    PATIENCE_S = 20,
-};
 
 struct side {
     struct bk_udp *udp;
@@ -28,24 +21,9 @@ struct side {
 
 struct world {
     struct event_base *base;
-    struct event *patience;
-    bool late;
+    struct patience patience;
     struct side a, b;
 };
-
-#define WAIT_FOR(w, condition)                                                                     \
-    do {                                                                                           \
-        while (!(condition)) {                                                                     \
-            assert_false((w)->late);                                                               \
-            assert_int_equal(event_base_loop((w)->base, EVLOOP_ONCE), 0);                          \
-        }                                                                                          \
-    } while (0)
-
-static void on_patience(evutil_socket_t fd, short what, void *ctx)
-{
-    (void)fd, (void)what;
-    ((struct world *)ctx)->late = true;
-}
 
 static void on_received(void *ctx, const struct bk_addr *from, struct bk_slice bytes)
 {
@@ -80,11 +58,8 @@ static void open_side(struct world *w, struct side *s, const struct bk_addr *bin
 static int set_up(void **state)
 {
     struct world *w = calloc(1, sizeof *w);
-    struct timeval tv = {.tv_sec = PATIENCE_S};
     struct bk_addr any = bk_addr_v4(127, 0, 0, 1, 0);
-    w->base = event_base_new();
-    w->patience = evtimer_new(w->base, on_patience, w);
-    evtimer_add(w->patience, &tv);
+    w->base = loop_new(&w->patience);
     open_side(w, &w->a, &any, false);
     open_side(w, &w->b, &any, true);
     *state = w;
@@ -96,8 +71,7 @@ static int tear_down(void **state)
     struct world *w = *state;
     bk_udp_free(w->a.udp);
     bk_udp_free(w->b.udp);
-    event_free(w->patience);
-    event_base_free(w->base);
+    loop_free(w->base, &w->patience);
     free(w);
     return 0;
 }

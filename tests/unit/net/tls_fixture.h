@@ -171,13 +171,45 @@ __attribute__((unused)) static void replace_device(struct fixture *f, const stru
     f->client.key = f->device.key;
 }
 
-/* A client of somebody else's: plain OpenSSL. */
-__attribute__((unused)) static struct end foreign_client(SSL_CTX *ctx, int fd)
+/* A client of somebody else's, plain OpenSSL, and a server of ours on one socket pair. */
+struct foreign {
+    struct end c, s;
+};
+
+/* `names`: what the client offers by ALPN, as on the wire; NULL: nothing. */
+__attribute__((unused)) static struct foreign foreign_new(SSL_CTX *ctx, struct bk_tls *server,
+                                                          const char *names)
 {
-    struct end e = {.ssl = SSL_new(ctx), .fd = fd};
-    SSL_set_fd(e.ssl, fd);
-    SSL_set_connect_state(e.ssl);
-    return e;
+    struct foreign f = {0};
+    int fds[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    f.c = (struct end){.ssl = SSL_new(ctx), .fd = fds[0]};
+    f.s.fd = fds[1];
+    SSL_set_fd(f.c.ssl, fds[0]);
+    SSL_set_connect_state(f.c.ssl);
+    if (names != NULL) {
+        assert_int_equal(
+            SSL_set_alpn_protos(f.c.ssl, (const uint8_t *)names, (unsigned)strlen(names)), 0);
+    }
+    assert_int_equal(bk_tls_start(server, fds[1], &f.s.ssl), BK_OK);
+    return f;
+}
+
+__attribute__((unused)) static void foreign_shake(struct foreign *f)
+{
+    for (int i = 0; i < TURNS; i++) {
+        step(&f->c);
+        step(&f->s);
+    }
+}
+
+__attribute__((unused)) static void foreign_free(struct foreign *f)
+{
+    ERR_clear_error();
+    SSL_free(f->c.ssl);
+    SSL_free(f->s.ssl);
+    close(f->c.fd);
+    close(f->s.fd);
 }
 
 #define CASE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)

@@ -286,4 +286,13 @@ static inline bool holds(const void *p, size_t n, const char *text)
     return false;
 }
 
+/* After a test that used `bench`. */
+static inline int tear_down(void **state)
+{
+    (void)state;
+    bk_call_free(bench.c);
+    bench.c = NULL;
+    return 0;
+}
+
 #endif

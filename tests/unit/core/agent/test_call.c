@@ -612,14 +612,6 @@ static void to_a_reply_key_that_is_no_key_nothing_is_said(void **state)
     assert_ended(b, BK_CALL_END_BUSY);
 }
 
-static int tear_down(void **state)
-{
-    (void)state;
-    bk_call_free(bench.c);
-    bench.c = NULL;
-    return 0;
-}
-
 int main(void)
 {
     if (bk_seal_init() != BK_OK) {

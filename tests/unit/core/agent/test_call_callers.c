@@ -329,14 +329,6 @@ static void box_keys_are_kept_no_longer_than_results_may_be_sent(void **state)
     }
 }
 
-static int tear_down(void **state)
-{
-    (void)state;
-    bk_call_free(bench.c);
-    bench.c = NULL;
-    return 0;
-}
-
 int main(void)
 {
     if (bk_seal_init() != BK_OK) {

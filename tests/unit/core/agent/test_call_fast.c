@@ -343,14 +343,6 @@ static void without_a_port_of_its_own_it_asks_nothing(void **state)
     assert_int_equal(said(b).status, BK_CALL_ACCEPTED);
 }
 
-static int tear_down(void **state)
-{
-    (void)state;
-    bk_call_free(bench.c);
-    bench.c = NULL;
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {

@@ -356,14 +356,6 @@ static void without_a_port_it_only_dials(void **state)
     assert_null(find(b, BK_CALL_MAP));
 }
 
-static int tear_down(void **state)
-{
-    (void)state;
-    bk_call_free(bench.c);
-    bench.c = NULL;
-    return 0;
-}
-
 int main(void)
 {
     if (bk_seal_init() != BK_OK) {

@@ -458,14 +458,6 @@ static void a_mapping_that_comes_late_asks_for_a_round(void **state)
     assert_int_equal(b->out.n, 0);
 }
 
-static int tear_down(void **state)
-{
-    (void)state;
-    bk_call_free(bench.c);
-    bench.c = NULL;
-    return 0;
-}
-
 int main(void)
 {
     if (bk_seal_init() != BK_OK) {

@@ -396,4 +396,13 @@ static inline void tick(struct bench *b)
     bk_requester_timer(b->r, &b->now, &b->out);
 }
 
+/* After a test that used `bench`. */
+static inline int tear_down(void **state)
+{
+    (void)state;
+    bk_requester_free(bench.r);
+    bench.r = NULL;
+    return 0;
+}
+
 #endif

@@ -277,14 +277,6 @@ static void the_key_is_kept_no_longer_than_needed(void **state)
     }
 }
 
-static int tear_down(void **state)
-{
-    (void)state;
-    bk_requester_free(bench.r);
-    bench.r = NULL;
-    return 0;
-}
-
 int main(void)
 {
     if (bk_seal_init() != BK_OK) {

@@ -330,14 +330,6 @@ static void the_grid_of_a_long_way(void **state)
     assert_int_equal(must_find(b, BK_REQUESTER_PUNCH)->tries, 12);
 }
 
-static int tear_down(void **state)
-{
-    (void)state;
-    bk_requester_free(bench.r);
-    bench.r = NULL;
-    return 0;
-}
-
 int main(void)
 {
     if (bk_seal_init() != BK_OK) {

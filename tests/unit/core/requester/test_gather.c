@@ -568,14 +568,6 @@ static void a_changed_network_is_gathered_anew(void **state)
     assert_int_equal(b->request.n_candidates, 1);
 }
 
-static int tear_down(void **state)
-{
-    (void)state;
-    bk_requester_free(bench.r);
-    bench.r = NULL;
-    return 0;
-}
-
 int main(void)
 {
     if (bk_seal_init() != BK_OK) {

@@ -538,14 +538,6 @@ static void a_mapping_that_comes_late_helps_a_relayed_call(void **state)
     assert_int_equal(b->out.n, 0);
 }
 
-static int tear_down(void **state)
-{
-    (void)state;
-    bk_requester_free(bench.r);
-    bench.r = NULL;
-    return 0;
-}
-
 int main(void)
 {
     if (bk_seal_init() != BK_OK) {

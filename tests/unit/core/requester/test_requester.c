@@ -729,14 +729,6 @@ static void accepted_is_heard_once(void **state)
     assert_true(bk_requester_deadline(b->r) == deadline);
 }
 
-static int tear_down(void **state)
-{
-    (void)state;
-    bk_requester_free(bench.r);
-    bench.r = NULL;
-    return 0;
-}
-
 int main(void)
 {
     if (bk_seal_init() != BK_OK) {

@@ -15,16 +15,28 @@ static void a_new_device_is_registered_only_after_it_returned_the_nonce(void **s
     lab_free(l);
 }
 
+enum {
+    KEEPALIVE_MAX = 256,
+};
+
+/* Returns the keepalive, which has been sent and lies in `buf`. */
+static struct bk_slice register_and_keep_alive(struct lab *l, struct device *d,
+                                               uint8_t buf[KEEPALIVE_MAX])
+{
+    device_register(l, d);
+    d->tag.counter++;
+    struct bk_slice b = device_write(l, d, NULL, buf, KEEPALIVE_MAX);
+    lab_datagram(l, d->local, d->addr, b);
+    return b;
+}
+
 static void the_answer_tells_address_and_time(void **state)
 {
     (void)state;
     struct lab *l = lab_new();
     struct device d = device_new(l, 2133);
-    device_register(l, &d);
-    uint8_t buf[256];
-    d.tag.counter++;
-    struct bk_slice b = device_write(l, &d, NULL, buf, sizeof(buf));
-    lab_datagram(l, d.local, d.addr, b);
+    uint8_t buf[KEEPALIVE_MAX];
+    struct bk_slice b = register_and_keep_alive(l, &d, buf);
     struct bk_register_answer a;
     assert_int_equal(device_answer(l, &d, b.n, &a), 0);
     assert_true(bk_addr_equal(&a.mapped, &d.addr));
@@ -54,11 +66,8 @@ static void a_replay_changes_nothing(void **state)
     (void)state;
     struct lab *l = lab_new();
     struct device d = device_new(l, 2133);
-    device_register(l, &d);
-    uint8_t buf[256];
-    d.tag.counter++;
-    struct bk_slice b = device_write(l, &d, NULL, buf, sizeof(buf));
-    lab_datagram(l, d.local, d.addr, b);
+    uint8_t buf[KEEPALIVE_MAX];
+    struct bk_slice b = register_and_keep_alive(l, &d, buf);
     lab_pass(l, 50000);
     lab_datagram(l, d.local, d.addr, b); /* same bytes, same place: an attacker keeps it alive */
     struct bk_register_answer a;
