@@ -8,6 +8,9 @@
 #include "seal/seal.h"
 #include "wire/register_quick.h"
 
+/* In the value of `awaited`, above the number. */
+#define TOLD (UINT64_C(1) << 63)
+
 uint32_t bk_shard_of(uint64_t equipment_id, uint32_t n)
 {
     /* A multiple of 2^32 over the golden ratio, so that IDs with a common step spread too. */
@@ -59,13 +62,15 @@ static bool make_tables(struct bk_registrar *r)
     const struct bk_alloc *chunks = r->config.chunks.get ? &r->config.chunks : a;
     if (bk_table_init(&r->table, a, chunks, r->seed, r->config.max_devices) != BK_OK ||
         bk_exceptions_init(&r->exceptions, a, r->seed) != BK_OK ||
-        bk_map_init(&r->awaited, a, r->seed, BK_REGISTRAR_AWAITED) != BK_OK) {
+        bk_map_init(&r->awaited, a, r->seed, BK_REGISTRAR_AWAITED) != BK_OK ||
+        bk_map_init(&r->expected, a, r->seed, BK_REGISTRAR_AWAITED) != BK_OK) {
         return false;
     }
     r->binding = take_buckets(r);
     r->probes = take_buckets(r);
     r->passed = take_buckets(r);
-    return r->binding && r->probes && r->passed;
+    r->answered = take_buckets(r);
+    return r->binding && r->probes && r->passed && r->answered;
 }
 
 enum bk_err bk_registrar_new(const struct bk_registrar_config *config, const struct bk_now *now,
@@ -106,9 +111,11 @@ void bk_registrar_free(struct bk_registrar *r)
     bk_table_fini(&r->table);
     bk_exceptions_fini(&r->exceptions);
     bk_map_fini(&r->awaited);
+    bk_map_fini(&r->expected);
     a.put(a.ctx, r->binding);
     a.put(a.ctx, r->probes);
     a.put(a.ctx, r->passed);
+    a.put(a.ctx, r->answered);
     bk_wipe(r, sizeof *r); /* master and nonce keys */
     a.put(a.ctx, r);
 }
@@ -169,7 +176,7 @@ static enum bk_registrar_verdict on_other(struct bk_registrar *r, const struct b
     case BK_METHOD_NOTIFY:
         return pass_if(bk_registrar_on_notify_answer(r, now, m));
     case BK_METHOD_RESULT:
-        return pass_if(bk_registrar_on_result(r, now, m));
+        return bk_registrar_on_result(r, now, m, out);
     default:
         return BK_REGISTRAR_NOTHING;
     }
@@ -264,14 +271,37 @@ enum bk_err bk_registrar_await(struct bk_registrar *r, uint64_t equipment_id)
     return bk_map_put(&r->awaited, equipment_id, bk_map_get(&r->awaited, equipment_id) + 1);
 }
 
+static void set_awaited(struct bk_registrar *r, uint64_t equipment_id, uint64_t value)
+{
+    enum bk_err err = bk_map_put(&r->awaited, equipment_id, value);
+    (void)err; /* it is there */
+}
+
 void bk_registrar_await_no_more(struct bk_registrar *r, uint64_t equipment_id)
 {
-    uint64_t n = bk_map_get(&r->awaited, equipment_id);
-    if (n <= 1) {
+    uint64_t awaited = bk_map_get(&r->awaited, equipment_id);
+    if ((awaited & ~TOLD) <= 1) {
         (void)bk_map_remove(&r->awaited, equipment_id);
     } else {
-        enum bk_err err = bk_map_put(&r->awaited, equipment_id, n - 1);
-        (void)err; /* it is there */
+        set_awaited(r, equipment_id, awaited - 1);
+    }
+}
+
+bool bk_registrar_tell(struct bk_registrar *r, uint64_t equipment_id)
+{
+    uint64_t awaited = r->awaited.len > 0 ? bk_map_get(&r->awaited, equipment_id) : 0;
+    if (awaited == 0 || (awaited & TOLD) != 0) {
+        return false;
+    }
+    set_awaited(r, equipment_id, awaited | TOLD);
+    return true;
+}
+
+void bk_registrar_heard(struct bk_registrar *r, uint64_t equipment_id)
+{
+    uint64_t awaited = bk_map_get(&r->awaited, equipment_id);
+    if ((awaited & TOLD) != 0) {
+        set_awaited(r, equipment_id, awaited & ~TOLD);
     }
 }
 

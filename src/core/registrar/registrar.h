@@ -75,7 +75,7 @@ enum bk_registrar_verdict {
     BK_REGISTRAR_NOTHING,
     BK_REGISTRAR_REPLY, /* to the sender */
     BK_REGISTRAR_PASS, /* for the server's core, unchanged, as a datagram event: an answer to one of our NOTIFYs, a
-                         * proven RESULT, or what belongs to another shard and is proven */
+                         * proven RESULT of a call that is, or what belongs to another shard and is proven */
 };
 
 struct bk_registrar_reply {
@@ -167,7 +167,15 @@ void bk_registrar_stream_ended(struct bk_registrar *r, uint64_t equipment_id);
 /* From now on a new row of that device, or another address or run of it, is news; as often taken back as asked for.
  * Whoever asks first and then looks where the device is misses nothing. BK_E_NOMEM. */
 BK_NODISCARD enum bk_err bk_registrar_await(struct bk_registrar *r, uint64_t equipment_id);
+/* What was news is said once, however often the device moves: not again before this, by whoever then looks where it is. */
+void bk_registrar_heard(struct bk_registrar *r, uint64_t equipment_id);
 void bk_registrar_await_no_more(struct bk_registrar *r, uint64_t equipment_id);
+
+/* RESULTs of that call, of whichever device, are passed on from now on, until taken back. Those of other calls are answered
+ * at once, and tell nobody. BK_E_NOMEM. */
+BK_NODISCARD enum bk_err bk_registrar_expect(struct bk_registrar *r,
+                                             const uint8_t call_id[BK_CALL_ID_BYTES]);
+void bk_registrar_expect_no_more(struct bk_registrar *r, const uint8_t call_id[BK_CALL_ID_BYTES]);
 
 /* The devices that are not as usual: revoked, or enrolled again so that older generations of their key are refused. */
 enum bk_standing bk_registrar_standing(const struct bk_registrar *r, uint64_t equipment_id,

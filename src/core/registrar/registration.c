@@ -79,13 +79,10 @@ static bool fits(const struct bk_row *row, const struct bk_arrival *in, const st
            row->tag_random == r->tag.random && r->tag.counter > row->tag_counter;
 }
 
-/* Whether a call waits to hear of what is about to change. An expired row counts as none. */
-static bool is_news(const struct bk_registrar *r, const struct proven *p)
+/* Whether what is about to change is what calls may wait to hear of. An expired row counts as none. */
+static bool is_move(const struct proven *p)
 {
-    const struct bk_register *in = &p->a->r;
-    return r->awaited.len > 0 &&
-           (!p->live || !same_address(p->row, p->a->in) || p->row->tag_random != in->tag.random) &&
-           bk_map_get(&r->awaited, in->equipment_id) != 0;
+    return !p->live || !same_address(p->row, p->a->in) || p->row->tag_random != p->a->r.tag.random;
 }
 
 /* Writes the row; makes it where there is none. BK_E_NOSPACE, BK_E_NOMEM. */
@@ -95,7 +92,7 @@ static enum bk_err apply(struct bk_registrar *r, const struct proven *p, bool by
     const struct bk_register *in = &p->a->r;
     const struct bk_arrival *from = p->a->in;
     struct bk_row *row = p->row;
-    bool news = is_news(r, p);
+    bool move = r->awaited.len > 0 && is_move(p);
     if (!row) {
         enum bk_err err = bk_table_insert(&r->table, in->equipment_id, &row);
         if (err != BK_OK) {
@@ -112,7 +109,7 @@ static enum bk_err apply(struct bk_registrar *r, const struct proven *p, bool by
     row->seen_s = bk_registrar_seen_now(r, slot);
     unsigned serial = (row->mark + (by_nonce ? MARK_STEP : 0u)) & MARK_SERIAL;
     row->mark = (uint8_t)(serial | bk_registrar_mark_of_interval(in->interval_s) | slot);
-    out->news = news;
+    out->news = move && bk_registrar_tell(r, in->equipment_id);
     out->equipment_id = in->equipment_id;
     return BK_OK;
 }

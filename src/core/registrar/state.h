@@ -12,7 +12,7 @@
 enum {
     BK_REGISTRAR_BUCKETS = 4096,
     BK_REGISTRAR_EPOCH_SLOTS = 4, /* an epoch's two lowest bits, all that a row has room for */
-    BK_REGISTRAR_AWAITED = 16,    /* devices that calls wait for, at first */
+    BK_REGISTRAR_AWAITED = 16,    /* devices that calls wait for, and calls, at first */
 };
 
 struct bk_registrar_master {
@@ -40,7 +40,9 @@ struct bk_registrar {
     struct bk_bucket *binding;
     struct bk_bucket *probes;
     struct bk_bucket *passed;
-    struct bk_map awaited; /* equipment ID → by how many */
+    struct bk_bucket *answered;
+    struct bk_map awaited; /* equipment ID → by how many, and whether its news are on their way */
+    struct bk_map expected; /* hash of the ID of a call whose RESULT may come by datagram → 1 */
     /* Rows of a slot that were seen before are of an epoch that had it before. */
     uint32_t slot_since_s[BK_REGISTRAR_EPOCH_SLOTS];
 
@@ -63,6 +65,9 @@ uint32_t bk_registrar_seen_now(const struct bk_registrar *r, uint8_t slot);
 void bk_registrar_take_masters(struct bk_registrar *r, const struct bk_master_key *master,
                                size_t n);
 
+/* registrar.c: whether a change of that device is to be told; if so, no other is until bk_registrar_heard. */
+bool bk_registrar_tell(struct bk_registrar *r, uint64_t equipment_id);
+
 /* key.c: false for an epoch that is not accepted */
 BK_NODISCARD bool bk_registrar_device_key(const struct bk_registrar *r, uint16_t epoch,
                                           uint64_t equipment_id, uint32_t generation,
@@ -83,9 +88,10 @@ bool bk_registrar_on_binding(struct bk_registrar *r, const struct bk_now *now,
 bool bk_registrar_on_probe(struct bk_registrar *r, const struct bk_now *now,
                            const struct bk_arrival *in, const struct bk_stun *m,
                            struct bk_registrar_reply *out);
-/* A device's message that is not for here but for the core: keyed as it should be, and not too often. */
-bool bk_registrar_on_result(struct bk_registrar *r, const struct bk_now *now,
-                            const struct bk_stun *m);
+/* A device's message that is not for here but for the core: keyed as it should be, of a call that is, and not too often. */
+enum bk_registrar_verdict bk_registrar_on_result(struct bk_registrar *r, const struct bk_now *now,
+                                                 const struct bk_stun *m,
+                                                 struct bk_registrar_reply *out);
 /* A message of a device of another shard: likewise. */
 bool bk_registrar_on_foreign(struct bk_registrar *r, const struct bk_now *now,
                              const struct bk_stun *m);

@@ -91,6 +91,9 @@ void bk_server_call_end(struct bk_server *s, bk_time now, uint32_t call, uint16_
     }
     audit_call(s, now, c, how, out);
     bk_server_stop_waiting(s, call);
+    if (c->notify_boxed) {
+        bk_server_expect_no_result(s, c);
+    }
     leave_requester(s, call);
     if (c->device != 0) {
         s->streams[c->device].serves = 0;

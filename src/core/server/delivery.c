@@ -12,6 +12,10 @@
 
 enum {
     ANSWER_MS = 1000, /* a device that opened its stream late still has so long to answer 226 */
+    /* A device that moves is told anew of all its calls: so often of each at once, then so long after the last time. It
+     * must not have others pay for every datagram of its own. */
+    ROUNDS_AT_ONCE = 4,
+    ROUND_MS = 1000,
 };
 
 static void must_put(struct bk_map *m, uint64_t key, uint32_t value)
@@ -68,15 +72,25 @@ void bk_server_stop_waiting(struct bk_server *s, uint32_t call)
     c->next_of_device = 0;
 }
 
+/* When the next round of NOTIFY may begin. */
+static bk_time next_round(const struct bk_server_call *c, bk_time now)
+{
+    bk_time earliest = bk_time_add(c->notify_from, ROUND_MS * BK_MS);
+    return c->notify_rounds < ROUNDS_AT_ONCE || earliest <= now
+               ? now
+               : bk_time_min(earliest, c->deadline);
+}
+
 /* Perhaps to a run of the agent that knows nothing of them. */
 void bk_server_row_changed(struct bk_server *s, bk_time now, uint64_t equipment_id)
 {
     uint32_t call = (uint32_t)bk_map_get(&s->waiting_first, equipment_id);
     for (; call != 0; call = s->calls[call].next_of_device) {
-        s->calls[call].state = BK_SERVER_CALL_WAITING;
-        s->calls[call].notify_sent = 0;
-        s->calls[call].notify_answered = false;
-        bk_server_set_timer(s, &s->calls[call], now);
+        struct bk_server_call *c = &s->calls[call];
+        c->state = BK_SERVER_CALL_WAITING;
+        c->notify_sent = 0;
+        c->notify_answered = false;
+        bk_server_set_timer(s, c, next_round(c, now));
     }
 }
 

@@ -31,11 +31,13 @@ struct bk_slice bk_server_caller_name(const struct bk_server *s, const struct bk
     return bk_name_valid(name) ? name : BK_SLICE_EMPTY;
 }
 
-static struct bk_notify next_one(const struct bk_server *s, const struct bk_server_call *c,
+static struct bk_notify next_one(struct bk_server *s, struct bk_server_call *c,
                                  const struct bk_location *at)
 {
     struct bk_notify n = {.tag = at->tag};
-    if (s->config.fast_form && at->local != BK_LOCAL_STREAM && c->notify_sent < TIMES_WITH_BOX) {
+    if (s->config.fast_form && at->local != BK_LOCAL_STREAM && c->notify_sent < TIMES_WITH_BOX &&
+        (c->notify_boxed || bk_server_expect_result(s, c))) {
+        c->notify_boxed = true;
         n.fast = true;
         memcpy(n.call_id, c->call_id, sizeof n.call_id);
         n.box = bk_slice(c->box, c->box_n);
@@ -65,7 +67,6 @@ static void send_one(struct bk_server *s, struct bk_server_call *c, const struct
     if (err != BK_OK) {
         return;
     }
-    c->notify_boxed = c->notify_boxed || n.fast;
     bk_server_send_to(s, at, bytes, out);
 }
 
@@ -74,9 +75,10 @@ void bk_server_notify(struct bk_server *s, bk_time now, struct bk_server_call *c
 {
     bk_time next = c->deadline;
     struct bk_location at;
-    if (!c->notify_answered && bk_server_where(s, c->equipment_id, &at)) {
+    if (!c->notify_answered && bk_server_look(s, c->equipment_id, &at)) {
         if (c->notify_sent == 0) {
             c->notify_from = now;
+            c->notify_rounds++;
         }
         if (c->notify_sent < TIMES &&
             now >= bk_time_add(c->notify_from, due_ms[c->notify_sent] * BK_MS)) {

@@ -90,10 +90,11 @@ struct bk_server_call {
 
     uint8_t notify_txid[BK_STUN_TXID_BYTES];
     bk_time notify_from; /* when the present round of NOTIFY began */
+    uint32_t notify_rounds;
     uint32_t notify_sent;
     bool notify_answered;
-    bool notify_boxed;        /* one of them had the box in it */
-    bool awaits;              /* its device, in the shard that it belongs to */
+    bool notify_boxed; /* one of them had the box in it; so long RESULT by datagram is expected */
+    bool awaits;       /* its device, in the shard that it belongs to */
     struct bk_addr notify_to; /* where the newest went */
     uint8_t notify_local;
     uint16_t notify_epoch; /* and under which key */
@@ -156,6 +157,8 @@ struct bk_datagram {
 /* where.c: what is asked of the shards, each within its lock. */
 /* At the newest event's time; live rows only. */
 bool bk_server_where(const struct bk_server *s, uint64_t equipment_id, struct bk_location *out);
+/* The same for a call that waits: how the device moves from now on is news again. */
+bool bk_server_look(const struct bk_server *s, uint64_t equipment_id, struct bk_location *out);
 enum bk_standing bk_server_standing(const struct bk_server *s, uint64_t equipment_id,
                                     uint32_t generation);
 /* The same where no generation is named. */
@@ -167,6 +170,9 @@ bool bk_server_raise(struct bk_server *s, uint64_t equipment_id, uint32_t genera
 /* From now on bk_server_row_changed is called for that device, or not any more; counted. False: no memory. */
 bool bk_server_await(struct bk_server *s, uint64_t equipment_id);
 void bk_server_await_no_more(struct bk_server *s, uint64_t equipment_id);
+/* RESULT of that call may come by datagram, or not any more. False: no memory. */
+bool bk_server_expect_result(struct bk_server *s, const struct bk_server_call *c);
+void bk_server_expect_no_result(struct bk_server *s, const struct bk_server_call *c);
 void bk_server_drop_stream_row(struct bk_server *s, uint64_t equipment_id);
 BK_NODISCARD enum bk_err bk_server_register_by_stream(struct bk_server *s, const struct bk_now *now,
                                                       uint32_t stream, const struct bk_stun *m,

@@ -20,6 +20,15 @@ bool bk_server_where(const struct bk_server *s, uint64_t equipment_id, struct bk
     return found;
 }
 
+bool bk_server_look(const struct bk_server *s, uint64_t equipment_id, struct bk_location *out)
+{
+    uint32_t shard = enter(s, equipment_id);
+    bk_registrar_heard(s->shards[shard], equipment_id);
+    bool found = bk_registrar_find(s->shards[shard], &s->now, equipment_id, out);
+    bk_server_leave(s, shard);
+    return found;
+}
+
 enum bk_standing bk_server_standing(const struct bk_server *s, uint64_t equipment_id,
                                     uint32_t generation)
 {
@@ -64,6 +73,21 @@ void bk_server_await_no_more(struct bk_server *s, uint64_t equipment_id)
 {
     uint32_t shard = enter(s, equipment_id);
     bk_registrar_await_no_more(s->shards[shard], equipment_id);
+    bk_server_leave(s, shard);
+}
+
+bool bk_server_expect_result(struct bk_server *s, const struct bk_server_call *c)
+{
+    uint32_t shard = enter(s, c->equipment_id);
+    enum bk_err err = bk_registrar_expect(s->shards[shard], c->call_id);
+    bk_server_leave(s, shard);
+    return err == BK_OK;
+}
+
+void bk_server_expect_no_result(struct bk_server *s, const struct bk_server_call *c)
+{
+    uint32_t shard = enter(s, c->equipment_id);
+    bk_registrar_expect_no_more(s->shards[shard], c->call_id);
     bk_server_leave(s, shard);
 }
 

@@ -8,6 +8,7 @@
 enum { SHARDS = 4, RESULTS_BURST = 100, TXID_AT = 8 };
 
 static const uint8_t notify_key[BK_KEY_BYTES] = {0x77};
+static const uint8_t call_id[BK_CALL_ID_BYTES]; /* of write_result */
 
 struct post {
     struct failing memory;
@@ -205,10 +206,12 @@ static void only_what_a_call_waits_for_is_news(void **state)
     d.addr.port++;
     enter(&p, &d);
     assert_true(p.reply.news && p.reply.equipment_id == 2133);
+    bk_registrar_heard(p.r, 2133);
     bk_registrar_await_no_more(p.r, 2133); /* one of two */
     d.tag.random++;
     enter(&p, &d);
     assert_true(p.reply.news);
+    bk_registrar_heard(p.r, 2133);
     p.now.mono += (BK_REGISTRAR_EXPIRY_S + 1) * BK_SECOND;
     enter(&p, &d);
     assert_true(p.reply.news); /* it had gone */
@@ -217,6 +220,46 @@ static void only_what_a_call_waits_for_is_news(void **state)
     d.addr.port++;
     enter(&p, &d);
     assert_false(p.reply.news);
+    post_close(&p);
+}
+
+/* One device that moves without end must not fill the room that all news share. */
+static void news_are_said_once_until_they_are_heard(void **state)
+{
+    (void)state;
+    struct post p;
+    post_open(&p, 0, 1);
+    struct device d = device_of(&p, 2133);
+    struct device e = device_of(&p, 2134);
+    assert_int_equal(bk_registrar_await(p.r, 2133), BK_OK);
+    assert_int_equal(bk_registrar_await(p.r, 2134), BK_OK);
+    unsigned news = 0;
+    for (int i = 0; i < 100; i++) {
+        d.addr.port++;
+        enter(&p, &d);
+        news += p.reply.news;
+    }
+    assert_int_equal(news, 1);
+    enter(&p, &e); /* others are heard of all the same */
+    assert_true(p.reply.news);
+    assert_int_equal(bk_registrar_await(p.r, 2133), BK_OK); /* who asks now will look */
+    bk_registrar_await_no_more(p.r, 2133);
+    d.tag.random++;
+    enter(&p, &d);
+    assert_false(p.reply.news);
+    bk_registrar_heard(p.r, 2133);
+    d.tag.random++;
+    enter(&p, &d);
+    assert_true(p.reply.news);
+    bk_registrar_await_no_more(p.r, 2133); /* the last one, with news under way */
+    d.tag.random++;
+    enter(&p, &d);
+    assert_false(p.reply.news);
+    assert_int_equal(bk_registrar_await(p.r, 2133), BK_OK);
+    d.tag.random++;
+    enter(&p, &d);
+    assert_true(p.reply.news);
+    bk_registrar_heard(p.r, 4711); /* nobody's */
     post_close(&p);
 }
 
@@ -244,6 +287,7 @@ static void a_result_is_passed_on_if_it_is_keyed_and_not_too_often(void **state)
     struct device d = device_of(&p, 2133);
     struct device forged = d;
     forged.key[0] ^= 1;
+    assert_int_equal(bk_registrar_expect(p.r, call_id), BK_OK);
     assert_int_equal(hand_in(&p, &d, write_result(&p, &d)), BK_REGISTRAR_PASS);
     for (int i = 0; i < 2 * RESULTS_BURST; i++) {
         assert_int_equal(hand_in(&p, &d, write_result(&p, &forged)), BK_REGISTRAR_NOTHING);
@@ -263,6 +307,35 @@ static void a_result_is_passed_on_if_it_is_keyed_and_not_too_often(void **state)
     struct bk_arrival second = {
         .from = d.addr, .bytes = write_result(&p, &d), .local = d.local, .second = true};
     assert_int_equal(bk_registrar_datagram(p.r, &p.now, &second, &p.reply), BK_REGISTRAR_NOTHING);
+    post_close(&p);
+}
+
+/* Whoever has heard one of an earlier call could else keep those of the present one from the core. */
+static void a_result_of_a_call_that_is_over_is_answered_and_uses_up_nothing(void **state)
+{
+    (void)state;
+    struct post p;
+    post_open(&p, 0, 1);
+    struct device d = device_of(&p, 2133);
+    struct device forged = d;
+    forged.key[0] ^= 1;
+    for (int i = 0; i < 2 * RESULTS_BURST; i++) {
+        struct bk_slice bytes = write_result(&p, &d);
+        struct bk_stun m;
+        assert_int_equal(hand_in(&p, &d, bytes), BK_REGISTRAR_REPLY);
+        assert_true(p.reply.n < bytes.n && p.reply.port == d.addr.port);
+        assert_int_equal(bk_stun_read(bk_slice(p.reply.bytes, p.reply.n), &m), BK_OK);
+        assert_int_equal(m.txid[0], 1);
+        assert_int_equal(bk_result_answer_read(&m, &p.config.mac, BK_SLICE_OF(d.key)), BK_OK);
+        assert_int_equal(hand_in(&p, &d, write_result(&p, &forged)), BK_REGISTRAR_NOTHING);
+    }
+    assert_int_equal(bk_registrar_expect(p.r, call_id), BK_OK);
+    assert_int_equal(hand_in(&p, &d, write_result(&p, &d)), BK_REGISTRAR_PASS);
+    bk_registrar_expect_no_more(p.r, call_id);
+    bk_registrar_expect_no_more(p.r, call_id); /* once too often does no harm */
+    assert_int_equal(hand_in(&p, &d, write_result(&p, &d)), BK_REGISTRAR_REPLY);
+    assert_true(bk_registrar_set_exception(p.r, 2133, 0, true));
+    assert_int_equal(hand_in(&p, &d, write_result(&p, &d)), BK_REGISTRAR_NOTHING);
     post_close(&p);
 }
 
@@ -327,6 +400,34 @@ static void what_is_passed_on_is_passed_on_so_often_and_no_more(void **state)
         passed += hand_in(&p, &d, write_register(&p, &d, NULL)) == BK_REGISTRAR_PASS;
     }
     assert_int_equal(passed, RESULTS_BURST);
+    post_close(&p);
+}
+
+/* Answers to NOTIFY that were overheard once are not proven here. */
+static void what_is_proven_has_room_of_its_own(void **state)
+{
+    (void)state;
+    enum { OVERHEARD = 500, PROVEN = 200 };
+    struct post p;
+    post_open(&p, 0, 1);
+    struct device d = device_of(&p, 2133);
+    struct bk_notify_answer answer = {.taken = false};
+    for (uint16_t i = 0; i < OVERHEARD; i++) {
+        const uint8_t drawn[4] = {(uint8_t)(i >> 8), (uint8_t)i};
+        uint8_t txid[BK_STUN_TXID_BYTES];
+        struct bk_slice b;
+        bk_notify_txid_make(&p.config.mac, notify_key, drawn, txid);
+        assert_int_equal(bk_notify_answer_write(p.buf, sizeof p.buf, txid, &answer, &p.config.mac,
+                                                BK_SLICE_OF(d.key), &b),
+                         BK_OK);
+        while (hand_in(&p, &d, b) == BK_REGISTRAR_PASS) {
+        }
+    }
+    assert_int_equal(bk_registrar_expect(p.r, call_id), BK_OK);
+    for (uint64_t id = 1; id <= PROVEN; id++) {
+        struct device e = device_of(&p, id);
+        assert_int_equal(hand_in(&p, &e, write_result(&p, &e)), BK_REGISTRAR_PASS);
+    }
     post_close(&p);
 }
 
@@ -456,9 +557,12 @@ int main(void)
         cmocka_unit_test(a_datagram_goes_to_the_shard_of_the_device_it_names),
         cmocka_unit_test(what_is_not_its_own_is_passed_on_if_it_is_keyed),
         cmocka_unit_test(only_what_a_call_waits_for_is_news),
+        cmocka_unit_test(news_are_said_once_until_they_are_heard),
         cmocka_unit_test(a_result_is_passed_on_if_it_is_keyed_and_not_too_often),
+        cmocka_unit_test(a_result_of_a_call_that_is_over_is_answered_and_uses_up_nothing),
         cmocka_unit_test(an_answer_to_notify_is_passed_on_if_the_server_asked),
         cmocka_unit_test(what_is_passed_on_is_passed_on_so_often_and_no_more),
+        cmocka_unit_test(what_is_proven_has_room_of_its_own),
         cmocka_unit_test(looking_ahead_changes_nothing_and_takes_anything),
         cmocka_unit_test(time_that_goes_back_a_little_harms_nobody),
         cmocka_unit_test(many_expire_a_few_at_a_time_and_soon),

@@ -165,6 +165,31 @@ static void a_result_of_another_device_or_call_tells_nobody(void **state)
     lab_free(c.l);
 }
 
+static bool is_passed(struct call_lab *c, uint8_t call)
+{
+    say(c, call, "verdict");
+    return is_answered(c) && is_told(c, 0, "verdict");
+}
+
+/* One that was overheard is good for ever: its device's key is. */
+static void results_of_old_calls_sent_over_and_over_keep_no_new_one_away(void **state)
+{
+    (void)state;
+    enum { TIMES = 1000 };
+    struct call_lab c = fast_lab_new();
+    deliver_fast(&c, 1);
+    assert_true(is_passed(&c, 1));
+    run(c.l, 61000); /* it is over */
+    deliver_fast(&c, 2);
+    for (int i = 0; i < TIMES; i++) {
+        say(&c, 1, "verdict");
+        assert_true(is_answered(&c));
+        assert_int_equal(c.l->out.n, 1);
+    }
+    assert_true(is_passed(&c, 2));
+    lab_free(c.l);
+}
+
 static void eight_results_pass_and_no_more(void **state)
 {
     (void)state;
@@ -275,6 +300,37 @@ static void a_moved_device_answers_from_where_it_is(void **state)
     assert_int_equal(run(c.l, 9000), 0);
     say(&c, 1, "verdict");
     assert_true(is_told(&c, 0, "verdict"));
+    lab_free(c.l);
+}
+
+/* Two small datagrams of a device must not cost the server one to it for each of its calls, as fast as it can send. */
+static void a_device_that_moves_without_end_is_told_now_and_then(void **state)
+{
+    (void)state;
+    enum { CALLS = 8, MOVES = 200, EVERY_MS = 5, AT_ONCE = 4, SECOND_MS = 1000 };
+    struct call_lab c = fast_lab_new();
+    size_t sent = 0;
+    for (uint8_t call = 1; call <= CALLS; call++) {
+        deliver_fast(&c, call);
+    }
+    for (int i = 0; i < MOVES; i++) {
+        restart_device(&c);
+        sent += lab_count(c.l, BK_SERVER_SEND_DATAGRAM) - 1;
+        sent += run(c.l, EVERY_MS);
+    }
+    assert_in_range(sent, CALLS * (AT_ONCE - 1), CALLS * (AT_ONCE + 1));
+    /* And hears of all of them where it is at last. */
+    sent = 0;
+    for (int i = 0; i < SECOND_MS && sent < CALLS; i++) {
+        lab_pass(c.l, 1);
+        lab_timer(c.l);
+        for (size_t nth = 0; nth < lab_count(c.l, BK_SERVER_SEND_DATAGRAM); nth++, sent++) {
+            expect_nth_notify(&c, nth);
+        }
+    }
+    assert_int_equal(sent, CALLS);
+    take(&c, c.notify.call_id[0]);
+    assert_int_equal(run(c.l, 60000), 6 * (CALLS - 1)); /* one has answered */
     lab_free(c.l);
 }
 
@@ -495,12 +551,14 @@ int main(void)
         cmocka_unit_test(an_answer_counts_for_the_call_that_was_sent_only),
         cmocka_unit_test(a_result_is_also_the_answer_that_was_lost),
         cmocka_unit_test(a_result_of_another_device_or_call_tells_nobody),
+        cmocka_unit_test(results_of_old_calls_sent_over_and_over_keep_no_new_one_away),
         cmocka_unit_test(eight_results_pass_and_no_more),
         cmocka_unit_test(a_call_that_was_taken_is_offered_on_no_stream),
         cmocka_unit_test(a_new_run_is_told_of_what_the_old_one_took),
         cmocka_unit_test(a_new_run_may_come_for_it_by_stream_after_those_that_wait),
         cmocka_unit_test(a_device_that_never_comes_back_leaves_nothing),
         cmocka_unit_test(a_moved_device_answers_from_where_it_is),
+        cmocka_unit_test(a_device_that_moves_without_end_is_told_now_and_then),
         cmocka_unit_test(by_stream_there_is_the_first_form_only),
         cmocka_unit_test(a_caller_whose_name_no_message_can_carry_calls_without_one),
         cmocka_unit_test(the_largest_box_goes_with_notify),
