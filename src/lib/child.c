@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -66,20 +65,28 @@ static int how(int status)
     return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+static bool is_there(pid_t pid, int *status, int options)
+{
+    pid_t got = waitpid(pid, status, options);
+
+    return got == 0 || (got < 0 && errno == EINTR);
+}
+
+/* Looks again and again: a wait that has an end would take pidfd_open(2), which devices' kernels may not have. */
 int bk_child_reap(pid_t pid)
 {
-    int status = 0;
-    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    bk_time until = bk_time_add(bk_clock_mono(), REAP_WAIT_MS * BK_MS);
+    int status = 0, pause_ms = 1;
 
-    if (pidfd >= 0) {
-        struct pollfd gone = {.fd = pidfd, .events = POLLIN};
-
-        if (poll(&gone, 1, REAP_WAIT_MS) == 0) {
+    while (is_there(pid, &status, WNOHANG)) {
+        if (bk_clock_mono() >= until) {
             kill(pid, SIGKILL);
+            while (is_there(pid, &status, 0)) {
+            }
+            break;
         }
-        close(pidfd);
-    }
-    while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+        (void)poll(NULL, 0, pause_ms); /* or until a signal comes */
+        pause_ms = pause_ms < LOOK_MAX_MS ? 2 * pause_ms : LOOK_MAX_MS;
     }
     return how(status);
 }

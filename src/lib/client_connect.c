@@ -10,6 +10,7 @@ struct connecting {
     const char *service;
     int in_fd, out_fd; /* -1 once the stream has them */
     struct bk_outgoing *call;
+    struct bk_h2_stream *stream; /* that one; a session that comes too late may hold another */
     struct beckon_error *error;
     enum beckon_status status;
     bool stream_ended;
@@ -27,14 +28,15 @@ static void on_up(void *ctx)
 {
     struct connecting *x = ctx;
     struct bk_h2 *session = bk_outgoing_session(x->call);
-    struct bk_h2_stream *stream = bk_outgoing_take_early(x->call);
     char authority[BK_AUTHORITY_BYTES];
     int in_fd = x->in_fd, out_fd = x->out_fd;
 
     x->in_fd = x->out_fd = -1;
+    x->stream = bk_outgoing_take_early(x->call);
     bk_authority(x->service, authority);
-    if (stream != NULL) {
-        if (bk_h2_join(stream, in_fd, out_fd) == BK_E_STATE) { /* after another error it finishes */
+    if (x->stream != NULL) {
+        /* After another error it finishes by itself. */
+        if (bk_h2_join(x->stream, in_fd, out_fd) == BK_E_STATE) {
             finish(x, bk_fail(x->error, BECKON_FAILED, "the stream could not be opened"));
         }
     } else if (session == NULL) {
@@ -45,7 +47,7 @@ static void on_up(void *ctx)
             close(out_fd);
         }
         finish(x, bk_fail(x->error, BECKON_FAILED, "the device takes no streams"));
-    } else if (bk_h2_open(session, authority, in_fd, out_fd, NULL, &stream) != BK_OK) {
+    } else if (bk_h2_open(session, authority, in_fd, out_fd, NULL, &x->stream) != BK_OK) {
         finish(x, bk_fail(x->error, BECKON_FAILED, "the stream could not be opened"));
     }
 }
@@ -54,8 +56,7 @@ static void on_answered(void *ctx, struct bk_h2_stream *s, int status)
 {
     struct connecting *x = ctx;
 
-    (void)s;
-    if (status == 200 && x->client->options.ready != NULL) {
+    if (s == x->stream && status == 200 && x->client->options.ready != NULL) {
         x->client->options.ready(x->client->options.ctx);
     }
 }
@@ -64,7 +65,9 @@ static void on_finished(void *ctx, struct bk_h2_stream *s, const struct bk_h2_ou
 {
     struct connecting *x = ctx;
 
-    (void)s;
+    if (s != x->stream) {
+        return;
+    }
     if (outcome->how == BK_H2_LOST) {
         x->stream_lost = true; /* on_session_over says why */
         return;

@@ -86,16 +86,6 @@ enum beckon_status bk_outgoing_ready_early(struct bk_outgoing *c, struct beckon_
                                                     : BECKON_OK;
 }
 
-static struct bk_outgoing_session *free_place(struct bk_outgoing *c)
-{
-    for (size_t i = 0; i < BK_OUTGOING_SESSIONS_MAX; i++) {
-        if (c->sessions[i].call == NULL) {
-            return &c->sessions[i];
-        }
-    }
-    return NULL;
-}
-
 /* Its HTTP/2, with the one stream. */
 static bool begin(struct bk_outgoing_session *s)
 {
@@ -139,13 +129,17 @@ struct bk_slice bk_outgoing_begin_early(struct bk_outgoing *c, struct bk_conn *c
                                         enum bk_candidate_kind kind)
 {
     SSL *ssl = bk_conn_borrow_ssl(conn);
-    struct bk_outgoing_session *s = free_place(c);
+    struct bk_outgoing_session *s;
     struct bk_slice bytes;
 
-    if (s == NULL || ssl == NULL || !wanted(c, ssl, kind)) {
+    if (ssl == NULL || !wanted(c, ssl, kind)) {
         return BK_SLICE_EMPTY;
     }
-    *s = (struct bk_outgoing_session){.call = c, .id = ++c->last_session, .kind = kind};
+    s = bk_outgoing_new_session(c);
+    if (s == NULL) {
+        return BK_SLICE_EMPTY;
+    }
+    s->kind = kind;
     bytes = begin(s) ? bk_h2_early(s->early) : BK_SLICE_EMPTY;
     if (bytes.n == 0 || !note(s, ssl)) {
         free_begun(s);

@@ -208,6 +208,8 @@ void bk_outgoing_adopt(struct bk_outgoing *c, int fd, const struct bk_addr *rela
 void bk_outgoing_free_dials(struct bk_outgoing *c);
 
 /* outgoing_session.c */
+/* A place with a number of its own; NULL: all are taken. */
+struct bk_outgoing_session *bk_outgoing_new_session(struct bk_outgoing *c);
 /* The device has proved itself on `conn`, which is taken, and freed where it is of no use. `by`: the candidate that
  * led there, ours or (`ours` false) the device's. */
 void bk_outgoing_arrived(struct bk_outgoing *c, struct bk_conn *conn, enum bk_candidate_kind kind,

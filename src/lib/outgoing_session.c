@@ -45,10 +45,11 @@ static void release(struct bk_outgoing_session *s)
 
 /* ---- those that come up ---- */
 
-static struct bk_outgoing_session *place(struct bk_outgoing *c)
+struct bk_outgoing_session *bk_outgoing_new_session(struct bk_outgoing *c)
 {
     for (size_t i = 0; i < BK_OUTGOING_SESSIONS_MAX; i++) {
         if (c->sessions[i].call == NULL) {
+            c->sessions[i] = (struct bk_outgoing_session){.call = c, .id = ++c->last_session};
             return &c->sessions[i];
         }
     }
@@ -107,10 +108,7 @@ static struct bk_outgoing_session *place_for(struct bk_outgoing *c, struct bk_co
     struct bk_outgoing_session *s = bk_outgoing_early_session(conn, &lost);
 
     if (s == NULL && !lost) {
-        s = place(c);
-        if (s != NULL) {
-            *s = (struct bk_outgoing_session){.call = c, .id = ++c->last_session};
-        }
+        s = bk_outgoing_new_session(c);
     }
     return s;
 }
@@ -129,6 +127,9 @@ void bk_outgoing_arrived(struct bk_outgoing *c, struct bk_conn *conn, enum bk_ca
     if (c->over || c->ending || s == NULL || name == NULL || strcmp(name, c->call_name) != 0 ||
         !bk_outgoing_wants(c, kind)) {
         if (s != NULL) {
+            if (s->early != NULL) { /* the core waits for it */
+                event_active(c->early_lost, EV_TIMEOUT, 0);
+            }
             release(s);
         }
         bk_conn_free(conn);

@@ -194,8 +194,6 @@ static const int starters[] = {
     SCMP_SYS(waitid),
     SCMP_SYS(kill),
     SCMP_SYS(tgkill),
-    SCMP_SYS(pidfd_open),
-    SCMP_SYS(pidfd_send_signal),
     SCMP_SYS(arch_prctl),
     SCMP_SYS(set_thread_area),
     SCMP_SYS(set_tls),

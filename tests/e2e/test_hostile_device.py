@@ -9,6 +9,7 @@ import contextlib
 import os
 import random
 import signal
+import ssl
 import struct
 import time
 import types
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from lab import REQUESTER, ROUTER_A, SERVER, flood, hostile_h2 as h2, stun, wait_until
 from lab.caller import ACCEPTED, NO_ANSWER, STALE, Caller, Request, pin_of
-from lab.false_device import DATA, HEADERS, RST_STREAM, frame, signed_box_key
+from lab.false_device import DATA, GOAWAY, HEADERS, RST_STREAM, SETTINGS, call_name, dial, frame, signed_box_key
 from lab.hostile_caller import Mallory, Place, settle
 from lab.hostile_device import HostileDevice, receive, tell
 from lab.hostile_watch import Peak, descriptors, meanwhile, median, no_calls, status_kb
@@ -602,3 +603,56 @@ def test_connections_without_end_to_the_callback_port_keep_to_their_limits(field
     assert peak.stop() < (800 << 10 if field.sanitized else BECKON_KB)
     for c in (*held, s):
         c.close()
+
+
+def half_open(field, address, port, call_id):
+    """A device's connection of which the caller has its first message and no more; what finishes it, and its session."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.load_cert_chain(*field.evil.files)
+    context.set_alpn_protocols(["beckon-call/1"])
+    raw = field.net.requester.connect(address, port)
+    raw.settimeout(5)
+    theirs, ours = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = context.wrap_bio(theirs, ours, server_hostname=call_name(call_id))
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    raw.sendall(ours.read())
+    first = raw.recv(65536)  # its flight, and what it says with it
+    assert first
+
+    def finish():
+        theirs.write(first)
+        tls.do_handshake()
+        tls.write(frame(SETTINGS, 0, 0))
+        raw.sendall(ours.read())
+
+    return raw, finish
+
+
+def test_a_connection_that_was_to_be_used_and_comes_late_leaves_the_stream_alone(field):
+    """The caller has sent CONNECT with its flight, the device finishes that handshake when another session is long in use: a
+    better one by its kind, so it is taken, and what was opened on it first is not the stream that the user has."""
+    process = field.alice.start("connect", "-v", "--listen", "0.0.0.0:1601", ID, "echo", stdin=-1, log=None)
+    s, offer = field.evil.take()
+    with s:
+        field.evil.answer(s, offer)
+        s.sendall(field.evil.result(offer))
+        request, _ = field.evil.opened(offer)
+        process.wait_line("the device accepts us")
+        raw, finish = half_open(field, REQUESTER, 1601, request.call_id)
+        used = dial(field.net.wan, ROUTER_A, 5001, field.evil.files, request.call_id)
+    session = h2.Session(used.socket, False, used.buffer)
+    stream = session.wait(lambda k, f, s, p: k == HEADERS and s != CONTROL)[2]
+    session.send(h2.headers(stream, b"\x88") + frame(DATA, 0, stream, b"before\n"))
+    process.wait_line("^before$")
+    with raw:
+        finish()
+        process.wait_line(r"path: host")
+        session.send(frame(DATA, 0, stream, b"and after\n"))
+        process.wait_line("^and after$", 5)
+        assert session.wait(lambda k, f, s, p: k == GOAWAY, 1) is None, "the call is being ended"
+    assert process.running(), process.output()
+    session.close()
+    assert process.wait() == 1

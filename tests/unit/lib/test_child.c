@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 
 #include "lib/child.h"
@@ -91,6 +92,35 @@ static void test_stubborn(void **state)
     close(channel);
     assert_int_equal(kill(pid, SIGTERM), 0);
     assert_int_equal(bk_child_reap(pid), -SIGKILL);
+    assert_gone(pid);
+}
+
+static void on_alarm(int number)
+{
+    (void)number;
+}
+
+/* Signals end neither the wait nor its limit. */
+static void test_stubborn_while_signals_come(void **state)
+{
+    const struct itimerval every = {.it_interval = {.tv_usec = 50000},
+                                    .it_value = {.tv_usec = 50000}};
+    const struct itimerval never = {0};
+    struct sigaction before, counted = {.sa_handler = on_alarm};
+    struct bk_channel_message message;
+    pid_t pid;
+    int channel, how;
+
+    (void)state;
+    channel = start("stubborn", &pid);
+    assert_int_equal(receive(channel, &message), BK_OK);
+    close(channel);
+    assert_int_equal(sigaction(SIGALRM, &counted, &before), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &every, NULL), 0);
+    how = bk_child_reap(pid);
+    assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+    assert_int_equal(sigaction(SIGALRM, &before, NULL), 0);
+    assert_int_equal(how, -SIGKILL);
     assert_gone(pid);
 }
 
@@ -191,9 +221,10 @@ static void test_leaving_now(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_channel),  cmocka_unit_test(test_end_of_channel),
-        cmocka_unit_test(test_stubborn), cmocka_unit_test(test_no_program),
-        cmocka_unit_test(test_leaving),  cmocka_unit_test(test_leaving_now),
+        cmocka_unit_test(test_channel),     cmocka_unit_test(test_end_of_channel),
+        cmocka_unit_test(test_stubborn),    cmocka_unit_test(test_stubborn_while_signals_come),
+        cmocka_unit_test(test_no_program),  cmocka_unit_test(test_leaving),
+        cmocka_unit_test(test_leaving_now),
     };
 
     for (int fd = BK_CHANNEL_FD; fd < 256;
