@@ -3,7 +3,7 @@
  * Two sides. An agent runs on the device: it keeps one small registration alive at a server, and when
  * somebody calls, checks the request and dials the caller. A client calls a device and carries
  * connections to the services that the device offers, end to end encrypted; the server introduces the
- * two and sees nothing else.
+ * two and sees nothing else; where they cannot meet otherwise, its relay passes on what they have sealed.
  *
  * Functions return an enum beckon_status; where one takes a struct beckon_error, it is filled with a
  * line for people whenever the status is not BECKON_OK. Objects are opaque and not thread-safe: one
@@ -39,8 +39,8 @@ enum beckon_status {
     BECKON_UNKNOWN_DEVICE = 3, /* no such device, or not granted to this user */
     BECKON_OFFLINE = 4,        /* the device does not answer the server */
     BECKON_REFUSED = 5,        /* password wrong or key unknown, or too many such tries lately */
-    BECKON_NO_PATH = 6,        /* the device cannot reach the callback address */
-    BECKON_NO_MAPPING = 7,     /* no callback address to be had */
+    BECKON_NO_PATH = 6,        /* none of the ways to meet worked, a relay neither */
+    BECKON_NO_MAPPING = 7,     /* no address at which the device could come, and no relay */
     BECKON_SERVER_DOWN = 8,    /* the server cannot be reached, or is not ours */
     BECKON_BAD_TOKEN = 9,      /* join token malformed, unknown or expired */
     BECKON_USED_TOKEN = 10,    /* join token already used */

@@ -154,7 +154,8 @@ def test_revoked_device(world):
     world.server.revoke(device=2142)
     failed(ping(world.alice, 2142), REVOKED, "revoked")
     row, = [row for row in world.server.devices() if row["id"] == 2142]
-    assert row["address"] is None  # at once, not when the row expires
+    assert row["address"] is None and row["revoked"]  # at once, not when the row expires
+    assert not any(row["revoked"] for row in world.server.devices() if row["id"] == 2133)
     assert device.stop() == 0
     device.state.rename(device.state.with_suffix(".revoked"))
     device = world.beckon.enrol_device(2142, port=2142)  # joining with a new token lifts it

@@ -206,6 +206,20 @@ def test_hangup_reloads_the_server_s_configuration(world):
     assert_callable(world)
 
 
+@pytest.mark.parametrize("line", ["fast_form = no", "relay_connect = yes", "max_devices = 7", "workers = 3"])
+def test_what_needs_a_restart_is_told_at_a_hangup(world, line):
+    path = world.server.state / "beckond.conf"
+    good = path.read_text()
+    process = world.server.process
+    for text, told in ((f"{good}\n{line}\n", 1), (good, 0)):
+        path.write_text(text)
+        since = process.position()
+        process.send_signal(signal.SIGHUP)
+        process.wait_line("read again", since=since)
+        assert sum("restart" in said for said in process.lines[since:]) == told
+    assert_callable(world)
+
+
 # -- the device's router --------------------------------------------------------------------------
 
 

@@ -45,10 +45,10 @@ static const char options_help[] =
     "\"beckon COMMAND --help\" shows one command alone; --version tells the version.\n"
     "\n"
     "Exit status: 0 done, 1 failed, 2 usage, 3 unknown device, 4 offline, 5 password or key\n"
-    "refused, 6 callback address unreachable, 7 no callback address to be had, 8 server down,\n"
-    "9 bad token, 10 token used, 11 device key changed or not accepted, 12 malformed\n"
-    "configuration, 13 revoked, 14 no such service, 15 not joined, 16 busy, 17 interrupted,\n"
-    "18 certificate yet to be signed.\n";
+    "refused, 6 no way to meet works, 7 no address to be met at, 8 server down, 9 bad token,\n"
+    "10 token used, 11 device key changed or not accepted, 12 malformed configuration or state,\n"
+    "13 revoked, 14 no such service, 15 not joined, 16 busy, 17 interrupted, 18 certificate yet\n"
+    "to be signed.\n";
 
 static void help(void)
 {

@@ -65,7 +65,8 @@ struct printer {
     bool any;
 };
 
-static bool print_json(const char *id, const char *name, const struct bk_admin_row *row)
+static bool print_json(const char *id, const char *name, bool revoked,
+                       const struct bk_admin_row *row)
 {
     cJSON *o = cJSON_CreateObject();
     char text[BK_ADDR_TEXT_BYTES];
@@ -86,6 +87,7 @@ static bool print_json(const char *id, const char *name, const struct bk_admin_r
         ok = ok && cJSON_AddNumberToObject(o, "port", row->addr.port) != NULL;
         ok = ok && cJSON_AddNumberToObject(o, "last_seen_s", (double)row->age_s) != NULL;
     }
+    ok = ok && cJSON_AddBoolToObject(o, "revoked", revoked) != NULL;
     line = ok ? cJSON_PrintUnformatted(o) : NULL;
     ok = line != NULL && printf("%s", line) >= 0;
     cJSON_free(line);
@@ -102,7 +104,8 @@ static bool print_device(struct printer *p, uint64_t id, const char *name, bool 
     p->any = true;
     bk_number_format(id, digits);
     if (p->json) {
-        return printf("%s", first ? "[\n  " : ",\n  ") >= 0 && print_json(digits, name, row);
+        return printf("%s", first ? "[\n  " : ",\n  ") >= 0 &&
+               print_json(digits, name, revoked, row);
     }
     if (row != NULL) {
         bk_addr_format_ip(&row->addr, address);

@@ -58,7 +58,9 @@ const struct bk_command bk_cmd_run = {
         "serves. Logs to standard error, one line for every call among it. SIGHUP makes it read\n"
         "configuration and certificates again; a bad configuration leaves the old one in force, "
         "and\n"
-        "addresses, ports and max_devices take effect with a restart.\n\n"
+        "addresses, the server's ports, max_devices, workers, fast_form, user, relay_connect and "
+        "a\n"
+        "larger relay_allocations take effect with a restart.\n\n"
         "  --config   instead of DIR/beckond.conf\n",
     .run = run,
 };

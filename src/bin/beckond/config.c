@@ -338,13 +338,6 @@ static const char *take_user(struct bk_config *c, struct bk_slice value)
     return ok ? NULL : "the name of a user of this system, or nothing";
 }
 
-/* Older versions wrote it: there was one form. */
-static const char *take_call_form(struct bk_config *c, struct bk_slice value)
-{
-    (void)c;
-    return bk_slice_equal(value, bk_slice_text("first")) ? NULL : "first";
-}
-
 static const char *take_fast_form(struct bk_config *c, struct bk_slice value)
 {
     return take_yes(value, &c->fast_form);
@@ -367,7 +360,6 @@ static const struct setting {
     {"binding_per_second", take_binding_per_second, false, false},
     {"requests_per_second", take_requests_per_second, false, false},
     {"user", take_user, false, false},
-    {"call_form", take_call_form, false, false},
     {"fast_form", take_fast_form, false, false},
     {"second_udp_port", take_second_udp_port, false, false},
     {"relay", take_relay, false, false},

@@ -67,7 +67,8 @@ static const char text[] =
     "# Behind a NAT: the address under which relay_ports are reached; one IPv4, one IPv6 "
     "address.\n"
     "# relay_address: as clients reach this server\n"
-    "# Whether clients may also open connections to others through it (the Connect request).\n"
+    "# Whether clients may also open connections to others through it (the Connect request;\n"
+    "# takes effect with a restart).\n"
     "# relay_connect = no\n"
     "# How many relayed addresses there may be at one time, of one user and in all\n"
     "# (relay_allocations: a larger number takes effect with a restart), and how many bytes a\n"
@@ -86,10 +87,7 @@ static const char text[] =
     "where it\n"
     "# fits. \"no\": the device always comes for the request over TLS. (Takes effect with a "
     "restart.)\n"
-    "# fast_form = yes\n"
-    "# Of older versions, which knew one form; \"first\" is all that it takes, and changes "
-    "nothing.\n"
-    "# call_form = first\n";
+    "# fast_form = yes\n";
 
 enum bk_err bk_config_template(const char *host, char *out, size_t cap)
 {

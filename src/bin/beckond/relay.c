@@ -240,7 +240,10 @@ void bk_relay_free(struct bk_relay *r)
 
 void bk_relay_reload(struct bk_relay *r, const struct bk_config *config)
 {
+    bool may_connect = r->config.relay_connect; /* the core knows it from the start */
+
     r->config = *config;
+    r->config.relay_connect = may_connect;
     take_limits(r);
 }
 

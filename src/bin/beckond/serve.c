@@ -42,16 +42,16 @@ static bool needs_restart(const struct bk_config *a, const struct bk_config *b)
     return !same_listen || a->udp_port != b->udp_port || a->second_udp_port != b->second_udp_port ||
            a->request_port != b->request_port || a->agent_port != b->agent_port ||
            a->max_devices != b->max_devices || a->workers != b->workers ||
-           a->fast_form != b->fast_form || strcmp(a->user, b->user) != 0;
+           a->fast_form != b->fast_form || a->relay_connect != b->relay_connect ||
+           strcmp(a->user, b->user) != 0;
 }
 
 /* What may change while the server runs. */
 static void take_config(struct bk_serve *s, const struct bk_config *fresh)
 {
     if (needs_restart(&s->config, fresh)) {
-        bk_say(
-            "changed addresses, ports, max_devices, workers, fast_form and user take effect with "
-            "a restart");
+        bk_say("changed addresses, ports, max_devices, workers, fast_form, relay_connect and user "
+               "take effect with a restart");
     }
     s->config.answer_binding = fresh->answer_binding;
     s->config.binding_per_second = fresh->binding_per_second;

@@ -59,7 +59,7 @@ static void test_all_settings(void **state)
                           "listen = 2001:db8::1\nudp_port=1\nrequest_port = 443 ; a comment\n"
                           "agent_port = 443\nmax_devices = 5\nanswer_binding = no\n"
                           "binding_per_second = 7\nrequests_per_second = 0\nuser = beckon-1\n"
-                          "call_form = first\nworkers = 64\nfast_form = no",
+                          "workers = 64\nfast_form = no",
                           &c, why),
                      BK_OK);
     assert_int_equal(c.workers, 64);
@@ -182,7 +182,6 @@ static void test_mistakes(void **state)
         {"[server]\nhost = h\nudp_port = 12x\n", "/file:3:"},
         {"[server]\nhost = h\nudp_port =\n", "/file:3:"},
         {"[server]\nhost = h\nanswer_binding = true\n", "yes or no"},
-        {"[server]\nhost = h\ncall_form = fast\n", "expected first"},
         {"[server]\nhost = h\nmax_devices = 0\n", "/file:3: max_devices"},
         {"[server]\nhost = h\nworkers = 0\n", "a number, 1 to 64"},
         {"[server]\nhost = h\nworkers = 65\n", "a number, 1 to 64"},
