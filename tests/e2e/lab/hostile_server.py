@@ -6,6 +6,9 @@ All of an Attack runs on one thread, in the order in which things happened. It h
 directory, the CA's key in it, and whatever devices and users the operator has made for himself."""
 
 import collections
+import contextlib
+import hashlib
+import hmac
 import json
 import os
 import socket
@@ -49,6 +52,19 @@ def success(request, **attributes):
     return stun.build(request.method_number, "success", body, request.txid, fingerprint=False)
 
 
+def rekeyed(message, key, txid=None, **attributes):
+    """A datagram with other values for some attributes (as `change`) or another transaction ID, under a device's key."""
+    bare = change(message, MESSAGE_INTEGRITY_SHA256=None, FINGERPRINT=None, **attributes)
+    return stun.build(message.method_number, message.kind, bare[20:], txid or message.txid, key)
+
+
+def hide_user(key, txid, call_id, name):
+    """USER-NAME as NOTIFY has it; the other way round too."""
+    stream = b"".join(hmac.digest(key, b"beckon notify user 1" + txid + call_id + bytes([block]), hashlib.sha256)
+                      for block in (0, 1))
+    return bytes(a ^ b for a, b in zip(name, stream))
+
+
 class Attack:
     """The honest one; others override what they do differently. `up` is what came from a client, `down` what the core
     sends to one, `ends` a connection that the core would close, `closed` one that is closed."""
@@ -85,6 +101,7 @@ class HostileServer(Server):
         self.links = {}
         self.seen = []
         self.heard = collections.deque(maxlen=200)  # datagrams: (local, peer, bytes)
+        self.registered = {}  # equipment ID: where its newest REGISTER came from, and its tag: (local, peer, tag)
         self.failed = []
         self._said = threading.Lock()
         self._moment = threading.RLock()
@@ -177,6 +194,7 @@ class HostileServer(Server):
             self.seen.append(raw)
         if what == "datagram":
             self.heard.append((event["local"], event["peer"], raw))
+            self._look_for_register(event["local"], event["peer"], raw)
             attack.datagram_up(event["local"], event["peer"], raw)
         elif what == "send-datagram":
             attack.datagram_down(event["local"], event["peer"], raw)
@@ -195,6 +213,12 @@ class HostileServer(Server):
             else:
                 link.open = False
                 attack.closed(link)
+
+    def _look_for_register(self, local, peer, raw):
+        with contextlib.suppress(stun.Malformed):
+            message = stun.Message(raw)
+            if message.method == "REGISTER" and message.equipment_id is not None:
+                self.registered[message.equipment_id] = local, peer, message.get("TAG")
 
     # -- what he knows ---------------------------------------------------------------------------
 
@@ -225,6 +249,88 @@ class Recorder(Attack):
     def wait(self, way, method, kind, role=None, timeout=10.0):
         """The newest such message, once there is one."""
         return wait_until(lambda: self.find(way, method, kind, role), timeout, f"{method} {kind} {way}")[-1]
+
+
+class Datagrams(Recorder):
+    """Honest, and keeps the datagrams of calls too: [("up" or "down", message)]. `carry` is what others override: one of these
+    datagrams on its way."""
+
+    def __init__(self):
+        super().__init__()
+        self.datagrams = []
+
+    def carry(self, way, local, peer, message):
+        (self.server.datagram_to_core if way == "up" else self.server.datagram_to_peer)(local, peer, message.raw)
+
+    def datagram_up(self, local, peer, raw):
+        if not self._kept("up", local, peer, raw):
+            super().datagram_up(local, peer, raw)
+
+    def datagram_down(self, local, peer, raw):
+        if not self._kept("down", local, peer, raw):
+            super().datagram_down(local, peer, raw)
+
+    def _kept(self, way, local, peer, raw):
+        message = stun.Message(raw)
+        if message.method not in ("NOTIFY", "RESULT"):
+            return False
+        self.datagrams.append((way, message))
+        self.carry(way, local, peer, message)
+        return True
+
+    def said(self, way, method, kind, txid=None):
+        return [m for w, m in list(self.datagrams) if w == way and m.method == method and m.kind == kind and
+                txid in (None, m.txid)]
+
+
+class Exchange(Datagrams):
+    """Holds the NOTIFYs of two calls until both are there; then each goes under the other's transaction ID."""
+
+    def __init__(self, key):
+        super().__init__()
+        self.key, self.first = key, {}
+
+    def carry(self, way, local, peer, message):
+        if way == "up" or len(self.first) == 2 or not message.get("BOX"):
+            super().carry(way, local, peer, message)
+            return
+        self.first.setdefault(message.txid, message)
+        if len(self.first) == 2:
+            one, other = self.first.values()
+            for m, txid in ((one, other.txid), (other, one.txid)):
+                self.server.datagram_to_peer(local, peer, rekeyed(m, self.key, txid, USER_NAME=None))
+
+
+class ExchangeResults(Datagrams):
+    """Gives each of two calls the other's result first, and then its own."""
+
+    def __init__(self, key):
+        super().__init__()
+        self.key, self.first = key, {}
+
+    def carry(self, way, local, peer, message):
+        if way == "up" and message.method == "RESULT" and len(self.first) < 2:
+            self.first.setdefault(message.get("CALL-ID"), message)
+            if len(self.first) < 2:
+                return
+            one, other = self.first.values()
+            for right, wrong in ((one, other), (other, one)):
+                self.server.datagram_to_core(local, peer, rekeyed(right, self.key, os.urandom(12), BOX=wrong.get("BOX")))
+                self.server.datagram_to_core(local, peer, right.raw)
+        else:
+            super().carry(way, local, peer, message)
+
+
+class Unheard(Datagrams):
+    """Says nothing to RESULT until it is let."""
+
+    def __init__(self):
+        super().__init__()
+        self.let = threading.Event()
+
+    def carry(self, way, local, peer, message):
+        if self.let.is_set() or message.method != "RESULT":
+            super().carry(way, local, peer, message)
 
 
 def hostile(beckon):

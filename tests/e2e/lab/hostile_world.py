@@ -9,6 +9,7 @@ alice has the password, bob a key of his own that 2133 knows, both have the pins
 import base64
 import contextlib
 import json
+import os
 import re
 import secrets
 import shutil
@@ -21,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 
 from . import stun
 from .beckon import Beckon
-from .hostile_server import Attack, Recorder, change, error, hostile
+from .hostile_server import Attack, Datagrams, Recorder, change, error, hostile
 from .network import REQUESTER, ROUTER_A, SERVER
 from .peers import Service, echo
 from .process import wait_until
@@ -309,18 +310,24 @@ def refused_by_device(world, make, result, name="mallory", device=2133):
 # -- what the operator knows, or could make ------------------------------------------------------------------------
 
 
+def candidate_of(address, port):
+    """One that says that it was mapped by hand."""
+    return b"\2\1" + port.to_bytes(2, "big") + bytes(map(int, address.split(".")))
+
+
 def sealed(world, device=None, call_id=None, candidate=(SERVER, 9999), **parts):
-    """A request of the server's own for the true device, its message, and the key that its result is for."""
+    """A request of the server's own for the true device, its message, and the key that its result is for. A part may be None:
+    left out; or a list: repeated."""
     device = device or world.device
     secret = nacl.public.PrivateKey(stun.box_secret((device.state / "box.key").read_bytes()))
     reply = nacl.public.PrivateKey.generate()
-    where = b"\2\1" + candidate[1].to_bytes(2, "big") + bytes(map(int, candidate[0].split(".")))
     values = {"CALL-ID": call_id or secrets.token_bytes(16), "EQUIPMENT-ID": device.id.to_bytes(8, "big"),
-              "TIME": int(time.time()).to_bytes(8, "big"), "TAG": true_answer(world, 2133)["TAG"],
-              "SERVICE": world.service.encode(), "CANDIDATE": where,
+              "TIME": int(time.time()).to_bytes(8, "big"), "TAG": None if "TAG" in parts else true_answer(world, 2133)["TAG"],
+              "SERVICE": world.service.encode(), "CANDIDATE": candidate_of(*candidate),
               "CALL-KEY": secrets.token_bytes(32), "REPLY-KEY": bytes(reply.public_key)}
     values.update({name.replace("_", "-"): value for name, value in parts.items()})
-    text = b"".join(stun.put(name, value) for name, value in values.items())
+    text = b"".join(stun.put(name, one) for name, value in values.items() if value is not None
+                    for one in (value if isinstance(value, list) else [value]))
     return values["CALL-ID"], text, nacl.public.SealedBox(secret.public_key).encrypt(text), reply
 
 
@@ -332,6 +339,11 @@ def own_request(world, call_id, box):
 def verdict(world, attack, reply):
     """What the device said to the server's own request, opened."""
     result, = [m for m in attack.answers if m.method == "RESULT"]
+    return status_of(world, result, reply)
+
+
+def status_of(world, result, reply):
+    """What stands in a RESULT that is for this key."""
     public = nacl.public.PrivateKey(stun.box_secret((world.device.state / "box.key").read_bytes())).public_key
     inside = {a.name: a.value for a in stun.attributes(nacl.public.Box(reply, public).decrypt(result.get("BOX")))}
     return int.from_bytes(inside["STATUS"], "big")
@@ -354,3 +366,106 @@ def registration_key(device):
 def open_seed(device):
     key = serialization.load_pem_private_key((device.state / "device.key").read_bytes(), None)
     return key.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
+
+
+# -- in the fast form ------------------------------------------------------------------------------------------------
+
+
+def send(world, raw, device=None):
+    local, peer, _ = world.server.registered[(device or world.device).id]
+    world.server.datagram_to_peer(local, peer, raw)
+
+
+def notification(world, device=None, txid=None, key=None, kind="request", more=b"", **values):
+    """NOTIFY of his own: the flag, and what is named."""
+    device = device or world.device
+    values = {"CALL_WAITING": b"", "TAG": world.server.registered[device.id][2], **values}
+    body = b"".join(stun.put(name.replace("_", "-"), value) for name, value in values.items() if value is not None)
+    return stun.build("NOTIFY", kind, body + more, txid or os.urandom(12), key or registration_key(device))
+
+
+def notify(world, call_id, box, device=None):
+    """The device's answer to a request in NOTIFY."""
+    raw = notification(world, device, CALL_ID=call_id, BOX=box)
+    send(world, raw, device)
+    return answer(world, raw)
+
+
+def answer(world, raw, count=1):
+    seen = world.server.attack
+    return wait_until(lambda: seen.said("up", "NOTIFY", "success", raw[8:20])[count - 1:], LIMIT_S, "the device answers")[-1]
+
+
+def request(world, candidates=(), **parts):
+    """A request as alice would seal it, which nobody has sent: call ID, box and reply key. She is not there any more."""
+    candidates = candidates or [(ROUTER_A, PORTS["alice"][1])]
+    parts = {"PASSWORD": world.password.encode(), "TAG": world.server.registered[2133][2], **parts}
+    call_id, _, box, reply = sealed(world, CANDIDATE=[candidate_of(*each) for each in candidates], **parts)
+    return call_id, box, reply
+
+
+def settle(world, recorded):
+    """What was sent to the device before has been dealt with."""
+    notify(world, recorded.get("CALL-ID"), recorded.get("BOX"))
+
+
+@contextlib.contextmanager
+def comes_to(world, *results, device=None, dials=0):
+    """What is sent to the device meanwhile leads to calls that end so, and to no others; so many dials are made."""
+    process = (device or world.device).process
+    since, before = process.position(), dialled(world)
+
+    def ends():
+        return sorted(re.findall(r"audit call .* result=(\S+)", "\n".join(process.output().splitlines()[since:])))
+
+    yield
+    wait_until(lambda: len(ends()) >= len(results), LIMIT_S, f"{results}; there are {ends()}")
+    wait_until(lambda: not children(device or world.device), LIMIT_S, "all calls have ended")
+    assert ends() == sorted(results)
+    assert dialled(world) == {**before, "callers": before["callers"] + dials}
+
+
+def status(world, call_id, reply):
+    """What the device says of a request, as he who made it reads it."""
+    found = wait_until(lambda: [m for m in world.server.attack.said("up", "RESULT", "request") if m.get("CALL-ID") == call_id],
+                       LIMIT_S, "RESULT")
+    return status_of(world, found[0], reply)
+
+
+class Offer226(Datagrams):
+    """The same request by the first form, to a device that comes for it."""
+
+    def __init__(self, call_id=None, box=None):
+        super().__init__()
+        self.call_id, self.box = call_id, box
+
+    def opened(self, link):
+        if (link.role, link.purpose) == ("device", "plain"):
+            body = stun.put("EQUIPMENT-ID", link.device.to_bytes(8, "big")) + stun.put("CALL-ID", self.call_id) \
+                + stun.put("BOX", self.box)
+            self.server.to_peer(link, stun.build("CONNECT", "request", body, os.urandom(12), fingerprint=False))
+
+    def up(self, link, message):
+        if (link.role, link.purpose) == ("device", "plain"):
+            self.messages.append((link, "up", message))  # the core knows of no such call
+        else:
+            super().up(link, message)
+
+    def ends(self, link):
+        if (link.role, link.purpose) != ("device", "plain"):
+            super().ends(link)
+
+
+class Instead(Datagrams):
+    """Sends other datagrams in the place of each NOTIFY with a request."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+
+    def carry(self, way, local, peer, message):
+        if way == "down" and message.get("BOX"):
+            for raw in self.make(message):
+                self.server.datagram_to_peer(local, peer, raw)
+        else:
+            super().carry(way, local, peer, message)
