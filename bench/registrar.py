@@ -27,4 +27,4 @@ def run(ctx):
     yield ctx.row(f"resident bytes per row at {many:,}", large["bytes_a_row"], "bytes", at_most=64, of="value")
     yield ctx.row("longest registration while the table grew, processor time", large["longest_us"] / 1000, "ms",
                   at_most=10, of="value",
-                  note=f"99.99 % within {large['p9999_us']:.0f} µs; the longest: the kernel clears a huge page")
+                  note=f"99.99 % within {large['p9999_us']:.0f} µs; a thread makes chunks ready ahead")

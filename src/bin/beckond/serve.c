@@ -16,7 +16,7 @@
 #include "bin/beckond/serve_private.h"
 #include "bin/beckond/state.h"
 #include "bin/common/ready.h"
-#include "net/huge_alloc.h"
+#include "net/huge_ahead.h"
 #include "net/privileges.h"
 #include "net/sandbox.h"
 #include "seal/seal.h"
@@ -147,11 +147,25 @@ static enum beckon_status lock_directory(struct bk_serve *s)
     return BECKON_OK;
 }
 
+/* Shards are filled alike, so each wants its next chunk at about the same time; and one may want it for its index. */
+static enum beckon_status make_chunks(struct bk_serve *s)
+{
+    unsigned n = bk_serve_workers_shards(s->workers) + 1;
+
+    return bk_huge_ahead_new(BK_REGISTRAR_CHUNK_BYTES, n, &s->chunks) == BK_OK ? BECKON_OK
+                                                                               : no_memory();
+}
+
+static enum beckon_status start_chunks(struct bk_serve *s)
+{
+    return bk_huge_ahead_start(s->chunks) == BK_OK ? BECKON_OK : no_memory();
+}
+
 static enum beckon_status make_core(struct bk_serve *s)
 {
     struct bk_server_config config = {
         .alloc = bk_alloc_libc(),
-        .chunks = bk_alloc_huge(),
+        .chunks = bk_huge_ahead_alloc(s->chunks),
         .shards = bk_serve_workers_shards(s->workers),
         .lock = bk_serve_workers_lock(s->workers),
         .fast_form = s->config.fast_form,
@@ -336,9 +350,20 @@ static void enter_sandbox(void)
 static enum beckon_status set_up(struct bk_serve *s)
 {
     static enum beckon_status (*const steps[])(struct bk_serve * s) = {
-        lock_directory,        make_room,  load_authority, make_events,
-        bk_serve_open_sockets, make_core,  check_store,    drop_privileges,
-        bk_serve_open_relay,   open_admin, load_changes,   bk_serve_workers_start,
+        lock_directory,
+        make_room,
+        load_authority,
+        make_events,
+        bk_serve_open_sockets,
+        make_chunks,
+        make_core,
+        check_store,
+        drop_privileges,
+        start_chunks,
+        bk_serve_open_relay,
+        open_admin,
+        load_changes,
+        bk_serve_workers_start,
     };
     enum beckon_status status = BECKON_OK;
 
@@ -373,6 +398,7 @@ static void take_apart(struct bk_serve *s)
     bk_serve_free_jobs(s);
     bk_serve_watches_fini(s);
     bk_server_free(s->core);
+    bk_huge_ahead_free(s->chunks);
     bk_authority_fini(&s->authority);
     free(s->streams);
     if (s->dir_fd >= 0) {

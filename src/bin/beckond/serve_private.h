@@ -93,6 +93,7 @@ struct bk_serve {
     struct event *on_term, *on_int, *on_hup;
     struct bk_admin *admin;
 
+    struct bk_huge_ahead *chunks; /* of the core's tables */
     struct bk_server *core;
     struct bk_server_out out;
     struct bk_serve_job *first_job, **last_job;

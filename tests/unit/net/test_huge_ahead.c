@@ -1,0 +1,170 @@
+/* Blocks that lie ready: touched before they are handed out, zeroed, any thread's; others as ever. */
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "net/huge_ahead.h"
+#include "net/huge_alloc.h"
+
+enum {
+    BYTES = 2 * BK_HUGE_PAGE_BYTES,
+    READY = 2,
+    TRIES = 500,
+    TRY_US = 10000,
+    THREADS = 4,
+    TURNS = 40,
+};
+
+static bool is_resident(void *p)
+{
+    static unsigned char pages[BYTES / 4096];
+    size_t n = BYTES / (size_t)sysconf(_SC_PAGESIZE);
+    bool all = mincore(p, BYTES, pages) == 0;
+
+    for (size_t i = 0; i < n; i++) {
+        all = all && (pages[i] & 1) != 0;
+    }
+    return all;
+}
+
+static bool is_zero(const uint8_t *p)
+{
+    return p[0] == 0 && memcmp(p, p + 1, BYTES - 1) == 0;
+}
+
+/* One that had been touched when it came, within five seconds; NULL: none. */
+static void *take_ready(const struct bk_alloc *a)
+{
+    for (int i = 0; i < TRIES; i++) {
+        void *p = a->get(a->ctx, BYTES);
+
+        assert_non_null(p);
+        if (is_resident(p)) {
+            return p;
+        }
+        a->put(a->ctx, p);
+        (void)usleep(TRY_US);
+    }
+    return NULL;
+}
+
+static struct bk_huge_ahead *open_one(bool start)
+{
+    struct bk_huge_ahead *h = NULL;
+
+    assert_int_equal(bk_huge_ahead_new(BYTES, READY, &h), BK_OK);
+    if (start) {
+        assert_int_equal(bk_huge_ahead_start(h), BK_OK);
+    }
+    return h;
+}
+
+static void test_touched_before_it_comes(void **state)
+{
+    struct bk_huge_ahead *h = open_one(true);
+    struct bk_alloc a = bk_huge_ahead_alloc(h);
+    void *first = a.get(a.ctx, BYTES), *next;
+
+    (void)state;
+    assert_false(is_resident(first)); /* nothing is kept for those who never ask */
+    next = take_ready(&a);
+    assert_non_null(next);
+    assert_int_equal((uintptr_t)next % BK_HUGE_PAGE_BYTES, 0);
+    assert_true(is_zero(first) && is_zero(next));
+    memset(next, 1, BYTES);
+    memset(first, 2, BYTES);
+    a.put(a.ctx, next);
+    a.put(a.ctx, first);
+    bk_huge_ahead_free(h); /* with others ready, or under way */
+}
+
+static void test_without_the_thread(void **state)
+{
+    struct bk_huge_ahead *h = open_one(false);
+    struct bk_alloc a = bk_huge_ahead_alloc(h);
+
+    (void)state;
+    for (int i = 0; i < 2 * READY; i++) {
+        void *p = a.get(a.ctx, BYTES);
+
+        assert_true(p != NULL && !is_resident(p) && is_zero(p));
+        a.put(a.ctx, p);
+    }
+    bk_huge_ahead_free(h);
+    bk_huge_ahead_free(NULL);
+}
+
+static void test_other_sizes(void **state)
+{
+    struct bk_huge_ahead *h = open_one(true);
+    struct bk_alloc a = bk_huge_ahead_alloc(h);
+    uint8_t *small = a.get(a.ctx, 100), *large = a.get(a.ctx, BYTES + 1);
+    volatile size_t huge = SIZE_MAX;
+
+    (void)state;
+    assert_non_null(small);
+    assert_non_null(large);
+    assert_int_equal(large[BYTES], 0);
+    assert_null(a.get(a.ctx, huge));
+    a.put(a.ctx, small);
+    a.put(a.ctx, large);
+    a.put(a.ctx, NULL);
+    bk_huge_ahead_free(h);
+}
+
+static void *take_and_give(void *ctx)
+{
+    const struct bk_alloc *a = ctx;
+    uintptr_t bad = 0;
+
+    for (int i = 0; i < TURNS; i++) {
+        uint8_t *p = a->get(a->ctx, BYTES);
+
+        if (p == NULL || p[0] != 0 || p[BYTES - 1] != 0) {
+            bad++;
+        } else {
+            p[0] = p[BYTES - 1] = 1;
+        }
+        a->put(a->ctx, p);
+    }
+    return (void *)bad;
+}
+
+static void test_many_threads(void **state)
+{
+    struct bk_huge_ahead *h = open_one(true);
+    struct bk_alloc a = bk_huge_ahead_alloc(h);
+    pthread_t threads[THREADS];
+
+    (void)state;
+    for (int i = 0; i < THREADS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, take_and_give, &a), 0);
+    }
+    for (int i = 0; i < THREADS; i++) {
+        void *bad;
+
+        assert_int_equal(pthread_join(threads[i], &bad), 0);
+        assert_null(bad);
+    }
+    bk_huge_ahead_free(h);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_touched_before_it_comes),
+        cmocka_unit_test(test_without_the_thread),
+        cmocka_unit_test(test_other_sizes),
+        cmocka_unit_test(test_many_threads),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
