@@ -159,7 +159,7 @@ static size_t heap_now(void)
 /* A client hello that says it is as large as one may be, and never comes to its end. */
 static void begin_hello(int fd)
 {
-    uint8_t record[5 + 1024] = {0x16, 3, 1, 4, 0, 1, 1, 0xff, 0xff};
+    static const uint8_t record[5 + 1024] = {0x16, 3, 1, 4, 0, 1, 1, 0xff, 0xff};
     (void)send(fd, record, sizeof record, MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 
@@ -169,7 +169,7 @@ static void half_open_handshakes_shut_nobody_out(void **state)
 {
     enum { ROUNDS = 20, EACH = 3 * HANDSHAKES };
     struct world *w = *state;
-    int fds[ROUNDS][EACH];
+    static int fds[ROUNDS][EACH];
     listen_now(w);
     size_t before = heap_now(), most = 0;
     for (unsigned i = 0; i < ROUNDS; i++) {
