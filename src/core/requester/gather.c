@@ -173,13 +173,19 @@ bool bk_requester_gathered_all(struct bk_requester *r, const struct bk_now *now)
     return ready_but_mapping(r) && r->done[BK_SOURCE_MAPPING];
 }
 
+/* Where one address serves: a firewall before an IPv6 one has its moment to be opened. */
+static bool pinhole_matters(const struct bk_requester *r)
+{
+    return r->by_known ? !bk_addr_is_v4(&r->config.known.came_to) : bk_requester_mapping_matters(r);
+}
+
 enum gathered bk_requester_gathered(struct bk_requester *r, const struct bk_now *now)
 {
     give_up(r, now->mono);
-    if (r->quick) { /* the one that serves is there, and was when the server's connection opened */
+    if (r->quick && !pinhole_matters(r)) { /* the one that serves is there */
         return GATHERED_ENOUGH;
     }
-    if (!ready_but_mapping(r)) {
+    if (!r->quick && !ready_but_mapping(r)) {
         r->ready_at = BK_TIME_NEVER;
         return GATHERED_NOT_YET;
     }
@@ -198,6 +204,10 @@ enum gathered bk_requester_gathered(struct bk_requester *r, const struct bk_now 
 bk_time bk_requester_gather_deadline(const struct bk_requester *r)
 {
     bk_time at = BK_TIME_NEVER;
+    if (r->quick) {
+        bool waits = pinhole_matters(r) && r->ready_at != BK_TIME_NEVER;
+        return waits && !r->done[BK_SOURCE_MAPPING] ? mapping_until(r) : BK_TIME_NEVER;
+    }
     if (!r->done[BK_SOURCE_HOST] || !r->done[BK_SOURCE_MAPPING]) {
         at = bk_time_min(at, r->alone_until);
     }

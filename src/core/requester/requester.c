@@ -512,7 +512,7 @@ void bk_requester_timer(struct bk_requester *r, const struct bk_now *now,
 bk_time bk_requester_deadline(const struct bk_requester *r)
 {
     bk_time t = r->deadline;
-    if (r->state == STATE_PREPARING && r->found && !r->quick) {
+    if (r->state == STATE_PREPARING && r->found) {
         t = bk_time_min(t, bk_requester_gather_deadline(r));
     }
     if (r->state == STATE_REQUESTED || r->state == STATE_UP) {

@@ -7,6 +7,13 @@ static struct bk_addr elsewhere(void)
     return bk_addr_v4(4, 17, 168, 3, 5000);
 }
 
+static struct bk_addr host_v6(void)
+{
+    struct bk_addr a;
+    assert_int_equal(bk_addr_parse(bk_slice_text("[2a0c:5c81:1:1::11]:5000"), 0, &a), BK_OK);
+    return a;
+}
+
 /* What the last call would have kept: certificate and box key as LOOKUP tells them, at own_address. */
 static void begin_known(struct bench *b)
 {
@@ -506,6 +513,31 @@ static void a_public_host_does_not_wait_for_a_relay(void **state)
     }
 }
 
+/* The device would knock at a closed firewall: so long as a mapping is waited for, no longer. */
+static void a_firewall_before_ipv6_has_a_moment_to_be_opened(void **state)
+{
+    (void)state;
+    struct bench *b = &bench;
+    for (int opened = 0; opened < 2; opened++) {
+        begin_known_with_key(b);
+        b->config.known.came_to = host_v6();
+        start(b);
+        candidate(b, BK_SOURCE_HOST, BK_CANDIDATE_HOST, host_v6());
+        gathered(b, BK_SOURCE_HOST);
+        server_opens(b);
+        assert_false(asks(b, BK_METHOD_CONNECT) || asks(b, BK_METHOD_LOOKUP));
+        if (opened != 0) {
+            gathered(b, BK_SOURCE_MAPPING);
+        } else {
+            assert_true(bk_requester_deadline(b->r) - b->now.mono <=
+                        BK_REQUESTER_MAPPING_MS * BK_MS);
+            tick(b);
+        }
+        take_any_request(b);
+        assert_false(asks(b, BK_METHOD_LOOKUP));
+    }
+}
+
 /* ---- first bytes with the handshake ---- */
 
 static void reach_afresh(struct bench *b)
@@ -626,6 +658,7 @@ int main(void)
         cmocka_unit_test(the_next_server_is_asked),
         cmocka_unit_test(what_the_server_tells_is_to_be_remembered),
         cmocka_unit_test(a_public_host_does_not_wait_for_a_relay),
+        cmocka_unit_test(a_firewall_before_ipv6_has_a_moment_to_be_opened),
         cmocka_unit_test(only_what_would_be_picked_is_told_early),
         cmocka_unit_test(others_wait_for_the_one_that_was_told),
         cmocka_unit_test(if_it_is_lost_another_is_used),
