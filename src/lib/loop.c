@@ -3,7 +3,6 @@
 
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "net/clock.h"
@@ -14,13 +13,12 @@ enum {
 
 struct bk_now bk_now_sample(void)
 {
-    struct timespec wall;
+    struct bk_now now = bk_clock_now();
 
-    clock_gettime(CLOCK_REALTIME, &wall);
-    return (struct bk_now){
-        .mono = bk_clock_mono(),
-        .unix_s = wall.tv_sec >= CLOCK_TRUSTED_FROM_S ? (uint64_t)wall.tv_sec : 0,
-    };
+    if (now.unix_s < CLOCK_TRUSTED_FROM_S) {
+        now.unix_s = 0;
+    }
+    return now;
 }
 
 void bk_timer_follow(struct event *timer, const struct bk_now *now, bk_time deadline)

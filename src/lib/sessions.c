@@ -11,13 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
 #include "lib/files.h"
+#include "net/clock.h"
 
 #define FILE_NAME "sessions"
 
@@ -228,7 +228,7 @@ static void keep(void *ctx, struct bk_slice session)
         return;
     }
     memcpy(place + NAME_AT, k->name, DIGEST_BYTES);
-    write_number(place + TIME_AT, 8, (uint64_t)time(NULL));
+    write_number(place + TIME_AT, 8, bk_clock_unix_s());
     write_number(place + LENGTH_AT, 2, session.n);
     memcpy(place + SESSION_AT, session.p, session.n);
     if (digest_of(place, SESSION_AT + session.n, place)) {

@@ -3,7 +3,6 @@
  * fails that goes through a full one, which finds the same and says so. */
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
@@ -168,7 +167,7 @@ static uint64_t unix_of(SSL *ssl)
 {
     const X509_VERIFY_PARAM *param = SSL_get0_param(ssl);
     bool told = (X509_VERIFY_PARAM_get_flags(param) & X509_V_FLAG_USE_CHECK_TIME) != 0;
-    return (uint64_t)(told ? X509_VERIFY_PARAM_get_time(param) : time(NULL));
+    return told ? (uint64_t)X509_VERIFY_PARAM_get_time(param) : bk_clock_unix_s();
 }
 
 static int on_ticket_made(SSL *ssl, void *arg)
@@ -311,7 +310,7 @@ enum bk_err bk_tls_offer_session(struct bk_tls *tls, struct bk_slice bytes)
         SSL_SESSION_free(session);
         return BK_E_MALFORMED;
     }
-    long now_s = (long)time(NULL), age_s = now_s - SSL_SESSION_get_time(session);
+    long now_s = (long)bk_clock_unix_s(), age_s = now_s - SSL_SESSION_get_time(session);
     if (age_s < 0 || age_s >= SSL_SESSION_get_timeout(session) || age_s >= BK_TLS_TICKET_LIFE_S) {
         SSL_SESSION_free(session);
         return BK_E_EXPIRED;

@@ -16,12 +16,12 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 
 #include "base/heap.h"
 #include "base/number.h"
 #include "bin/beckond/state.h"
 #include "core/agent/registration.h"
+#include "net/clock.h"
 #include "net/sockaddr.h"
 #include "seal/seal.h"
 
@@ -56,16 +56,6 @@ static void die(const char *what)
 {
     fprintf(stderr, "load-devices: %s: %s\n", what, strerror(errno));
     exit(1);
-}
-
-static struct bk_now now_sample(void)
-{
-    struct timespec mono, wall;
-
-    clock_gettime(CLOCK_MONOTONIC, &mono);
-    clock_gettime(CLOCK_REALTIME, &wall);
-    return (struct bk_now){.mono = (bk_time)mono.tv_sec * BK_SECOND + (bk_time)mono.tv_nsec,
-                           .unix_s = (uint64_t)wall.tv_sec};
 }
 
 static void set_up(struct load *l, struct device *d, bool up)
@@ -124,7 +114,7 @@ static void tell(struct load *l, struct device *d, enum bk_registration_event_ty
                  struct bk_slice bytes)
 {
     struct bk_registration_event event = {.type = type, .addr = l->server, .bytes = bytes};
-    struct bk_now now = now_sample();
+    struct bk_now now = bk_clock_now();
 
     bk_registration_input(&d->core, &now, &event, &l->out);
     if (carry_out(l, d)) {
@@ -174,7 +164,7 @@ static void open_socket(struct load *l, uint64_t i)
 static void make_devices(struct load *l, const struct bk_master_key *master)
 {
     struct bk_mac_ops mac = bk_mac_sodium();
-    struct bk_now now = now_sample();
+    struct bk_now now = bk_clock_now();
     struct bk_timer **nodes = calloc(l->count, sizeof *nodes);
 
     l->devices = calloc(l->count, sizeof *l->devices);
@@ -218,14 +208,14 @@ static void run(struct load *l)
     bk_time report_at = 0;
 
     for (;;) {
-        struct bk_now now = now_sample();
+        struct bk_now now = bk_clock_now();
         struct bk_timer *t;
         int n = epoll_wait(l->epoll, events, EVENTS, wait_ms(l, now.mono, report_at));
 
         for (int i = 0; i < n; i++) {
             on_readable(l, &l->devices[events[i].data.u64]);
         }
-        now = now_sample();
+        now = bk_clock_now();
         while ((t = bk_heap_pop_due(&l->timers, now.mono)) != NULL) {
             on_timer(l, (struct device *)t, &now);
         }

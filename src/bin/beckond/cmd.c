@@ -1,10 +1,9 @@
 /* Steps that several subcommands share; each says on standard error what is wrong. */
 #include "bin/beckond/cmd.h"
 
-#include <time.h>
-
 #include "bin/beckond/say.h"
 #include "bin/beckond/state.h"
+#include "net/clock.h"
 
 /* 2020-01-01: before it certificates and token times would be nonsense. */
 #define EARLIEST_UNIX_S UINT64_C(1577836800)
@@ -125,12 +124,12 @@ enum beckon_status bk_cmd_user_name(const char *user)
 
 enum beckon_status bk_cmd_clock(uint64_t *unix_s)
 {
-    time_t now = time(NULL);
+    uint64_t now_s = bk_clock_unix_s();
 
-    if (now < 0 || (uint64_t)now < EARLIEST_UNIX_S) {
+    if (now_s < EARLIEST_UNIX_S) {
         bk_say("the clock stands before 2020; set it first, certificates depend on it");
         return BECKON_FAILED;
     }
-    *unix_s = (uint64_t)now;
+    *unix_s = now_s;
     return BECKON_OK;
 }

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bin/beckond/relay_private.h"
@@ -19,15 +18,6 @@
 enum {
     USERS_SHARE = 8, /* of all connections, one user may hold that part */
 };
-
-struct bk_now relay_now(void)
-{
-    struct timespec ts = {0};
-
-    (void)clock_gettime(CLOCK_REALTIME, &ts);
-    return (struct bk_now){.mono = bk_clock_mono(),
-                           .unix_s = ts.tv_sec < 0 ? 0 : (uint64_t)ts.tv_sec};
-}
 
 /* ---- the core ---- */
 
@@ -89,7 +79,7 @@ static void settle(struct bk_relay *r)
 {
     while (r->n_events > 0) {
         struct bk_relay_event event = r->events[0];
-        struct bk_now now = relay_now();
+        struct bk_now now = bk_clock_now();
         r->n_events--;
         memmove(r->events, r->events + 1, r->n_events * sizeof r->events[0]);
         bk_relay_core_input(r->core, &now, &event, &r->out);
@@ -100,7 +90,7 @@ static void settle(struct bk_relay *r)
 
 void relay_feed(struct bk_relay *r, const struct bk_relay_event *event)
 {
-    struct bk_now now = relay_now();
+    struct bk_now now = bk_clock_now();
 
     assert(!r->feeding);
     r->feeding = true;
@@ -113,7 +103,7 @@ void relay_feed(struct bk_relay *r, const struct bk_relay_event *event)
 static void on_timer(evutil_socket_t fd, short what, void *ctx)
 {
     struct bk_relay *r = ctx;
-    struct bk_now now = relay_now();
+    struct bk_now now = bk_clock_now();
 
     (void)fd;
     (void)what;

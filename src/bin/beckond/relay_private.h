@@ -98,7 +98,6 @@ struct bk_relay {
 
 /* relay.c */
 void relay_feed(struct bk_relay *r, const struct bk_relay_event *event);
-struct bk_now relay_now(void);
 
 /* relay_socks.c: connections, one by one */
 struct relay_sock *relay_sock_new(struct bk_relay *r, int fd, bool client);

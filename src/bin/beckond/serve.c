@@ -16,6 +16,7 @@
 #include "bin/beckond/serve_private.h"
 #include "bin/beckond/state.h"
 #include "bin/common/ready.h"
+#include "net/clock.h"
 #include "net/huge_ahead.h"
 #include "net/privileges.h"
 #include "net/sandbox.h"
@@ -90,7 +91,7 @@ static void reload_certificates(struct bk_serve *s)
 {
     struct bk_authority old = s->authority;
     const char *which = "";
-    enum bk_err err = bk_authority_load(s->dir, bk_serve_now().unix_s, &s->authority, &which);
+    enum bk_err err = bk_authority_load(s->dir, bk_clock_now().unix_s, &s->authority, &which);
 
     if (err == BK_OK) {
         err = bk_serve_renew_tls(s);
@@ -182,7 +183,7 @@ static enum beckon_status make_core(struct bk_serve *s)
                   .request = s->config.request_port,
                   .agent = s->config.agent_port},
     };
-    struct bk_now now = bk_serve_now();
+    struct bk_now now = bk_clock_now();
     enum bk_err err = bk_state_master_load(s->dir, config.master, &config.n_master);
 
     if (err != BK_OK) {
@@ -200,7 +201,7 @@ static void load_exception(void *ctx, uint64_t equipment_id, uint32_t lowest, bo
 {
     struct bk_serve *s = ctx;
     struct bk_server_event event = {.type = BK_SERVER_EXCEPTION};
-    struct bk_now now = bk_serve_now();
+    struct bk_now now = bk_clock_now();
 
     event.exception.equipment_id = equipment_id;
     event.exception.lowest_generation = lowest;
@@ -231,7 +232,7 @@ static enum beckon_status load_changes(struct bk_serve *s)
 static enum beckon_status load_authority(struct bk_serve *s)
 {
     const char *which = "";
-    enum bk_err err = bk_authority_load(s->dir, bk_serve_now().unix_s, &s->authority, &which);
+    enum bk_err err = bk_authority_load(s->dir, bk_clock_now().unix_s, &s->authority, &which);
 
     if (err == BK_OK) {
         return BECKON_OK;

@@ -1,22 +1,10 @@
 /* Between the core and the world: events in, actions carried out. What the store is asked is in serve_jobs.c. */
-#include <time.h>
 
 #include "bin/beckond/audit.h"
 #include "bin/beckond/serve_private.h"
 #include "bin/beckond/state.h"
 #include "net/clock.h"
 #include "seal/seal.h"
-
-struct bk_now bk_serve_now(void)
-{
-    struct timespec wall;
-
-    (void)clock_gettime(CLOCK_REALTIME, &wall);
-    return (struct bk_now){
-        .mono = bk_clock_mono(),
-        .unix_s = wall.tv_sec < 0 ? 0 : (uint64_t)wall.tv_sec,
-    };
-}
 
 /* ---- actions ---- */
 
@@ -73,7 +61,7 @@ static void carry_out(struct bk_serve *s)
 
 void bk_serve_input(struct bk_serve *s, const struct bk_server_event *event)
 {
-    struct bk_now now = bk_serve_now();
+    struct bk_now now = bk_clock_now();
 
     bk_server_input(s->core, &now, event, &s->out);
     carry_out(s);
@@ -92,7 +80,7 @@ static void set_timer(struct bk_serve *s)
         return;
     }
     s->timer_at = at;
-    left = bk_time_left(bk_serve_now().mono, at);
+    left = bk_time_left(bk_clock_now().mono, at);
     tv.tv_sec = (time_t)(left / BK_SECOND);
     tv.tv_usec = (suseconds_t)((left % BK_SECOND + 999) / 1000);
     if (tv.tv_usec >= 1000000) {
@@ -116,7 +104,7 @@ void bk_serve_feed(struct bk_serve *s, const struct bk_server_event *event)
 
 void bk_serve_tick(struct bk_serve *s)
 {
-    struct bk_now now = bk_serve_now();
+    struct bk_now now = bk_clock_now();
 
     s->timer_at = BK_TIME_NEVER;
     bk_server_timer(s->core, &now, &s->out);

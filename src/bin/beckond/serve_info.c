@@ -5,6 +5,7 @@
 
 #include "bin/beckond/serve_private.h"
 #include "bin/beckond/state.h"
+#include "net/clock.h"
 #include "seal/seal.h"
 #include "wire/info.h"
 
@@ -24,7 +25,7 @@ void bk_serve_send_info(struct bk_serve *s, const struct bk_server_action *actio
     }
     local = bk_conn_local(stream->conn);
     info.n_bindings = bk_serve_bindings(s, &local, &info.observed, info.bindings);
-    bk_relay_offer(s->relay, action->info.user, bk_serve_now().unix_s, &offer, &info);
+    bk_relay_offer(s->relay, action->info.user, bk_clock_now().unix_s, &offer, &info);
     if (bk_info_answer_write(buf, sizeof buf, action->info.txid, &info, &answer) == BK_OK) {
         enum bk_err ignored = bk_conn_send(stream->conn, answer);
         (void)ignored;

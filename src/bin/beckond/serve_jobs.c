@@ -8,6 +8,7 @@
 #include "bin/beckond/enrol.h"
 #include "bin/beckond/renew.h"
 #include "bin/beckond/serve_private.h"
+#include "net/clock.h"
 #include "seal/seal.h"
 #include "seal/subject.h"
 #include "wire/stun.h"
@@ -77,7 +78,7 @@ static struct bk_slice part_of(const struct bk_serve_job *job, size_t which)
 
 void bk_serve_store_trouble(struct bk_serve *s)
 {
-    bk_say_limited(&s->store_log, bk_serve_now().mono,
+    bk_say_limited(&s->store_log, bk_clock_now().mono,
                    "the store: %s; requests fail until it works again", bk_store_why(s->store));
 }
 
@@ -148,11 +149,11 @@ static void tell_note(struct bk_serve *s, const struct bk_authority_note *note,
 
     bk_subject_write(holder, who);
     if (note->asked) {
-        bk_say_limited(&s->sign_log, bk_serve_now().mono,
+        bk_say_limited(&s->sign_log, bk_clock_now().mono,
                        "%s waits for a certificate; sign it with beckond sign", who);
     }
     if (note->unusable) {
-        bk_say_limited(&s->sign_log, bk_serve_now().mono,
+        bk_say_limited(&s->sign_log, bk_clock_now().mono,
                        "the certificate that lies in %s for %s does not answer the request there; "
                        "sign again",
                        BK_STATE_REQUESTS, who);
@@ -165,7 +166,7 @@ static void enrol(struct bk_serve *s, const struct bk_serve_job *job)
     struct bk_identity who = {.role = BK_ROLE_NONE};
     struct bk_enrol_decision d;
 
-    bk_enrol_decide(s->store, &s->authority, bk_serve_now().unix_s, part_of(job, 0),
+    bk_enrol_decide(s->store, &s->authority, bk_clock_now().unix_s, part_of(job, 0),
                     part_of(job, 1), part_of(job, 2), &d);
     who.role = d.role;
     who.equipment_id = d.equipment_id;
@@ -194,7 +195,7 @@ static void renew(struct bk_serve *s, const struct bk_serve_job *job)
     struct bk_renew_decision d;
     char line[BK_AUDIT_LINE_BYTES];
 
-    bk_renew_decide(s->store, &s->authority, bk_serve_now().unix_s, &job->peer, part_of(job, 0),
+    bk_renew_decide(s->store, &s->authority, bk_clock_now().unix_s, &job->peer, part_of(job, 0),
                     part_of(job, 1), &d);
     tell_note(s, &d.note, &job->peer);
     bk_audit_format_renew(&job->peer, &d, line);
@@ -247,7 +248,7 @@ static void refuse(struct bk_serve *s, const struct bk_serve_lost *lost)
         event.enrolled.query = lost->query;
         event.enrolled.code = BK_CODE_OVERLOADED;
     }
-    bk_say_limited(&s->overload_log, bk_serve_now().mono, "out of memory; a request is refused");
+    bk_say_limited(&s->overload_log, bk_clock_now().mono, "out of memory; a request is refused");
     bk_serve_input(s, &event);
 }
 

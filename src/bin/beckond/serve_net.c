@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "bin/beckond/serve_private.h"
+#include "net/clock.h"
 #include "wire/alpn.h"
 #include "wire/stun.h"
 
@@ -69,14 +70,14 @@ static void on_open(void *ctx, struct bk_conn *conn, const struct bk_tls_peer *p
 
     if (!enter(s, purpose, conn)) {
         bk_say_limited(
-            &s->overload_log, bk_serve_now().mono,
+            &s->overload_log, bk_clock_now().mono,
             "as many connections that stay are open as there is room for; one more is not");
         bk_conn_free(conn);
         return;
     }
     stream = stream_new(s, conn);
     if (stream == NULL) {
-        bk_say_limited(&s->overload_log, bk_serve_now().mono,
+        bk_say_limited(&s->overload_log, bk_clock_now().mono,
                        "%u connections are open; one more is refused", s->max_streams);
         leave(s, purpose, conn);
         bk_conn_free(conn);
@@ -116,7 +117,7 @@ static void on_message(void *ctx, struct bk_conn *conn, struct bk_slice frame)
         bk_serve_answer_refused(stream, frame);
         return;
     }
-    if (stream->not_after_s != 0 && bk_serve_now().unix_s > stream->not_after_s) {
+    if (stream->not_after_s != 0 && bk_clock_now().unix_s > stream->not_after_s) {
         bk_serve_stream_close(stream); /* it was good at the handshake and is no more */
         return;
     }
@@ -155,7 +156,7 @@ static void on_refused(void *ctx, const struct bk_addr *from, const struct bk_co
     if (!bk_slice_to_text(bk_slice_text(why->text), reason, sizeof reason)) {
         bk_say_escape(bk_slice_text(why->text), reason, sizeof reason);
     }
-    bk_say_limited(&s->refused_log, bk_serve_now().mono, "connection from %s refused: %s", text,
+    bk_say_limited(&s->refused_log, bk_clock_now().mono, "connection from %s refused: %s", text,
                    reason);
 }
 

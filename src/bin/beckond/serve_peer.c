@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "bin/beckond/serve_private.h"
+#include "net/clock.h"
 #include "seal/subject.h"
 #include "wire/alpn.h"
 #include "wire/stun.h"
@@ -88,7 +89,7 @@ void bk_serve_refuse(struct bk_serve *s, struct bk_serve_stream *stream,
 
     bk_addr_format(&from, text);
     bk_say_escape(bk_slice_text(peer->uri), who, sizeof who);
-    bk_say_limited(&s->refused_log, bk_serve_now().mono, "%s from %s %s; refused",
+    bk_say_limited(&s->refused_log, bk_clock_now().mono, "%s from %s %s; refused",
                    who[0] == '\0' ? "a peer" : who, text, refusal(err, peer->expired));
     if (way_of(peer->alpn)->told && peer->certified && err != BK_E_MALFORMED) {
         bool gone = err == BK_E_NOTFOUND || err == BK_E_AUTH || err == BK_E_EXPIRED;

@@ -128,8 +128,6 @@ struct bk_serve {
     struct bk_say_limit refused_log, store_log, overload_log, sign_log;
 };
 
-struct bk_now bk_serve_now(void);
-
 /* serve_core.c */
 void bk_serve_feed(struct bk_serve *s, const struct bk_server_event *event);
 /* The core's time has come; also to be called once at the start. */

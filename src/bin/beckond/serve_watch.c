@@ -5,6 +5,7 @@
 
 #include "bin/beckond/audit.h"
 #include "bin/beckond/serve_private.h"
+#include "net/clock.h"
 #include "wire/stun.h"
 #include "wire/watch.h"
 
@@ -57,7 +58,7 @@ void bk_serve_watch_leave(struct bk_serve *s, const struct bk_addr *from)
 
 void bk_serve_watch_replaced(struct bk_serve *s, struct bk_slice user)
 {
-    bk_time until = bk_time_add(bk_serve_now().mono, BK_SERVE_REPLACED_S * BK_SECOND);
+    bk_time until = bk_time_add(bk_clock_now().mono, BK_SERVE_REPLACED_S * BK_SECOND);
 
     for (uint32_t i = 0; s->n_watches > 0 && i < s->max_streams; i++) {
         const struct bk_serve_stream *stream = &s->streams[i];
@@ -76,7 +77,7 @@ void bk_serve_watch_replaced(struct bk_serve *s, struct bk_slice user)
 /* Whether this is about such a call; it counts once. */
 static bool is_replaced(struct bk_serve *s, const struct bk_serve_stream *stream)
 {
-    bk_time now = bk_serve_now().mono;
+    bk_time now = bk_clock_now().mono;
     bool found = false;
 
     for (uint32_t i = 0; s->n_replaced > 0 && !found && i < BK_SERVE_REPLACED_MAX; i++) {

@@ -10,6 +10,7 @@
 #include "bin/beckond/config_defaults.h"
 #include "bin/beckond/mailbox.h"
 #include "bin/beckond/serve_private.h"
+#include "net/clock.h"
 #include "net/udp_worker.h"
 
 enum {
@@ -152,7 +153,7 @@ static void on_batch(void *ctx, const struct bk_udp_datagram *in, size_t n,
                      struct bk_slice *answers)
 {
     struct worker *w = ctx;
-    struct bk_now now = bk_serve_now();
+    struct bk_now now = bk_clock_now();
     size_t rest;
 
     for (size_t i = 0; i < n; i++) {
@@ -170,7 +171,7 @@ static bk_time on_due(void *ctx)
     struct worker *w = ctx;
 
     if (w->keeps_time && !w->looked) {
-        struct bk_now now = bk_serve_now();
+        struct bk_now now = bk_clock_now();
         (void)pthread_mutex_lock(w->lock);
         keep_time(w, &now);
         (void)pthread_mutex_unlock(w->lock);

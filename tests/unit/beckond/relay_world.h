@@ -9,7 +9,6 @@
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "bin/beckond/relay.h"
@@ -254,7 +253,7 @@ static void world_new_relay(struct world *w)
 
     assert_int_equal(bk_relay_new(&start, &w->relay), BK_OK);
     memset(&w->info, 0, sizeof w->info);
-    bk_relay_offer(w->relay, bk_slice_text("alice"), (uint64_t)time(NULL), &w->offer, &w->info);
+    bk_relay_offer(w->relay, bk_slice_text("alice"), bk_clock_unix_s(), &w->offer, &w->info);
 }
 
 static int world_setup(void **state)

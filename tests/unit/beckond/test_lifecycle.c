@@ -9,6 +9,7 @@
 #include "bin/beckond/renew.h"
 #include "bin/beckond/requests.h"
 #include "bin/beckond/state.h"
+#include "net/clock.h"
 #include "seal/seal.h"
 
 enum {
@@ -97,7 +98,7 @@ static int make_at(void **state, bool external)
     if (f == NULL || place_make(&place) != 0 || bk_seal_init() != BK_OK) {
         return -1;
     }
-    now_s = (uint64_t)time(NULL);
+    now_s = bk_clock_unix_s();
     f->place = place;
     *state = f;
     (void)snprintf(f->dir, sizeof f->dir, "%s/state", f->place->dir);

@@ -1,5 +1,6 @@
 /* The relay on real sockets: what it carries arrives, whole and in order, and ends as it was ended. */
 #include "beckond/relay_world.h"
+#include "net/clock.h"
 
 static void test_bytes_both_ways(void **state)
 {
@@ -367,7 +368,7 @@ static void test_secret(void **state)
     struct world *w = *state;
     char path[96], first[BK_TURN_PASSWORD_TEXT_BYTES];
     struct stat st;
-    uint64_t now_s = (uint64_t)time(NULL);
+    uint64_t now_s = bk_clock_unix_s();
 
     (void)snprintf(path, sizeof path, "%s/relay.secret", w->dir);
     assert_int_equal(stat(path, &st), 0);

@@ -3,13 +3,13 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "bin/beckond/authority.h"
 #include "bin/beckond/cmd.h"
 #include "bin/beckond/enrol.h"
 #include "bin/beckond/requests.h"
 #include "bin/beckond/state.h"
+#include "net/clock.h"
 #include "seal/seal.h"
 
 struct fixture {
@@ -229,7 +229,7 @@ static void symbolic_links_lead_nowhere(void **state)
 
 static void invite(struct bk_store *s, const char *secret, enum bk_role role, const char *name)
 {
-    uint64_t now_s = (uint64_t)time(NULL);
+    uint64_t now_s = bk_clock_unix_s();
     struct bk_store_token t = {.role = role, .expires_s = now_s + 3600};
     uint8_t hash[BK_STORE_HASH_BYTES];
 

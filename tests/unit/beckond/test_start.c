@@ -3,7 +3,6 @@
 #include "beckond/setup.h"
 
 #include <signal.h>
-#include <time.h>
 
 #include "bin/beckond/admin.h"
 #include "bin/beckond/cmd.h"
@@ -11,6 +10,7 @@
 #include "bin/beckond/serve_private.h"
 #include "bin/beckond/state.h"
 #include "bin/beckond/store_sql.h"
+#include "net/clock.h"
 #include "net/sandbox.h"
 #include "seal/seal.h"
 #include "wire/register.h"
@@ -55,7 +55,7 @@ static void register_device(struct bk_serve *s, const struct bk_master_key *mast
         .equipment_id = DEVICE, .generation = 1, .epoch = master->epoch, .tag = {.random = 1}};
     const struct bk_mac_ops mac = bk_mac_openssl();
     struct bk_server_event event = {.type = BK_SERVER_DATAGRAM};
-    struct bk_now now = bk_serve_now();
+    struct bk_now now = bk_clock_now();
     uint8_t key[BK_KEY_BYTES];
     struct bk_register_answer answer;
     struct bk_stun m;

@@ -24,6 +24,7 @@
 
 #include "core/requester/turn.h"
 #include "lib/relayed.h"
+#include "net/clock.h"
 #include "net/turn_ops.h"
 
 static const char secret[] = "a secret shared with the relay";
@@ -121,8 +122,8 @@ static int setup(void **state)
     w.fd = -1;
     w.base = event_base_new();
     assert_int_equal(bk_resolver_new(w.base, &w.resolver), BK_OK);
-    assert_int_equal(
-        bk_turn_username((uint64_t)time(NULL) + 600, bk_slice_text("alice"), w.username), BK_OK);
+    assert_int_equal(bk_turn_username(bk_clock_unix_s() + 600, bk_slice_text("alice"), w.username),
+                     BK_OK);
     bk_turn_password(&ops, bk_slice_text(secret), bk_slice_text(w.username), w.password);
     return 0;
 }

@@ -7,10 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
+#include "net/clock.h"
 #include "net/x509.h"
 
 struct pki {
@@ -27,7 +27,7 @@ struct holder {
 
 static inline uint64_t unix_now(void)
 {
-    return (uint64_t)time(NULL);
+    return bk_clock_unix_s();
 }
 
 static inline struct pki pki_new(void)
