@@ -18,6 +18,20 @@ struct bk_addr place(size_t i)
     return i < 4 ? bk_addr_v4(202, 204, 16, 13, (uint16_t)(3400 + i)) : v6;
 }
 
+size_t place_of(const struct bk_addr *a)
+{
+    size_t i = 0;
+    while (i < PLACES) {
+        struct bk_addr at = place(i);
+        if (bk_addr_equal(&at, a)) {
+            break;
+        }
+        i++;
+    }
+    require(i < PLACES);
+    return i;
+}
+
 void key_of(const struct world *w, size_t device, uint8_t key[BK_KEY_BYTES])
 {
     const struct device *d = &w->devices[device];

@@ -127,19 +127,12 @@ extern const struct licence no_licence;
 size_t way_of(uint8_t local);
 
 struct bk_addr place(size_t i);
+size_t place_of(const struct bk_addr *a);
 bool accepted(const struct world *w, uint16_t epoch);
 /* The master key of an epoch, accepted or not. */
 struct bk_master_key master_of(uint16_t epoch);
 /* The registration key that the device has now. */
 void key_of(const struct world *w, size_t device, uint8_t key[BK_KEY_BYTES]);
-void new_txid(struct world *w, uint8_t txid[BK_STUN_TXID_BYTES]);
-/* From place `at`. */
-void send_datagram(struct world *w, struct bk_slice bytes, size_t at, uint8_t local,
-                   struct licence *l);
-size_t place_of(const struct bk_addr *a);
-/* server_fast.c: what a device says in the fast form of the call. */
-void on_notify_answer(struct world *w);
-void on_result(struct world *w);
 /* The lock of a shell with workers: it only looks that shards are entered and left as they should be. */
 struct bk_shard_lock shard_lock(struct world *w);
 /* What a worker does with a datagram that came to its shard, and then the core with what it passes on. */

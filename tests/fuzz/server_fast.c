@@ -1,7 +1,6 @@
 /* What a device says in the fast form of the call: its answer to NOTIFY, and RESULT by datagram or on a stream of WATCH. As
  * it should be, or with another's key, call, place, or bent. */
-#include "seal/seal.h"
-#include "server_checks.h"
+#include "server_events.h"
 
 /* To the newest NOTIFY that it has heard. */
 void on_notify_answer(struct world *w)

@@ -3,34 +3,16 @@
 
 #include <string.h>
 
-static void run_to_end(struct world *w, struct caller *c)
-{
-    scene_run_to_end(w, c, 60);
-    CHECK(w, c->over_at - c->began <= 13 * BK_SECOND); /* one way or the other */
-}
-
-static void expect_up(struct world *w, struct caller *c)
-{
-    run_to_end(w, c);
-    CHECK(w, c->up);
-}
-
-static void expect_failure(struct world *w, struct caller *c, enum bk_requester_failure failure)
-{
-    run_to_end(w, c);
-    CHECK(w, c->failed && c->failure == failure);
-}
-
-static void all_quiet(struct world *w)
-{
-    scene_all_quiet(w, 30);
-}
+enum {
+    END_S = 13, /* until a call stands or has failed, at most */
+    QUIET_S = 30,
+};
 
 static void success(struct world *w)
 {
     struct device *d = scene_device(w);
     struct caller *c = scene_call(w, d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     CHECK(w, c->requests == 1 && d->n_calls == 1 && w->stats.dials == 1);
     CHECK(w, w->stats.delivered == 1 && w->stats.audits == 1);
     world_run(w, 1000 * BK_SECOND); /* it stands for as long as they like, the server idle */
@@ -39,7 +21,7 @@ static void success(struct world *w)
         CHECK(w, !w->streams[i].server_open && !w->streams[i].client_open);
     }
     caller_hang_up(c);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
     CHECK(w, d->calls->ended && d->calls->end == BK_CALL_END_SERVED);
 }
 
@@ -52,18 +34,18 @@ static void success_through_loss(struct world *w)
     unsigned offline = 0;
     for (int i = 0; i < 5; i++) {
         struct caller *c = scene_call(w, d);
-        run_to_end(w, c);
+        scene_expect_end(w, c, END_S);
         if (c->failed) {
             CHECK(w, c->failure == BK_FAIL_OFFLINE && offline++ == 0);
             world_run(w, 60 * BK_SECOND);
             c = scene_call(w, d);
         }
-        expect_up(w, c);
+        scene_expect_up(w, c, END_S);
         caller_hang_up(c);
         world_run(w, 20 * BK_SECOND);
     }
     CHECK(w, d->n_calls == 5);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void a_doubled_notify_gives_one_call(struct world *w)
@@ -72,31 +54,27 @@ static void a_doubled_notify_gives_one_call(struct world *w)
     w->jitter_ms = 2000;
     struct device *d = scene_device(w);
     struct caller *c = scene_call(w, d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     world_run(w, 20 * BK_SECOND);
     CHECK(w, d->told_call == 1 && d->n_calls == 1);
     caller_hang_up(c);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void wrong_password_and_back_off(struct world *w)
 {
     struct device *d = scene_device(w);
     for (int i = 0; i <= BK_GUESSES_FREE; i++) {
-        struct caller *c = caller_add(w, d);
-        c->password = "guess";
-        caller_start(c);
-        expect_failure(w, c, BK_FAIL_PASSWORD);
+        scene_expect_failure(w, scene_guess(w, d), BK_FAIL_PASSWORD, END_S);
     }
     CHECK(w, w->stats.dials == 0);
     struct caller *c = scene_call(w, d); /* right, but too soon */
-    run_to_end(w, c);
-    CHECK(w, c->failed && c->failure == BK_FAIL_BACK_OFF);
+    scene_expect_failure(w, c, BK_FAIL_BACK_OFF, END_S);
     world_run(w, 2 * BK_SECOND);
     c = scene_call(w, d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     caller_hang_up(c);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void guesses_at_the_same_time(struct world *w)
@@ -104,19 +82,17 @@ static void guesses_at_the_same_time(struct world *w)
     struct device *d = scene_device(w);
     struct caller *callers[40];
     for (int i = 0; i < 40; i++) {
-        callers[i] = caller_add(w, d);
-        callers[i]->password = "guess";
-        caller_start(callers[i]);
+        callers[i] = scene_guess(w, d);
         world_run(w, 20 * BK_MS);
     }
     unsigned looked_at = 0;
     for (int i = 0; i < 40; i++) {
-        run_to_end(w, callers[i]);
+        scene_expect_end(w, callers[i], END_S);
         looked_at += callers[i]->failed && callers[i]->failure == BK_FAIL_PASSWORD;
     }
     CHECK(w, looked_at >= BK_GUESSES_FREE && looked_at <= BK_GUESSES_FREE + 2);
     CHECK(w, w->stats.dials == 0);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void unknown_and_ungranted_look_alike(struct world *w)
@@ -130,26 +106,26 @@ static void unknown_and_ungranted_look_alike(struct world *w)
     hidden->granted = false;
     struct caller *unknown = scene_call(w, &nobody);
     struct caller *ungranted = scene_call(w, hidden);
-    expect_failure(w, unknown, BK_FAIL_UNKNOWN_DEVICE);
-    expect_failure(w, ungranted, BK_FAIL_UNKNOWN_DEVICE);
+    scene_expect_failure(w, unknown, BK_FAIL_UNKNOWN_DEVICE, END_S);
+    scene_expect_failure(w, ungranted, BK_FAIL_UNKNOWN_DEVICE, END_S);
     CHECK(w, unknown->over_at - unknown->began == ungranted->over_at - ungranted->began);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void offline(struct world *w)
 {
     struct device *d = scene_device(w);
     struct device *never = device_add(w, d->router, 2134);
-    expect_failure(w, scene_call(w, never), BK_FAIL_OFFLINE);
+    scene_expect_failure(w, scene_call(w, never), BK_FAIL_OFFLINE, END_S);
     device_stop(d); /* its row is still there */
-    expect_failure(w, scene_call(w, d), BK_FAIL_OFFLINE);
-    all_quiet(w);
+    scene_expect_failure(w, scene_call(w, d), BK_FAIL_OFFLINE, END_S);
+    scene_all_quiet(w, QUIET_S);
     device_start(d);
     world_run(w, 5 * BK_SECOND);
     struct caller *c = scene_call(w, d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     caller_hang_up(c);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void revoked(struct world *w)
@@ -158,18 +134,17 @@ static void revoked(struct world *w)
     struct caller *c = scene_call(w, d);
     world_run(w, 300 * BK_MS); /* looked up, not yet requested */
     server_revoke(w, d);
-    run_to_end(w, c);
-    CHECK(w, c->failed && c->failure == BK_FAIL_REVOKED);
-    expect_failure(w, scene_call(w, d), BK_FAIL_REVOKED);
+    scene_expect_failure(w, c, BK_FAIL_REVOKED, END_S);
+    scene_expect_failure(w, scene_call(w, d), BK_FAIL_REVOKED, END_S);
     CHECK(w, w->stats.dials == 0);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void server_down(struct world *w)
 {
     struct device *d = scene_device(w);
     server_stop(w);
-    expect_failure(w, scene_call(w, d), BK_FAIL_SERVER);
+    scene_expect_failure(w, scene_call(w, d), BK_FAIL_SERVER, END_S);
 }
 
 static void clocks_do_not_matter(struct world *w)
@@ -185,13 +160,13 @@ static void clocks_do_not_matter(struct world *w)
                 c->clock_off_s = offs[k];
                 c->no_clock = (clocks & 2) != 0;
                 caller_start(c);
-                expect_up(w, c);
+                scene_expect_up(w, c, END_S);
                 caller_hang_up(c);
                 world_run(w, BK_SECOND);
             }
         }
     }
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void stale_is_tried_once_more(struct world *w)
@@ -202,10 +177,10 @@ static void stale_is_tried_once_more(struct world *w)
     caller_start(c);
     world_run(w, 300 * BK_MS); /* LOOKUP has the old tag by now */
     device_start(d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     CHECK(w, c->requests == 2 && d->n_calls == 2 && w->stats.dials == 1);
     caller_hang_up(c);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void unreachable_always_takes_the_same_time(struct world *w)
@@ -222,12 +197,12 @@ static void unreachable_always_takes_the_same_time(struct world *w)
                 c->candidate.addr = bk_addr_v4(127, 0, 0, 1, 5000);
             }
             caller_start(c);
-            expect_failure(w, c, BK_FAIL_NO_ANSWER);
+            scene_expect_failure(w, c, BK_FAIL_NO_ANSWER, END_S);
             CHECK(w, c->over_at - c->accepted_at == BK_CALL_NO_ANSWER_MS * BK_MS);
             CHECK(w, w->stats.dials - dials == (policy ? 0 : 1));
         }
     }
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void no_candidate(struct world *w)
@@ -236,9 +211,9 @@ static void no_candidate(struct world *w)
     struct caller *c = caller_add(w, d);
     c->n_candidates = 0;
     caller_start(c);
-    expect_failure(w, c, BK_FAIL_NO_CANDIDATE);
+    scene_expect_failure(w, c, BK_FAIL_NO_CANDIDATE, END_S);
     CHECK(w, d->told_call == 0);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void many_calls_to_one_device(struct world *w)
@@ -250,13 +225,13 @@ static void many_calls_to_one_device(struct world *w)
         world_run(w, world_draw(w, 100 * BK_MS));
     }
     for (size_t i = 0; i < 12; i++) {
-        expect_up(w, callers[i]);
+        scene_expect_up(w, callers[i], END_S);
     }
     CHECK(w, d->n_calls == 12 && w->stats.dials == 12);
     for (size_t i = 0; i < 12; i++) {
         caller_hang_up(callers[i]);
     }
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void caller_gives_up(struct world *w)
@@ -271,7 +246,7 @@ static void caller_gives_up(struct world *w)
         caller_hang_up(c);
         world_run(w, 15 * BK_SECOND);
     }
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void server_restarts_mid_call(struct world *w)
@@ -283,7 +258,7 @@ static void server_restarts_mid_call(struct world *w)
         server_stop(w);
         world_run(w, BK_SECOND);
         server_start(w);
-        run_to_end(w, c);
+        scene_expect_end(w, c, END_S);
         CHECK(w, c->up || (c->failed && c->failure == BK_FAIL_SERVER));
         if (c->up) {
             world_run(w, 20 * BK_SECOND);
@@ -292,11 +267,11 @@ static void server_restarts_mid_call(struct world *w)
         }
         world_run(w, 30 * BK_SECOND);
         c = scene_call(w, d); /* within one interval all is as before */
-        expect_up(w, c);
+        scene_expect_up(w, c, END_S);
         caller_hang_up(c);
         world_run(w, 5 * BK_SECOND);
     }
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void a_call_waits_for_the_row_after_a_restart(struct world *w)
@@ -305,33 +280,33 @@ static void a_call_waits_for_the_row_after_a_restart(struct world *w)
     server_stop(w);
     server_start(w);
     struct caller *c = scene_call(w, d); /* the row may come within the delivery time, or not */
-    run_to_end(w, c);
+    scene_expect_end(w, c, END_S);
     CHECK(w, c->up || (c->failed && c->failure == BK_FAIL_OFFLINE));
     bool soon = bk_registration_deadline(&d->registration) < c->began;
     CHECK(w, !soon || c->up);
     if (c->up) {
         caller_hang_up(c);
     }
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void a_call_id_serves_once(struct world *w)
 {
     struct device *d = scene_device(w);
     struct caller *first = scene_call(w, d);
-    expect_up(w, first);
+    scene_expect_up(w, first, END_S);
     caller_hang_up(first);
     world_run(w, 5 * BK_SECOND);
     struct caller *again = caller_add(w, d);
     again->repeats_id = true;
     memcpy(again->call_id, first->call_id, sizeof again->call_id);
     caller_start(again);
-    run_to_end(w, again);
+    scene_expect_end(w, again, END_S);
     CHECK(w, again->failed && w->stats.dials == 1);
     CHECK(w, w->config.fast_form /* the idle part knows it */
                  ? d->n_calls == 1
                  : d->calls->ended && d->calls->end == BK_CALL_END_REPEATED);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void after_renumbering(struct world *w)
@@ -341,9 +316,9 @@ static void after_renumbering(struct world *w)
     d->router->public_ip = bk_addr_v4(202, 204, 16, 77, 0);
     world_run(w, 2 * BK_AGENT_KEEPALIVE_S * BK_SECOND);
     struct caller *c = scene_call(w, d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     caller_hang_up(c);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 int main(int argc, char **argv)

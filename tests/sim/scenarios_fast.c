@@ -6,6 +6,11 @@
 
 #include "wire/notify.h"
 
+enum {
+    END_S = 16, /* until a call stands or has failed, at most */
+    QUIET_S = 70,
+};
+
 /* What the network does to datagrams of calls; those of registration pass. */
 static struct {
     bool lose_boxes;   /* NOTIFY with a request in it */
@@ -100,41 +105,10 @@ static struct device *one_device(struct world *w)
     return d;
 }
 
-static struct caller *guess(struct world *w, struct device *d)
-{
-    struct caller *c = caller_add(w, d);
-    c->password = "guess";
-    caller_start(c);
-    return c;
-}
-
-static void run_to_end(struct world *w, const struct caller *c)
-{
-    CHECK(w, scene_run_to_end(w, c, 60));
-    CHECK(w, c->over_at - c->began <= 16 * BK_SECOND); /* one way or the other */
-}
-
-static void expect_up(struct world *w, struct caller *c)
-{
-    run_to_end(w, c);
-    CHECK(w, c->up);
-}
-
-static void expect_failure(struct world *w, struct caller *c, enum bk_requester_failure failure)
-{
-    run_to_end(w, c);
-    CHECK(w, c->failed && c->failure == failure);
-}
-
-static void all_quiet(struct world *w)
-{
-    scene_all_quiet(w, 70);
-}
-
 static void hang_up(struct world *w, struct caller *c)
 {
     caller_hang_up(c);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 /* Streams that the device opened. */
@@ -153,11 +127,11 @@ static void the_device_needs_no_stream(struct world *w)
 {
     struct device *d = one_device(w);
     struct caller *c = scene_call(w, d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     CHECK(w, d->told_fast == 1 && d->n_calls == 1 && w->stats.dials == 1);
     CHECK(w, device_streams(w) == 0 && w->stats.delivered == 1 && w->stats.audits == 1);
     CHECK(w, net.boxes <= 2 && net.flags == 0 && net.largest <= BK_STUN_DATAGRAM_MAX_BYTES);
-    expect_failure(w, guess(w, d), BK_FAIL_PASSWORD);
+    scene_expect_failure(w, scene_guess(w, d), BK_FAIL_PASSWORD, END_S);
     CHECK(w, d->told_fast == 2 && device_streams(w) == 0 && w->stats.dials == 1);
     hang_up(w, c);
     CHECK(w, net.told >= 1 && net.told <= 3);
@@ -175,7 +149,7 @@ static void it_is_faster_than_the_first_form(struct world *w)
         server_start(w);
         world_run(w, 60 * BK_SECOND);
         struct caller *c = scene_call(w, d);
-        expect_up(w, c);
+        scene_expect_up(w, c, END_S);
         took[fast] = c->over_at - c->began;
         hang_up(w, c);
     }
@@ -191,7 +165,7 @@ static void by_tunnel_it_is_the_first_form(struct world *w)
     world_run(w, 300 * BK_SECOND);
     CHECK(w, d->up && d->tunnel != 0);
     struct caller *c = scene_call(w, d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     CHECK(w, d->told_call == 1 && d->told_fast == 0 && net.boxes == 0);
     caller_hang_up(c);
     world_run(w, 70 * BK_SECOND);
@@ -205,10 +179,10 @@ static void where_what_is_large_is_lost_the_first_form_comes(struct world *w)
     struct device *d = one_device(w);
     net.lose_boxes = true;
     struct caller *c = scene_call(w, d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     CHECK(w, d->told_call == 1 && d->told_fast == 0 && w->stats.dials == 1);
     CHECK(w, net.boxes == 2 && net.flags >= 1 && device_streams(w) == 1);
-    expect_failure(w, guess(w, d), BK_FAIL_PASSWORD);
+    scene_expect_failure(w, scene_guess(w, d), BK_FAIL_PASSWORD, END_S);
     hang_up(w, c);
 }
 
@@ -217,9 +191,9 @@ static void a_lost_answer_is_said_by_the_result(struct world *w)
     struct device *d = one_device(w);
     net.lose_answers = true;
     struct caller *c = scene_call(w, d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     CHECK(w, d->told_fast == 1 && d->n_calls == 1 && w->stats.dials == 1);
-    expect_failure(w, guess(w, d), BK_FAIL_PASSWORD);
+    scene_expect_failure(w, scene_guess(w, d), BK_FAIL_PASSWORD, END_S);
     CHECK(w, d->n_calls == 2 && device_streams(w) == 0);
     hang_up(w, c);
 }
@@ -228,12 +202,12 @@ static void lost_results_come_by_a_stream(struct world *w)
 {
     struct device *d = one_device(w);
     net.lose_results = true;
-    expect_failure(w, guess(w, d), BK_FAIL_PASSWORD);
+    scene_expect_failure(w, scene_guess(w, d), BK_FAIL_PASSWORD, END_S);
     CHECK(w, d->n_calls == 1 && net.results == BK_AGENT_RESULT_SENDS);
     CHECK(w, device_streams(w) == 1 && net.told == 1);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
     struct caller *c = scene_call(w, d); /* to be up it needs no result */
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     CHECK(w, c->over_at - c->began < 2500 * BK_MS);
     hang_up(w, c);
 }
@@ -243,33 +217,33 @@ static void with_nothing_but_notify_coming_through_it_is_as_good(struct world *w
     struct device *d = one_device(w);
     net.lose_answers = net.lose_results = true;
     struct caller *c = scene_call(w, d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     hang_up(w, c);
     CHECK(w, w->stats.delivered == 0 && w->stats.audits == 1); /* the server never heard of it */
-    expect_failure(w, guess(w, d),
-                   BK_FAIL_PASSWORD); /* by stream, and with it that it was taken at all */
+    /* By stream, and with it that it was taken at all. */
+    scene_expect_failure(w, scene_guess(w, d), BK_FAIL_PASSWORD, END_S);
     CHECK(w, d->n_calls == 2 && w->stats.dials == 1);
     CHECK(w, w->stats.delivered == 1 && w->stats.audits == 2);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void a_result_that_is_repeated_is_told_once(struct world *w)
 {
     struct device *d = one_device(w);
     net.lose_result_answers = true;
-    expect_failure(w, guess(w, d), BK_FAIL_PASSWORD);
+    scene_expect_failure(w, scene_guess(w, d), BK_FAIL_PASSWORD, END_S);
     world_run(w, 20 * BK_SECOND); /* and by stream in the end */
     CHECK(w, net.results >= 1 && net.told == 1 && d->n_calls == 1);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void nothing_at_all_is_offline(struct world *w)
 {
     struct device *d = one_device(w);
     net.lose_boxes = net.lose_flags = true;
-    expect_failure(w, scene_call(w, d), BK_FAIL_OFFLINE);
+    scene_expect_failure(w, scene_call(w, d), BK_FAIL_OFFLINE, END_S);
     CHECK(w, d->told_call == 0 && net.boxes == 2 && net.flags == 5);
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 /* ---- both forms at once ---- */
@@ -280,7 +254,7 @@ static void a_box_that_comes_late_starts_no_second_call(struct world *w)
     struct device *d = one_device(w);
     net.hold_boxes_ms = 400 + (uint32_t)world_draw(w, 4000);
     struct caller *c = scene_call(w, d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     world_run(w, 10 * BK_SECOND);
     CHECK(w, d->told_call == 1 && d->n_calls == 1 && w->stats.dials == 1);
     CHECK(w, net.boxes == 2);
@@ -293,7 +267,7 @@ static void everything_doubled_and_out_of_order_gives_one_call(struct world *w)
     w->dup_permille = 1000;
     w->jitter_ms = 3000;
     struct caller *c = scene_call(w, d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     world_run(w, 20 * BK_SECOND);
     CHECK(w, d->told_call == 1 && d->n_calls == 1 && w->stats.dials == 1);
     CHECK(
@@ -313,12 +287,12 @@ static void callers_in_either_form_do_not_get_mixed(struct world *w)
     for (size_t i = 0; i < 8; i++) {
         net.lose_boxes = false;
         net.mix_permille = 500;
-        callers[i] = i % 4 == 3 ? guess(w, d) : scene_call(w, d);
+        callers[i] = i % 4 == 3 ? scene_guess(w, d) : scene_call(w, d);
         dials += i % 4 != 3;
         world_run(w, world_draw(w, 300) * BK_MS);
     }
     for (size_t i = 0; i < 8; i++) {
-        run_to_end(w, callers[i]);
+        scene_expect_end(w, callers[i], END_S);
         /* So much is lost that a whole NOTIFY may be. */
         bool right = i % 4 != 3;
         CHECK(w, callers[i]->up ? right
@@ -330,7 +304,7 @@ static void callers_in_either_form_do_not_get_mixed(struct world *w)
     for (size_t i = 0; i < 8; i++) {
         caller_hang_up(callers[i]);
     }
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 static void whatever_is_lost_every_call_ends_and_is_acted_on_once(struct world *w)
@@ -349,8 +323,8 @@ static void whatever_is_lost_every_call_ends_and_is_acted_on_once(struct world *
         w->dup_permille = (uint32_t)world_draw(w, 500);
         w->jitter_ms = (uint32_t)world_draw(w, 1000);
         bool right = world_draw(w, 3) != 0;
-        struct caller *c = right ? scene_call(w, d) : guess(w, d);
-        run_to_end(w, c);
+        struct caller *c = right ? scene_call(w, d) : scene_guess(w, d);
+        scene_expect_end(w, c, END_S);
         CHECK(w, !c->up || right);
         CHECK(w, !c->failed || c->failure == BK_FAIL_OFFLINE || c->failure == BK_FAIL_NO_ANSWER ||
                      c->failure == BK_FAIL_PASSWORD || c->failure == BK_FAIL_BACK_OFF);
@@ -363,7 +337,7 @@ static void whatever_is_lost_every_call_ends_and_is_acted_on_once(struct world *
     memset(&net, 0, sizeof net);
     w->dup_permille = 0;
     struct caller *c = scene_call(w, d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     hang_up(w, c);
 }
 
@@ -374,12 +348,12 @@ static void the_server_restarts_meanwhile(struct world *w)
     struct device *d = one_device(w);
     for (int i = 0; i < 10; i++) {
         uint32_t calls = d->n_calls;
-        struct caller *c = i % 2 == 0 ? scene_call(w, d) : guess(w, d);
+        struct caller *c = i % 2 == 0 ? scene_call(w, d) : scene_guess(w, d);
         world_run(w, world_draw(w, 1500) * BK_MS);
         server_stop(w);
         world_run(w, world_draw(w, 4000) * BK_MS);
         server_start(w);
-        run_to_end(w, c);
+        scene_expect_end(w, c, END_S);
         CHECK(w, c->up || c->failure == BK_FAIL_SERVER || c->failure == BK_FAIL_PASSWORD ||
                      c->failure == BK_FAIL_OFFLINE);
         world_run(w, 60 * BK_SECOND); /* results of a call that the new one knows nothing of */
@@ -388,7 +362,7 @@ static void the_server_restarts_meanwhile(struct world *w)
         world_run(w, 60 * BK_SECOND);
     }
     struct caller *c = scene_call(w, d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     hang_up(w, c);
 }
 
@@ -404,7 +378,7 @@ static void the_device_restarts_after_it_took_the_call(struct world *w)
     device_stop(d); /* before its call part has begun */
     world_run(w, 100 * BK_MS);
     device_start(d);
-    expect_up(w, c);
+    scene_expect_up(w, c, END_S);
     CHECK(w, c->requests == 2 && w->stats.dials == 1);
     world_run(w, 20 * BK_SECOND);
     CHECK(w, device_calls_open(d) == 1);
@@ -420,12 +394,12 @@ static void the_operator_changes_his_mind(struct world *w)
         server_start(w);
         world_run(w, 30 * BK_SECOND);
         struct caller *c = scene_call(w, d);
-        expect_up(w, c);
+        scene_expect_up(w, c, END_S);
         CHECK(w, d->n_calls == i && d->told_fast == i / 2);
         caller_hang_up(c);
         world_run(w, 10 * BK_SECOND);
     }
-    all_quiet(w);
+    scene_all_quiet(w, QUIET_S);
 }
 
 int main(int argc, char **argv)

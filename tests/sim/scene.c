@@ -32,12 +32,39 @@ struct caller *scene_call(struct world *w, struct device *d)
     return c;
 }
 
+struct caller *scene_guess(struct world *w, struct device *d)
+{
+    struct caller *c = caller_add(w, d);
+    c->password = "guess";
+    caller_start(c);
+    return c;
+}
+
 bool scene_run_to_end(struct world *w, const struct caller *c, uint64_t at_most_s)
 {
     while (!c->up && !c->failed && w->now - c->began < at_most_s * BK_SECOND) {
         world_run(w, 10 * BK_MS);
     }
     return c->up || c->failed;
+}
+
+void scene_expect_end(struct world *w, const struct caller *c, uint64_t within_s)
+{
+    CHECK(w, scene_run_to_end(w, c, 60));
+    CHECK(w, c->over_at - c->began <= within_s * BK_SECOND);
+}
+
+void scene_expect_up(struct world *w, const struct caller *c, uint64_t within_s)
+{
+    scene_expect_end(w, c, within_s);
+    CHECK(w, c->up);
+}
+
+void scene_expect_failure(struct world *w, const struct caller *c,
+                          enum bk_requester_failure failure, uint64_t within_s)
+{
+    scene_expect_end(w, c, within_s);
+    CHECK(w, c->failed && c->failure == failure);
 }
 
 bool scene_is_reached(struct world *w, struct device *d)

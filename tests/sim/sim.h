@@ -364,8 +364,15 @@ struct device *scene_device(struct world *w);
 /* A server and devices without NAT, started one after another and registered. */
 void scene_populate(struct world *w, uint64_t first_id, size_t n);
 struct caller *scene_call(struct world *w, struct device *d);
+/* With a wrong password. */
+struct caller *scene_guess(struct world *w, struct device *d);
 /* Until the call is up or has failed, or took so long: then false. */
 bool scene_run_to_end(struct world *w, const struct caller *c, uint64_t at_most_s);
+/* Checked: the call comes to its end, one way or the other, and so soon after it began. Then to which. */
+void scene_expect_end(struct world *w, const struct caller *c, uint64_t within_s);
+void scene_expect_up(struct world *w, const struct caller *c, uint64_t within_s);
+void scene_expect_failure(struct world *w, const struct caller *c,
+                          enum bk_requester_failure failure, uint64_t within_s);
 /* Calls it, and hangs up. */
 bool scene_is_reached(struct world *w, struct device *d);
 /* After so long nothing of any call is left on either side or at the server. */

@@ -74,6 +74,26 @@ static inline size_t count(const struct bench *b, enum bk_registration_action_ty
     return n;
 }
 
+static inline const struct bk_registration_action *find(const struct bench *b,
+                                                        enum bk_registration_action_type type)
+{
+    for (size_t i = 0; i < b->out.n; i++) {
+        if (b->out.actions[i].type == type) {
+            return &b->out.actions[i];
+        }
+    }
+    return NULL;
+}
+
+static inline const struct bk_registration_action *must_find(const struct bench *b,
+                                                             enum bk_registration_action_type type)
+{
+    static const struct bk_registration_action none;
+    const struct bk_registration_action *a = find(b, type);
+    assert_non_null(a);
+    return a != NULL ? a : &none;
+}
+
 /* The one REGISTER that was just sent by UDP, checked as a server would. */
 static inline struct bk_register sent(struct bench *b, struct bk_stun *m)
 {
@@ -117,7 +137,7 @@ static inline void challenge(struct bench *b, const uint8_t *txid)
     receive(b, answer(b, txid, BK_CODE_STALE_NONCE, "abcdefghijklmnopqrst", fake_mapped(), 0));
 }
 
-/* Tunnels fail in these tests; test_registration_tunnel.c has others. */
+/* Tunnels fail in these tests; test_registration_ways.c has others. */
 static inline void tick(struct bench *b)
 {
     static struct bk_registration_out ignored;

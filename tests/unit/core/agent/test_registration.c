@@ -1,11 +1,4 @@
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
-#include "core/agent/admission.h"
+/* Registration by UDP with one server: REGISTER and its answers, challenges, what is lost, and names and networks that change. */
 #include "core/agent/registration_bench.h"
 
 static void start_registers_and_says_the_observed_address(void **state)
@@ -221,81 +214,6 @@ static void strangers_and_wrong_macs_change_nothing(void **state)
     assert_memory_equal(&before, &b.r, sizeof before);
 }
 
-static void a_notify_is_answered_first_and_acted_on_once(void **state)
-{
-    (void)state;
-    static struct bench b;
-    come_up(&b, 10);
-    for (int copy = 0; copy < 3; copy++) {
-        struct bk_slice bytes = notify(&b, 1, &b.r.tag);
-        receive(&b, bytes);
-        assert_int_equal(b.out.n, copy == 0 ? 2 : 1);
-        assert_false(notify_answer(&b, 1).taken);
-        assert_true(b.out.actions[0].bytes.n <= bytes.n);
-        assert_int_equal(count(&b, BK_REGISTRATION_CALL), copy == 0 ? 1 : 0);
-    }
-    receive(&b, notify(&b, 2, &b.r.tag)); /* another call */
-    assert_int_equal(count(&b, BK_REGISTRATION_CALL), 1);
-}
-
-/* As many as a server that repeats old ones can send between two keepalives' worth of calls. */
-static void the_last_256_notifies_are_remembered(void **state)
-{
-    (void)state;
-    static struct bench b;
-    come_up(&b, 20);
-    for (int round = 0; round < 2; round++) {
-        for (unsigned i = 0; i < 256; i++) {
-            receive(&b, notify(&b, (uint8_t)i, &b.r.tag));
-            assert_int_equal(count(&b, BK_REGISTRATION_CALL), round == 0 ? 1 : 0);
-            assert_int_equal(count(&b, BK_REGISTRATION_SEND), 1); /* answered each time */
-        }
-    }
-}
-
-static void a_notify_for_another_registration_is_ignored(void **state)
-{
-    (void)state;
-    static struct bench b;
-    come_up(&b, 11);
-    struct bk_tag tag = b.r.tag;
-    tag.random ^= 1;
-    receive(&b, notify(&b, 1, &tag));
-    assert_int_equal(b.out.n, 0);
-    tag = b.r.tag;
-    tag.counter++; /* never sent */
-    receive(&b, notify(&b, 2, &tag));
-    assert_int_equal(b.out.n, 0);
-    struct bk_slice bytes = notify(&b, 3, &b.r.tag);
-    receive_from(&b, bytes, bk_addr_v4(8, 8, 8, 8, 1200));
-    assert_int_equal(b.out.n, 0);
-    tag = b.r.tag;
-    for (int i = 0; i < 3; i++) {
-        tick(&b);
-        succeed(&b, b.r.udp.txid);
-    }
-    receive(&b, notify(&b, 4, &tag)); /* some keepalives old: the server may have missed those */
-    assert_int_equal(count(&b, BK_REGISTRATION_CALL), 1);
-    for (int i = 0; i < 6; i++) {
-        tick(&b);
-        succeed(&b, b.r.udp.txid);
-    }
-    receive(&b, notify(&b, 5, &tag));
-    assert_int_equal(b.out.n, 0);
-}
-
-static void tags_are_fresh_for_two_minutes(void **state)
-{
-    (void)state;
-    static struct bench b;
-    come_up(&b, 12);
-    struct bk_tag tag = b.r.tag;
-    fake_pass(&b.now, BK_FRESH_S * BK_SECOND);
-    assert_true(bk_registration_sent_lately(&b.r, &b.now, &tag));
-    fake_pass(&b.now, 1);
-    assert_false(bk_registration_sent_lately(&b.r, &b.now, &tag));
-}
-
 static void revoked_is_told_once_and_tried_again_slowly(void **state)
 {
     (void)state;
@@ -331,98 +249,6 @@ static void a_changed_mapping_or_network_is_told_and_tried(void **state)
     assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
     input(&b, BK_REGISTRATION_NETWORK_CHANGED);
     sent(&b, &m);
-}
-
-static void without_a_clock_the_servers_time_is_carried_on(void **state)
-{
-    (void)state;
-    static struct bench b;
-    begin(&b, 15);
-    b.now.unix_s = 0;
-    assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 0);
-    input(&b, BK_REGISTRATION_START);
-    input(&b, BK_REGISTRATION_RESOLVED);
-    succeed(&b, b.r.udp.txid);
-    fake_pass(&b.now, 10 * BK_SECOND);
-    assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 1700000010);
-    tick(&b);
-    receive(&b, answer(&b, b.r.udp.txid, 0, NULL, fake_mapped(), 1600000000)); /* never back */
-    assert_true(bk_registration_unix_s(&b.r, &b.now) > 1700000010);
-    b.now.unix_s = 1800000000; /* the host's own clock goes first */
-    assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 1800000000);
-}
-
-/* A server that lies about the time must not bring back what has expired since. */
-static void no_time_before_the_stored_one_is_believed(void **state)
-{
-    (void)state;
-    static struct bench b;
-    begin(&b, 17);
-    b.now.unix_s = 0;
-    b.r.config.newest_unix_s = 1700000001;
-    input(&b, BK_REGISTRATION_START);
-    input(&b, BK_REGISTRATION_RESOLVED);
-    succeed(&b, b.r.udp.txid); /* says 1700000000 */
-    assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
-    assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 0);
-    assert_int_equal(bk_registration_server_unix_s(&b.r), 0);
-    tick(&b);
-    receive(&b, answer(&b, b.r.udp.txid, 0, NULL, fake_mapped(), 1700000001));
-    assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 1700000001);
-}
-
-/* One absurd answer would otherwise hold the device there, across restarts too. */
-static void no_time_of_the_next_century_is_believed(void **state)
-{
-    (void)state;
-    static const uint64_t absurd[] = {UINT64_MAX, UINT64_MAX - 86399, 4102444800};
-    static struct bench b;
-    begin(&b, 19);
-    b.now.unix_s = 0;
-    input(&b, BK_REGISTRATION_START);
-    input(&b, BK_REGISTRATION_RESOLVED);
-    receive(&b, answer(&b, b.r.udp.txid, 0, NULL, fake_mapped(), UINT64_MAX));
-    assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
-    assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 0);
-    tick_answered(&b);
-    succeed(&b, b.r.udp.txid); /* says 1700000000 */
-    for (size_t i = 0; i < sizeof absurd / sizeof absurd[0]; i++) {
-        tick_answered(&b);
-        receive(&b, answer(&b, b.r.udp.txid, 0, NULL, fake_mapped(), absurd[i]));
-        assert_int_equal(bk_registration_server_unix_s(&b.r), 1700000000);
-    }
-    tick_answered(&b);
-    receive(&b, answer(&b, b.r.udp.txid, 0, NULL, fake_mapped(), 4102444799));
-    assert_int_equal(bk_registration_server_unix_s(&b.r), 4102444799);
-}
-
-/* Nor make it stand still, for as long as it likes, by saying the same again and again. */
-static void the_servers_time_does_not_stand_still(void **state)
-{
-    (void)state;
-    static struct bench b;
-    begin(&b, 18);
-    b.now.unix_s = 0;
-    input(&b, BK_REGISTRATION_START);
-    input(&b, BK_REGISTRATION_RESOLVED);
-    succeed(&b, b.r.udp.txid); /* says 1700000000 */
-    bk_time began = b.now.mono;
-    uint64_t passed_s = 0;
-    for (int i = 0; i < 400; i++) {
-        tick_answered(&b);
-        passed_s = (b.now.mono - began) / BK_SECOND;
-        receive(&b, answer(&b, b.r.udp.txid, 0, NULL, fake_mapped(),
-                           1700000000 + (i % 2 == 0 ? 0 : passed_s / 2)));
-        assert_int_equal(b.r.state, BK_REGISTRATION_UP);
-    }
-    assert_true(passed_s > 8000);
-    uint64_t time_s = bk_registration_unix_s(&b.r, &b.now);
-    assert_true(time_s <= 1700000000 + passed_s && time_s + 60 >= 1700000000 + passed_s);
-    /* One whose clock is a little slower than ours is followed, seconds lost on the way included. */
-    tick_answered(&b);
-    passed_s = (b.now.mono - began) / BK_SECOND;
-    receive(&b, answer(&b, b.r.udp.txid, 0, NULL, fake_mapped(), 1700000000 + passed_s - 5));
-    assert_int_equal(bk_registration_unix_s(&b.r, &b.now), 1700000000 + passed_s - 5);
 }
 
 static void a_used_up_counter_draws_a_new_random_part(void **state)
@@ -491,123 +317,6 @@ static void an_answer_that_means_nothing_to_us_is_as_good_as_none(void **state)
     assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
 }
 
-static void succeed_with_a_hint(struct bench *b)
-{
-    struct bk_register_answer a = {.mapped = fake_mapped(), .unix_s = 1700000000, .renew = true};
-    struct bk_slice bytes;
-    assert_int_equal(
-        bk_register_answer_write(b->buf, sizeof b->buf, b->r.udp.txid, &a, &b->mac, b->key, &bytes),
-        BK_OK);
-    receive(b, bytes);
-}
-
-static void an_old_key_is_told_of_each_time(void **state)
-{
-    (void)state;
-    static struct bench b;
-    come_up(&b, 1);
-    assert_int_equal(count(&b, BK_REGISTRATION_RENEW), 0);
-    for (int i = 0; i < 3; i++) {
-        tick_answered(&b);
-        succeed_with_a_hint(&b);
-        assert_int_equal(count(&b, BK_REGISTRATION_RENEW), 1);
-        assert_int_equal(b.out.n, 1);
-        succeed_with_a_hint(&b); /* a copy of the same answer */
-        assert_int_equal(b.out.n, 0);
-    }
-    tick_answered(&b);
-    succeed(&b, b.r.udp.txid);
-    assert_int_equal(count(&b, BK_REGISTRATION_RENEW), 0);
-    begin(&b, 1); /* together with the first success */
-    input(&b, BK_REGISTRATION_START);
-    input(&b, BK_REGISTRATION_RESOLVED);
-    succeed_with_a_hint(&b);
-    assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
-    assert_int_equal(count(&b, BK_REGISTRATION_RENEW), 1);
-}
-
-static void renew_key(struct bench *b)
-{
-    static const uint8_t key[BK_KEY_BYTES] = {1, 2, 3};
-    bk_registration_rekey(&b->r, &b->now, 8, 4, key);
-    assert_memory_equal(b->key.p, key, sizeof key);
-    b->generation = 8;
-    b->epoch = 4;
-}
-
-static void a_renewed_key_is_registered_with_at_once(void **state)
-{
-    (void)state;
-    static struct bench b;
-    struct bk_stun m;
-    come_up(&b, 1);
-    struct bk_tag before = b.r.tag;
-    fake_pass(&b.now, BK_SECOND);
-    renew_key(&b);
-    assert_true(bk_registration_deadline(&b.r) == b.now.mono);
-    tick(&b);
-    struct bk_register after = sent(&b, &m);
-    assert_int_equal(after.tag.random, before.random);
-    assert_true(after.tag.counter > before.counter);
-    assert_true(bk_registration_deadline(&b.r) > b.now.mono);
-    assert_true(bk_registration_sent_lately(&b.r, &b.now, &before)); /* calls under way go on */
-    succeed(&b, b.r.udp.txid);
-    assert_int_equal(b.r.state, BK_REGISTRATION_UP);
-    assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 0); /* it stood all the time */
-}
-
-static void what_was_sent_under_the_old_key_is_over(void **state)
-{
-    (void)state;
-    static struct bench b;
-    struct bk_stun m;
-    begin(&b, 1);
-    input(&b, BK_REGISTRATION_START);
-    renew_key(&b); /* before there is an address: nothing to send to */
-    input(&b, BK_REGISTRATION_RESOLVED);
-    sent(&b, &m);
-    uint8_t txid[BK_STUN_TXID_BYTES];
-    memcpy(txid, b.r.udp.txid, sizeof txid);
-    renew_key(&b);
-    succeed(&b, txid);
-    assert_int_equal(b.out.n, 0);
-    tick(&b);
-    sent(&b, &m);
-    assert_memory_not_equal(txid, b.r.udp.txid, sizeof txid);
-    succeed(&b, b.r.udp.txid);
-    assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
-}
-
-static void a_renewed_key_ends_silence_and_revocation(void **state)
-{
-    (void)state;
-    static struct bench b;
-    struct bk_stun m;
-    come_up(&b, 1);
-    for (int i = 0; i < 20; i++) { /* the epoch of the key is gone: nobody answers */
-        tick(&b);
-    }
-    assert_int_equal(b.r.state, BK_REGISTRATION_TRYING);
-    renew_key(&b);
-    tick(&b);
-    sent(&b, &m);
-    assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) < BK_SECOND);
-    succeed(&b, b.r.udp.txid);
-    assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
-
-    come_up(&b, 1);
-    tick(&b);
-    receive(&b, answer(&b, b.r.udp.txid, BK_CODE_FORBIDDEN, NULL, fake_mapped(), 0));
-    assert_int_equal(count(&b, BK_REGISTRATION_REVOKED), 1);
-    renew_key(&b);
-    assert_true(bk_registration_deadline(&b.r) == b.now.mono);
-    tick(&b);
-    sent(&b, &m);
-    assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) < BK_SECOND);
-    succeed(&b, b.r.udp.txid);
-    assert_int_equal(count(&b, BK_REGISTRATION_REGISTERED), 1);
-}
-
 int main(void)
 {
     if (bk_seal_init() != BK_OK) {
@@ -625,23 +334,11 @@ int main(void)
         cmocka_unit_test(a_challenge_makes_the_next_waits_short_again),
         cmocka_unit_test(endless_challenges_do_not_make_a_storm),
         cmocka_unit_test(strangers_and_wrong_macs_change_nothing),
-        cmocka_unit_test(a_notify_is_answered_first_and_acted_on_once),
-        cmocka_unit_test(the_last_256_notifies_are_remembered),
-        cmocka_unit_test(a_notify_for_another_registration_is_ignored),
-        cmocka_unit_test(tags_are_fresh_for_two_minutes),
         cmocka_unit_test(revoked_is_told_once_and_tried_again_slowly),
         cmocka_unit_test(a_changed_mapping_or_network_is_told_and_tried),
-        cmocka_unit_test(without_a_clock_the_servers_time_is_carried_on),
-        cmocka_unit_test(no_time_before_the_stored_one_is_believed),
-        cmocka_unit_test(no_time_of_the_next_century_is_believed),
-        cmocka_unit_test(the_servers_time_does_not_stand_still),
         cmocka_unit_test(a_used_up_counter_draws_a_new_random_part),
         cmocka_unit_test(a_changed_network_asks_for_the_servers_address_again),
         cmocka_unit_test(an_answer_that_means_nothing_to_us_is_as_good_as_none),
-        cmocka_unit_test(an_old_key_is_told_of_each_time),
-        cmocka_unit_test(a_renewed_key_is_registered_with_at_once),
-        cmocka_unit_test(what_was_sent_under_the_old_key_is_over),
-        cmocka_unit_test(a_renewed_key_ends_silence_and_revocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

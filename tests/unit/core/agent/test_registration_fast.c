@@ -4,26 +4,6 @@
 
 #include "wire/result.h"
 
-static const struct bk_registration_action *find(const struct bench *b,
-                                                 enum bk_registration_action_type type)
-{
-    for (size_t i = 0; i < b->out.n; i++) {
-        if (b->out.actions[i].type == type) {
-            return &b->out.actions[i];
-        }
-    }
-    return NULL;
-}
-
-static const struct bk_registration_action *must_find(const struct bench *b,
-                                                      enum bk_registration_action_type type)
-{
-    static const struct bk_registration_action none;
-    const struct bk_registration_action *a = find(b, type);
-    assert_non_null(a);
-    return a != NULL ? a : &none;
-}
-
 static void assert_taken(const struct bench *b, uint8_t txid_byte, uint8_t call)
 {
     struct bk_notify_answer said = notify_answer(b, txid_byte);

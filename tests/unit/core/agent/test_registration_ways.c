@@ -8,26 +8,6 @@ static const struct bk_addr *second_server(void)
     return &addr;
 }
 
-static const struct bk_registration_action *find(const struct bench *b,
-                                                 enum bk_registration_action_type type)
-{
-    for (size_t i = 0; i < b->out.n; i++) {
-        if (b->out.actions[i].type == type) {
-            return &b->out.actions[i];
-        }
-    }
-    return NULL;
-}
-
-static const struct bk_registration_action *the(const struct bench *b,
-                                                enum bk_registration_action_type type)
-{
-    static const struct bk_registration_action none;
-    const struct bk_registration_action *a = find(b, type);
-    assert_non_null(a);
-    return a != NULL ? a : &none;
-}
-
 static void tell(struct bench *b, enum bk_registration_event_type type)
 {
     struct bk_registration_event event = {.type = type};
@@ -120,7 +100,7 @@ static void without_answers_by_udp_a_tunnel_is_made(void **state)
     start(&b, 1, 1);
     uint64_t took = until(&b, BK_REGISTRATION_TUNNEL_OPEN);
     assert_true(took >= 6 * BK_SECOND && took <= 10 * BK_SECOND);
-    assert_int_equal(the(&b, BK_REGISTRATION_TUNNEL_OPEN)->index, 0);
+    assert_int_equal(must_find(&b, BK_REGISTRATION_TUNNEL_OPEN)->index, 0);
     assert_non_null(find(&b, BK_REGISTRATION_SEND)); /* UDP goes on */
     tell(&b, BK_REGISTRATION_TUNNEL_UP);
     struct bk_register got = sent_through(&b);
@@ -140,7 +120,7 @@ static void an_answer_by_udp_comes_before_the_tunnels(void **state)
     until(&b, BK_REGISTRATION_TUNNEL_OPEN);
     succeed(&b, b.r.udp.txid);
     assert_non_null(find(&b, BK_REGISTRATION_TUNNEL_CLOSE));
-    assert_false(the(&b, BK_REGISTRATION_REGISTERED)->tunnel);
+    assert_false(must_find(&b, BK_REGISTRATION_REGISTERED)->tunnel);
     tell(&b, BK_REGISTRATION_TUNNEL_UP); /* what was under way */
     assert_int_equal(b.out.n, 0);
     tell(&b, BK_REGISTRATION_TUNNEL_DOWN);
@@ -175,7 +155,7 @@ static void a_call_through_the_tunnel_is_answered_through_it(void **state)
     by_tunnel(&b, 4, 1);
     for (int copy = 0; copy < 2; copy++) {
         through(&b, notify(&b, 9, &b.r.tag));
-        const struct bk_registration_action *a = the(&b, BK_REGISTRATION_SEND);
+        const struct bk_registration_action *a = must_find(&b, BK_REGISTRATION_SEND);
         assert_true(a->tunnel);
         assert_int_equal(bk_stun_read(a->bytes, &m), BK_OK);
         struct bk_notify_answer said;
@@ -236,7 +216,7 @@ static void udp_is_tried_now_and_then_and_returned_to(void **state)
     challenge(&b, b.r.udp.txid); /* the row is the tunnel's: it asks for proof */
     succeed(&b, b.r.udp.txid);
     assert_non_null(find(&b, BK_REGISTRATION_TUNNEL_CLOSE));
-    assert_false(the(&b, BK_REGISTRATION_REGISTERED)->tunnel);
+    assert_false(must_find(&b, BK_REGISTRATION_REGISTERED)->tunnel);
     assert_true(bk_time_left(b.now.mono, bk_registration_deadline(&b.r)) <= 25 * BK_SECOND);
     assert_int_equal(b.r.tunnel_state, BK_TUNNEL_NONE);
 }
@@ -342,9 +322,9 @@ static void to_second(struct bench *b, uint64_t seed)
     start(b, seed, 2);
     until(b, BK_REGISTRATION_TUNNEL_OPEN);
     tell(b, BK_REGISTRATION_TUNNEL_DOWN);
-    assert_int_equal(the(b, BK_REGISTRATION_RESOLVE)->index, 1);
+    assert_int_equal(must_find(b, BK_REGISTRATION_RESOLVE)->index, 1);
     resolve(b, 1);
-    assert_true(bk_addr_equal(&the(b, BK_REGISTRATION_SEND)->addr, second_server()));
+    assert_true(bk_addr_equal(&must_find(b, BK_REGISTRATION_SEND)->addr, second_server()));
     receive_from(b, success(b, b->r.udp.txid), *second_server());
     const struct bk_registration_action *a = find(b, BK_REGISTRATION_REGISTERED);
     assert_true(a != NULL && a->index == 1 && !a->tunnel);
@@ -389,7 +369,7 @@ static void a_name_that_leads_nowhere_is_passed_over(void **state)
     for (uint8_t index = 0; b.now.mono - began < 600 * BK_SECOND;
          index = (uint8_t)((index + 1) % 3)) {
         struct bk_registration_event event = {.type = BK_REGISTRATION_UNRESOLVED, .index = index};
-        assert_int_equal(the(&b, BK_REGISTRATION_RESOLVE)->index, index);
+        assert_int_equal(must_find(&b, BK_REGISTRATION_RESOLVE)->index, index);
         bk_registration_input(&b.r, &b.now, &event, &b.out);
         step(&b);
         asked++;
@@ -467,11 +447,11 @@ static void the_first_server_is_returned_to(void **state)
     resolve(&b, 0);
     sent(&b, &m);                                                /* to the first */
     receive_from(&b, notify(&b, 7, &b.r.tag), *second_server()); /* which still has us */
-    assert_int_equal(the(&b, BK_REGISTRATION_CALL)->index, 1);
-    assert_true(bk_addr_equal(&the(&b, BK_REGISTRATION_SEND)->addr, second_server()));
+    assert_int_equal(must_find(&b, BK_REGISTRATION_CALL)->index, 1);
+    assert_true(bk_addr_equal(&must_find(&b, BK_REGISTRATION_SEND)->addr, second_server()));
     challenge(&b, b.r.udp.txid);
     succeed(&b, b.r.udp.txid);
-    assert_int_equal(the(&b, BK_REGISTRATION_REGISTERED)->index, 0);
+    assert_int_equal(must_find(&b, BK_REGISTRATION_REGISTERED)->index, 0);
     assert_int_equal(b.r.first_at, BK_TIME_NEVER);
 }
 
@@ -493,7 +473,7 @@ static void a_first_server_that_is_still_gone_costs_nothing(void **state)
         }
         assert_int_equal(sends, 3);
         assert_true(b.now.mono - began <= 5 * BK_SECOND);
-        assert_true(bk_addr_equal(&the(&b, BK_REGISTRATION_SEND)->addr, second_server()));
+        assert_true(bk_addr_equal(&must_find(&b, BK_REGISTRATION_SEND)->addr, second_server()));
         receive_from(&b, success(&b, b.r.udp.txid), *second_server());
         assert_null(find(&b, BK_REGISTRATION_REGISTERED)); /* all is as it was */
         assert_int_equal(b.r.state, BK_REGISTRATION_UP);
@@ -519,12 +499,12 @@ static void from_a_tunnel_the_first_server_is_returned_to_within_an_hour(void **
         }
     } while (find(&b, BK_REGISTRATION_TUNNEL_CLOSE) == NULL);
     assert_true(b.now.mono - began >= 3200 * BK_SECOND && b.now.mono - began <= 3600 * BK_SECOND);
-    assert_int_equal(the(&b, BK_REGISTRATION_RESOLVE)->index, 0);
+    assert_int_equal(must_find(&b, BK_REGISTRATION_RESOLVE)->index, 0);
     resolve(&b, 0);
     until(&b, BK_REGISTRATION_TUNNEL_OPEN); /* UDP was blocked: no long waiting for it */
-    assert_int_equal(the(&b, BK_REGISTRATION_TUNNEL_OPEN)->index, 0);
+    assert_int_equal(must_find(&b, BK_REGISTRATION_TUNNEL_OPEN)->index, 0);
     tell(&b, BK_REGISTRATION_TUNNEL_DOWN); /* still gone: straight to the second */
-    assert_int_equal(the(&b, BK_REGISTRATION_RESOLVE)->index, 1);
+    assert_int_equal(must_find(&b, BK_REGISTRATION_RESOLVE)->index, 1);
 }
 
 int main(void)
