@@ -136,11 +136,13 @@ BECKON_API enum beckon_status beckon_agent_join(const char *state_dir, const cha
                                                 struct beckon_error *error);
 
 /* Renews the box key and the registration key, and with `certificate` non-zero the certificate too; writes the state. The
- * idle part has this done by its call_program with the arguments renew [--certificate] --state STATE_DIR
- * [--config CONFIG_FILE]. For a process of its own, which it holds to what this takes (seccomp). OK also while a
- * certificate waits to be signed. REVOKED, SERVER_DOWN, BUSY, FAILED. */
+ * idle part has this done by its call_program with the arguments renew [--certificate] [--time SECONDS] --state STATE_DIR
+ * [--config CONFIG_FILE]. `seconds` is the time to go by, since 1970, in digits: the host's clock may be wrong; NULL: the
+ * best that can be known. For a process of its own, which it holds to what this takes (seccomp). OK also while a certificate
+ * waits to be signed. REVOKED, SERVER_DOWN, BUSY, FAILED. */
 BECKON_API enum beckon_status beckon_agent_renew(const char *state_dir, const char *config_file,
-                                                 int certificate, struct beckon_error *error);
+                                                 int certificate, const char *seconds,
+                                                 struct beckon_error *error);
 
 /* beckon://HOST/ID#FINGERPRINT, at most 400 bytes with terminator. NOT_JOINED, BAD_CONFIG. */
 BECKON_API enum beckon_status beckon_agent_uri(const char *state_dir, char *out, size_t size,

@@ -19,3 +19,9 @@ bk_time bk_time_min(bk_time a, bk_time b)
 {
     return a < b ? a : b;
 }
+
+bool bk_clock_off(uint64_t unix_s, uint64_t other_s)
+{
+    uint64_t apart_s = unix_s > other_s ? unix_s - other_s : other_s - unix_s;
+    return unix_s == 0 || apart_s > BK_CLOCK_OFF_S;
+}

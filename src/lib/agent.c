@@ -228,6 +228,8 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
     (void)what;
     bk_registration_timer(&a->registration, &now, &out);
     carry_out(a, &out);
+    bk_renewal_clock(&a->renewal.core, &now, bk_registration_calendar_s(&a->registration, &now));
+    bk_agent_renewal_follow(a);
 }
 
 static void on_network(void *ctx)
@@ -285,14 +287,37 @@ static enum beckon_status drop_privileges(struct beckon_agent *a, struct beckon_
                : bk_fail(error, BECKON_FAILED, "%s", why);
 }
 
+/* The registration key. One that is damaged is replaced by a renewal; until then we try with one that no server takes. */
+static enum beckon_status load_secret(struct beckon_agent *a, struct bk_registration_secret *out,
+                                      struct beckon_error *error)
+{
+    struct bk_random rng = bk_random_kernel();
+    enum beckon_status status = bk_registration_secret_read(a->state_dir, out, error);
+
+    if (status == BECKON_BAD_CONFIG || status == BECKON_NOT_JOINED) {
+        bk_log(a->log, a->ctx, 0, "%s", error->text);
+        *out = (struct bk_registration_secret){0};
+        rng.fill(rng.ctx, out->key, sizeof out->key);
+        a->renewal.wanted = true;
+        status = BECKON_OK;
+    }
+    return status;
+}
+
 /* Registration key and cores: read as the user we stay, so that what he cannot read is known at once. */
 static enum beckon_status load(struct beckon_agent *a, struct beckon_error *error)
 {
     struct bk_registration_secret state;
     struct bk_registration_config config = {.rng = bk_random_kernel(), .mac = bk_mac_plain()};
     struct bk_now now = bk_now_sample();
-    enum beckon_status status = bk_registration_secret_read(a->state_dir, &state, error);
+    enum beckon_status status = bk_identity_check(a->state_dir, error);
 
+    if (status == BECKON_OK) {
+        status = load_secret(a, &state, error);
+    }
+    if (status == BECKON_OK) {
+        status = bk_agent_renewal_look(a, error);
+    }
     if (status != BECKON_OK) {
         return status;
     }

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "lib/agent_call_private.h"
+#include "lib/agent_state.h"
 #include "lib/fail.h"
 #include "lib/loop.h"
 #include "net/sandbox.h"
@@ -63,11 +64,10 @@ uint64_t bk_call_part_unix_s(void *ctx)
 {
     const struct bk_call_part *p = ctx;
     struct bk_now now = bk_now_sample();
+    uint64_t told_s =
+        p->told_unix_s == 0 ? 0 : p->told_unix_s + (now.mono - p->told_at) / BK_SECOND;
 
-    if (now.unix_s != 0 || p->told_unix_s == 0) {
-        return now.unix_s;
-    }
-    return p->told_unix_s + (now.mono - p->told_at) / BK_SECOND;
+    return now.unix_s > told_s ? now.unix_s : told_s;
 }
 
 /* ---- what the core asks for ---- */
@@ -266,11 +266,14 @@ static enum bk_err own_pin(const struct bk_call_part *p, uint8_t pin[BK_PIN_BYTE
 /* Every pair that a caller may have been given: lib/box_keys.h. */
 static void take_boxes(struct bk_call_part *p, struct bk_call_config *config)
 {
+    uint64_t host_s = bk_now_sample().unix_s; /* the change was noted by that, if there is one */
+
     config->box[config->n_boxes++] = p->box.current;
     if (p->box.has_next) {
         config->box[config->n_boxes++] = p->box.next;
     }
-    if (p->box.has_previous && !bk_box_keys_outdated(&p->box, bk_call_part_unix_s(p))) {
+    if (p->box.has_previous &&
+        !bk_box_keys_outdated(&p->box, host_s != 0 ? host_s : bk_call_part_unix_s(p))) {
         config->box[config->n_boxes++] = p->box.previous;
     }
 }
@@ -365,10 +368,13 @@ static enum beckon_status load(struct bk_call_part *p, const char *config_file,
 
     if (status == BECKON_OK) {
         status = bk_box_keys_read(p->state_dir, &p->box, error);
+        if (status == BECKON_BAD_CONFIG || status == BECKON_NOT_JOINED) {
+            status = BECKON_KEY_CHANGED; /* to the idle part it is all one: nothing can be opened */
+        }
     }
     if (status == BECKON_OK &&
         bk_credentials_load(p->state_dir, "device", &p->own, path) != BK_OK) {
-        status = bk_fail(error, BECKON_BAD_CONFIG, "%s cannot be used; join again", path);
+        status = bk_fail(error, BECKON_BAD_CONFIG, "%s cannot be used; " BK_JOIN_ANEW, path);
     }
     return status;
 }
@@ -439,6 +445,17 @@ static void confine(const struct bk_call_part *p)
     }
 }
 
+/* For the idle part, which renews the box key if none of ours opens what callers send. */
+static enum beckon_status status_of_end(const struct bk_call_part *p)
+{
+    if (!p->ended) {
+        return BECKON_FAILED;
+    }
+    return p->reason == BK_CALL_END_SERVED        ? BECKON_OK
+           : p->reason == BK_CALL_END_BAD_REQUEST ? BECKON_KEY_CHANGED
+                                                  : BECKON_FAILED;
+}
+
 enum beckon_status beckon_agent_serve_call(int channel, const char *state_dir,
                                            const char *config_file, beckon_log log, void *ctx)
 {
@@ -464,7 +481,7 @@ enum beckon_status beckon_agent_serve_call(int channel, const char *state_dir,
         p->sessions = bk_sessions_open(p->state_dir);
         confine(p);
         event_base_dispatch(p->base);
-        status = p->ended && p->reason == BK_CALL_END_SERVED ? BECKON_OK : BECKON_FAILED;
+        status = status_of_end(p);
     } else {
         bk_log(log, ctx, 0, "%s", error.text);
     }

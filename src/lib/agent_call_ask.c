@@ -119,8 +119,6 @@ bool bk_call_part_answered(struct bk_call_part *p, const struct bk_channel_messa
     if (message->type != BK_CHANNEL_VERDICT) {
         return false;
     }
-    p->told_unix_s = message->unix_s;
-    p->told_at = bk_now_sample().mono;
     bk_call_part_tell(p, &event);
     return true;
 }

@@ -63,7 +63,7 @@ struct bk_call_part {
     size_t n_servers;
     struct bk_sessions *sessions; /* TLS sessions with servers; may be NULL */
     uint16_t agent_port;          /* the server's, for our TLS */
-    uint64_t told_unix_s;         /* the idle part's idea of the time when it last told; 0: none */
+    uint64_t told_unix_s;         /* bk_registration_latest_s, when the idle part told; 0: none */
     bk_time told_at;
     struct bk_call *core;
     struct bk_conn *server_conn;
@@ -106,7 +106,8 @@ struct bk_call_part {
  * carried out now is done. Such events borrow no bytes. */
 void bk_call_part_tell(struct bk_call_part *p, const struct bk_call_event *event);
 void bk_call_part_tell_index(struct bk_call_part *p, enum bk_call_event_type type, size_t index);
-/* Seconds since 1970, by the host's clock or else by what the idle part told; 0: neither. `ctx` is the part. */
+/* Seconds since 1970, the later of the host's clock and what the idle part told: it ends an access, and judges the
+ * server's certificate. 0: neither is known. `ctx` is the part. */
 uint64_t bk_call_part_unix_s(void *ctx);
 
 /* agent_call_server.c */

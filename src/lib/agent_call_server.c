@@ -71,9 +71,7 @@ struct bk_tls *bk_call_part_server_tls(struct bk_call_part *p, const char *alpn)
         return NULL;
     }
     bk_sessions_use(p->sessions, &client, tls);
-    if (bk_now_sample().unix_s == 0) { /* no clock: the time of an authenticated REGISTER */
-        bk_tls_set_time(tls, bk_call_part_unix_s(p));
-    }
+    bk_tls_set_time(tls, bk_call_part_unix_s(p));
     return tls;
 }
 

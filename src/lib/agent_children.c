@@ -25,6 +25,9 @@ static void on_gone(void *ctx, int how)
     struct beckon_agent *a = child->agent;
 
     bk_agent_gone(a, how);
+    if (how == BECKON_KEY_CHANGED) {
+        bk_agent_renewal_opened(a, false);
+    }
     if (how < 0 && how != -SIGTERM && how != -SIGINT && how != -SIGHUP) {
         bk_log(a->log, a->ctx, 0, "a call's process was ended by signal %d", -how);
     }
@@ -148,6 +151,7 @@ static void on_channel(evutil_socket_t fd, short what, void *ctx)
         return;
     }
     if (err == BK_OK && message.type == BK_CHANNEL_ADMIT && child->state == BK_CHILD_NEW) {
+        bk_agent_renewal_opened(a, true);
         child->state = BK_CHILD_WAITING;
         child->asked = a->questions++;
         child->facts = message.facts;
@@ -226,7 +230,7 @@ static bool child_begin(struct beckon_agent *a, struct bk_agent_child *child,
     struct bk_now now = bk_now_sample();
 
     put_servers(a, call->index, &call->addr, &hello);
-    hello.unix_s = bk_registration_unix_s(&a->registration, &now);
+    hello.unix_s = bk_registration_latest_s(&a->registration, &now);
     if (call->fast) {
         put_request(call, &hello);
     }

@@ -49,6 +49,8 @@ struct bk_agent_renewal {
     int channel;      /* its end tells */
     struct event *event; /* on the channel */
     struct bk_child_leaving leaving;
+    bool wanted; /* at once: box.key or registration.key is damaged, and a renewal brings another */
+    bool no_box; /* it is box.key */
 };
 
 struct bk_agent_tunnel {
@@ -154,10 +156,14 @@ void bk_agent_lifetime_end(struct beckon_agent *a);
 void bk_agent_lifetime_registered(struct beckon_agent *a, bool registered);
 
 /* agent_renewal.c */
+/* The box keys: damaged ones are replaced by a renewal at once. FAILED: they are not for us to read. */
+enum beckon_status bk_agent_renewal_look(struct beckon_agent *a, struct beckon_error *error);
 BK_NODISCARD enum bk_err bk_agent_renewal_begin(struct beckon_agent *a);
 void bk_agent_renewal_end(struct beckon_agent *a);
 /* The core may have changed its mind about when. */
 void bk_agent_renewal_follow(struct beckon_agent *a);
+/* A call's request was opened by one of our box keys, or by none. */
+void bk_agent_renewal_opened(struct beckon_agent *a, bool opened);
 /* Destroys a box key that has had its time, wherever it comes from. */
 void bk_agent_renewal_prune(struct beckon_agent *a);
 

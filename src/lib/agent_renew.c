@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/number.h"
+#include "core/agent/registration.h"
 #include "lib/agent_config.h"
 #include "lib/agent_state.h"
 #include "lib/fail.h"
@@ -15,26 +17,24 @@
 
 static const char file_cert[] = "device.crt";
 
-/* The host's clock; or the newest time that is proven: what the server last said, our certificate's beginning. */
+/* The host's clock; or, where that cannot be right, the newest time that is proven: what the server last said, our
+ * certificate's beginning. */
 static uint64_t best_time(const char *state_dir, X509 *cert)
 {
     uint64_t unix_s = bk_now_sample().unix_s;
-    struct bk_x509_facts facts;
 
-    if (unix_s == 0) {
-        unix_s = bk_stored_time_read(state_dir);
-        if (bk_x509_facts(cert, &facts) == BK_OK && facts.not_before_s > unix_s) {
-            unix_s = facts.not_before_s;
-        }
-    }
-    return unix_s;
+    return bk_clock_off(unix_s, bk_cert_time(cert, unix_s))
+               ? bk_cert_time(cert, bk_stored_time_read(state_dir))
+               : unix_s;
 }
 
-enum beckon_status bk_agent_renewing_begin(const char *state_dir, struct bk_agent_renewing *out,
+enum beckon_status bk_agent_renewing_begin(const char *state_dir, uint64_t unix_s,
+                                           struct bk_agent_renewing *out,
                                            struct beckon_error *error)
 {
     struct bk_random rng = bk_random_system();
     char path[BK_PATH_BYTES];
+    uint64_t host_s;
     enum beckon_status status;
 
     *out = (struct bk_agent_renewing){.lock = bk_box_keys_lock(state_dir)};
@@ -45,14 +45,18 @@ enum beckon_status bk_agent_renewing_begin(const char *state_dir, struct bk_agen
                              state_dir, strerror(errno));
     }
     status = bk_box_keys_read(state_dir, &out->keys, error);
-    if (status != BECKON_OK) {
+    if (status == BECKON_BAD_CONFIG || status == BECKON_NOT_JOINED) {
+        /* One that nobody seals to: it is the next one that callers get. */
+        bk_box_pair_make(&rng, &out->keys.current);
+    } else if (status != BECKON_OK) {
         return status;
     }
     if (bk_credentials_load(state_dir, "device", &out->own, path) != BK_OK) {
-        return bk_fail(error, BECKON_BAD_CONFIG, "%s cannot be used; join again", path);
+        return bk_fail(error, BECKON_BAD_CONFIG, "%s cannot be used; " BK_JOIN_ANEW, path);
     }
-    out->unix_s = best_time(state_dir, out->own.cert);
-    if (bk_box_keys_outdated(&out->keys, out->unix_s)) {
+    out->unix_s = unix_s != 0 ? unix_s : best_time(state_dir, out->own.cert);
+    host_s = bk_now_sample().unix_s;
+    if (bk_box_keys_outdated(&out->keys, host_s != 0 ? host_s : out->unix_s)) {
         out->keys.has_previous = false;
     }
     if (!out->keys.has_next) { /* else: the server may have it from a time when we crashed */
@@ -157,26 +161,34 @@ static void confine(void)
 }
 
 enum beckon_status beckon_agent_renew(const char *state_dir, const char *config_file,
-                                      int certificate, struct beckon_error *error)
+                                      int certificate, const char *seconds,
+                                      struct beckon_error *error)
 {
     struct bk_agent_config *config = malloc(sizeof *config);
     struct bk_agent_renewing renewing = {.lock = -1};
     struct bk_renewal_order order = {0};
     struct bk_renewed renewed;
+    uint64_t unix_s = 0;
     enum beckon_status status;
 
+    if (seconds != NULL &&
+        bk_number_parse(bk_slice_text(seconds), BK_TIME_BELIEVED_BELOW_S - 1, &unix_s) != BK_OK) {
+        return bk_fail(error, BECKON_USAGE, "\"%.30s\" is no time; give seconds since 1970",
+                       seconds);
+    }
     if (config == NULL || bk_seal_init() != BK_OK) {
         free(config);
         return bk_fail(error, BECKON_FAILED, "no memory");
     }
     status = order_of(state_dir, config_file, config, &order, error);
     if (status == BECKON_OK) {
-        status = bk_agent_renewing_begin(state_dir, &renewing, error);
+        status = bk_agent_renewing_begin(state_dir, unix_s, &renewing, error);
     }
     if (status == BECKON_OK) {
         confine();
         order.own = &renewing.own;
-        order.certificate = certificate != 0 || bk_certificate_is_old(renewing.own.cert);
+        order.certificate =
+            certificate != 0 || bk_certificate_is_old(renewing.own.cert, renewing.unix_s);
         order.box_key = BK_SLICE_OF(renewing.box_key);
         order.unix_s = renewing.unix_s;
         status = BECKON_SERVER_DOWN;

@@ -17,8 +17,10 @@ struct bk_agent_renewing {
 };
 
 /* Reads the state, makes the next box key unless there is one already, and stores it. NOT_JOINED, BAD_CONFIG, BUSY
- * (another renewal is under way), FAILED. bk_agent_renewing_fini in every case. */
-enum beckon_status bk_agent_renewing_begin(const char *state_dir, struct bk_agent_renewing *out,
+ * (another renewal is under way), FAILED. bk_agent_renewing_fini in every case. `unix_s`: the time to go by, 0: the best
+ * that is known here. */
+enum beckon_status bk_agent_renewing_begin(const char *state_dir, uint64_t unix_s,
+                                           struct bk_agent_renewing *out,
                                            struct beckon_error *error);
 /* The server has answered: the next box key becomes the current one, and what else came is stored. FAILED: of that,
  * something is not done; begin again. */

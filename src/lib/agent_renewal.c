@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/number.h"
 #include "lib/agent_private.h"
 #include "lib/agent_state.h"
 #include "lib/box_keys.h"
@@ -25,6 +26,18 @@ void bk_agent_renewal_follow(struct beckon_agent *a)
                     bk_time_min(bk_renewal_deadline(&a->renewal.core), a->renewal.prune_at));
 }
 
+void bk_agent_renewal_opened(struct beckon_agent *a, bool opened)
+{
+    struct bk_now now = bk_now_sample();
+
+    if (opened) {
+        bk_renewal_opened(&a->renewal.core);
+    } else {
+        bk_renewal_unopened(&a->renewal.core, &now);
+    }
+    bk_agent_renewal_follow(a);
+}
+
 void bk_agent_renewal_prune(struct beckon_agent *a)
 {
     struct bk_agent_renewal *r = &a->renewal;
@@ -33,7 +46,7 @@ void bk_agent_renewal_prune(struct beckon_agent *a)
     bool waited = r->prune_at != BK_TIME_NEVER && r->prune_at <= now.mono;
     bool left;
 
-    if (r->pid != 0) { /* it writes that file, and sees to the rest when it is done */
+    if (r->pid != 0 || r->no_box) { /* a renewal writes it, and sees to the rest when it is done */
         r->prune_at = BK_TIME_NEVER;
         return;
     }
@@ -77,6 +90,7 @@ static void ended(struct beckon_agent *a, int how)
 
     if (renewed) {
         facts = bk_renewal_facts_read(a->state_dir);
+        a->renewal.wanted = a->renewal.no_box = false;
         bk_log(a->log, a->ctx, 1, "renewed");
     } else if (how == BECKON_REVOKED) {
         bk_log(a->log, a->ctx, 0, "this device is revoked or replaced: nothing is renewed");
@@ -117,14 +131,32 @@ static void on_end(evutil_socket_t fd, short what, void *ctx)
     }
 }
 
-static void start(struct beckon_agent *a, bool certificate)
+/* The one word about it: what follows from a wrong clock looks like many other things. */
+static void tell_clock(const struct beckon_agent *a, uint64_t host_s, uint64_t unix_s)
+{
+    if (host_s != 0 && host_s != unix_s) {
+        bk_log(a->log, a->ctx, 0,
+               "this host's clock is %llu hours %s the server's: set it; what is renewed goes by "
+               "the server's",
+               (unsigned long long)(host_s > unix_s ? host_s - unix_s : unix_s - host_s) / 3600,
+               host_s > unix_s ? "ahead of" : "behind");
+    }
+}
+
+static void start(struct beckon_agent *a, bool certificate, uint64_t unix_s)
 {
     struct bk_agent_renewal *r = &a->renewal;
     char renew[] = "renew", state[] = "--state", config[] = "--config", wanted[] = "--certificate";
-    char *argv[8] = {a->call_program, renew, state, a->state_dir};
+    char time[] = "--time", seconds[21];
+    char *argv[10] = {a->call_program, renew, state, a->state_dir};
     struct timeval limit = {.tv_sec = RENEWAL_LIMIT_MS / 1000};
     size_t n = 4;
 
+    if (a->registration.told_unix_s != 0) { /* else it finds out the best that is known */
+        bk_number_format(unix_s, seconds);
+        argv[n++] = time;
+        argv[n++] = seconds;
+    }
     if (certificate) {
         argv[n++] = wanted;
     }
@@ -154,6 +186,7 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
 {
     struct beckon_agent *a = ctx;
     struct bk_now now = bk_now_sample();
+    uint64_t unix_s;
     bool certificate;
 
     (void)fd;
@@ -161,11 +194,26 @@ static void on_timer(evutil_socket_t fd, short what, void *ctx)
     if (a->renewal.prune_at <= now.mono) {
         bk_agent_renewal_prune(a);
     }
-    if (bk_renewal_due(&a->renewal.core, &now, bk_registration_unix_s(&a->registration, &now),
-                       &certificate)) {
-        start(a, certificate);
+    unix_s = bk_registration_calendar_s(&a->registration, &now);
+    if (bk_renewal_due(&a->renewal.core, &now, unix_s, &certificate)) {
+        tell_clock(a, now.unix_s, unix_s);
+        start(a, certificate, unix_s);
     }
     bk_agent_renewal_follow(a);
+}
+
+enum beckon_status bk_agent_renewal_look(struct beckon_agent *a, struct beckon_error *error)
+{
+    struct bk_box_keys keys;
+    enum beckon_status status = bk_box_keys_read(a->state_dir, &keys, error);
+
+    bk_wipe(&keys, sizeof keys);
+    if (status == BECKON_BAD_CONFIG || status == BECKON_NOT_JOINED) {
+        bk_log(a->log, a->ctx, 0, "%s", error->text);
+        a->renewal.wanted = a->renewal.no_box = true;
+        status = BECKON_OK;
+    }
+    return status;
 }
 
 enum bk_err bk_agent_renewal_begin(struct beckon_agent *a)
@@ -175,6 +223,9 @@ enum bk_err bk_agent_renewal_begin(struct beckon_agent *a)
     struct bk_renewal_facts facts = bk_renewal_facts_read(a->state_dir);
     struct bk_now now = bk_now_sample();
 
+    if (a->renewal.wanted) {
+        facts.box_made_s = 0;
+    }
     a->renewal.timer = evtimer_new(a->base, on_timer, a);
     if (a->renewal.timer == NULL) {
         return BK_E_NOMEM;

@@ -18,7 +18,14 @@ static const char file_clock[] = "clock";
 enum {
     REGISTRATION_FILE_BYTES = 4 + 2 + BK_KEY_BYTES,
     RENEWAL_TEXT_BYTES = 3 * 21 + 1,
+    PEM_BYTES = 2048, /* ours are a few hundred */
 };
+
+static enum beckon_status unreadable(const char *dir, const char *name, struct beckon_error *error)
+{
+    return bk_fail(error, BECKON_FAILED, "%s/%s cannot be read; check its owner and mode", dir,
+                   name);
+}
 
 /* Reads a file that has exactly n bytes. */
 static enum beckon_status read_exactly(const char *dir, const char *name, uint8_t *out, size_t n,
@@ -31,16 +38,12 @@ static enum beckon_status read_exactly(const char *dir, const char *name, uint8_
         return BECKON_OK;
     }
     bk_wipe(out, n);
-    if (err == BK_E_NOTFOUND) {
-        return bk_fail(error, BECKON_NOT_JOINED,
-                       "%s/%s is not there; run \"beckon-agent join\" first", dir, name);
+    if (err == BK_E_NOTFOUND || err == BK_OK || err == BK_E_NOSPACE) {
+        return bk_fail(error, err == BK_E_NOTFOUND ? BECKON_NOT_JOINED : BECKON_BAD_CONFIG,
+                       "%s/%s is %s; another is fetched from the server", dir, name,
+                       err == BK_E_NOTFOUND ? "not there" : "damaged");
     }
-    if (err == BK_OK || err == BK_E_NOSPACE) {
-        return bk_fail(error, BECKON_BAD_CONFIG, "%s/%s is damaged; join again with a new token",
-                       dir, name);
-    }
-    return bk_fail(error, BECKON_FAILED, "%s/%s cannot be read; check its owner and mode", dir,
-                   name);
+    return unreadable(dir, name, error);
 }
 
 enum beckon_status bk_registration_secret_read(const char *state_dir,
@@ -135,4 +138,33 @@ enum bk_err bk_stored_time_write(const char *state_dir, uint64_t unix_s)
 
     bk_number_format(unix_s, text);
     return bk_file_write(state_dir, file_clock, bk_slice_text(text));
+}
+
+static enum beckon_status check_pem(const char *dir, const char *name, struct beckon_error *error)
+{
+    char text[PEM_BYTES + 1];
+    size_t n;
+    enum bk_err err = bk_file_read(dir, name, (uint8_t *)text, PEM_BYTES, &n);
+    bool whole;
+
+    text[n] = '\0';
+    whole = err == BK_E_NOSPACE || strstr(text, "-----END ") != NULL;
+    bk_wipe(text, sizeof text);
+    if (err == BK_E_IO) {
+        return unreadable(dir, name, error);
+    }
+    return whole ? BECKON_OK
+                 : bk_fail(error, BECKON_BAD_CONFIG, "%s/%s is missing or damaged; " BK_JOIN_ANEW,
+                           dir, name);
+}
+
+enum beckon_status bk_identity_check(const char *state_dir, struct beckon_error *error)
+{
+    static const char *const names[] = {"device.key", "device.crt", "ca.crt"};
+    enum beckon_status status = BECKON_OK;
+
+    for (size_t i = 0; status == BECKON_OK && i < sizeof names / sizeof names[0]; i++) {
+        status = check_pem(state_dir, names[i], error);
+    }
+    return status;
 }

@@ -7,6 +7,9 @@
 #include "core/agent/renewal.h"
 #include "seal/seal.h"
 
+/* What to do where nothing else helps; `device.key`, if it is whole, stays: callers have it pinned. */
+#define BK_JOIN_ANEW "move agent.conf away and join again with a new token"
+
 /* DIR/registration.key: what the device registers with. */
 struct bk_registration_secret {
     uint32_t generation;
@@ -30,5 +33,9 @@ BK_NODISCARD enum bk_err bk_renewal_facts_write(const char *state_dir,
  * none was stored. */
 uint64_t bk_stored_time_read(const char *state_dir);
 BK_NODISCARD enum bk_err bk_stored_time_write(const char *state_dir, uint64_t unix_s);
+
+/* Whether device.key, device.crt and ca.crt are there and not cut short; more than that only TLS can tell, which the
+ * idle part has not. BAD_CONFIG, FAILED. */
+enum beckon_status bk_identity_check(const char *state_dir, struct beckon_error *error);
 
 #endif

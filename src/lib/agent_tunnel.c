@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "lib/agent_config.h"
+#include "lib/agent_state.h"
 #include "lib/certs.h"
 #include "lib/child.h"
 #include "lib/fail.h"
@@ -36,7 +37,8 @@ struct tunnel {
     struct bk_resolver *resolver;
     struct bk_resolve *question;
     const char *server; /* set by HELLO */
-    uint64_t unix_s;    /* what HELLO told */
+    uint64_t unix_s;    /* what HELLO told, then */
+    bk_time told_at;
     struct bk_addr addrs[BK_RESOLVE_MAX];
     size_t n_addrs;
     uint16_t port; /* being tried, or in use */
@@ -111,6 +113,8 @@ static void connect_to(struct tunnel *t, uint16_t port)
         .on = {.ctx = t, .open = on_open, .message = on_message, .closed = on_closed},
         .limits = {.open_ms = OPEN_MS, .frame_max_bytes = BK_STUN_STREAM_MAX_BYTES},
     };
+    struct bk_now now = bk_now_sample();
+    uint64_t told_s = t->unix_s + (now.mono - t->told_at) / BK_SECOND;
 
     t->port = port;
     for (size_t i = 0; i < t->n_addrs; i++) {
@@ -120,8 +124,8 @@ static void connect_to(struct tunnel *t, uint16_t port)
         down(t, "this device's certificate cannot be used");
         return;
     }
-    if (bk_now_sample().unix_s == 0) {
-        bk_tls_set_time(config.tls, t->unix_s);
+    if (bk_clock_off(now.unix_s, told_s)) {
+        bk_tls_set_time(config.tls, told_s);
     }
     bk_sessions_use(t->sessions, &client, config.tls);
     if (bk_conn_connect(t->base, &config, t->addrs, t->n_addrs, NULL, &t->conn) != BK_OK) {
@@ -146,16 +150,6 @@ static void on_resolved(void *ctx, enum bk_err err, const struct bk_addr *addrs,
     connect_to(t, t->config.server_agent_port);
 }
 
-/* Without any clock: our own certificate is valid, or it will not do anyway. */
-static uint64_t time_known(const struct tunnel *t, uint64_t told_s)
-{
-    struct bk_x509_facts facts;
-
-    return bk_x509_facts(t->own.cert, &facts) == BK_OK && facts.not_before_s > told_s
-               ? facts.not_before_s
-               : told_s;
-}
-
 static void hello(struct tunnel *t, const struct bk_tunnel_message *message)
 {
     if (message->index >= t->config.n_servers) {
@@ -163,7 +157,9 @@ static void hello(struct tunnel *t, const struct bk_tunnel_message *message)
         return;
     }
     t->server = t->config.servers[message->index];
-    t->unix_s = time_known(t, message->unix_s);
+    /* Our own certificate is valid, or it will not do anyway. */
+    t->unix_s = bk_cert_time(t->own.cert, message->unix_s);
+    t->told_at = bk_now_sample().mono;
     if (bk_resolve_start(t->resolver, t->server, t->config.server_agent_port, on_resolved, t,
                          &t->question) != BK_OK) {
         t->question = NULL;
@@ -199,7 +195,7 @@ static enum beckon_status load(struct tunnel *t, const char *state_dir, const ch
     enum beckon_status status = bk_agent_config_read(state_dir, config_file, &t->config, error);
 
     if (status == BECKON_OK && bk_credentials_load(state_dir, "device", &t->own, path) != BK_OK) {
-        status = bk_fail(error, BECKON_BAD_CONFIG, "%s cannot be used; join again", path);
+        status = bk_fail(error, BECKON_BAD_CONFIG, "%s cannot be used; " BK_JOIN_ANEW, path);
     }
     if (status == BECKON_OK) {
         t->sessions = bk_sessions_open(state_dir);

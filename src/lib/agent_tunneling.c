@@ -87,7 +87,7 @@ static bool start(struct beckon_agent *a, uint8_t index)
     struct bk_tunnel_message hello = {
         .type = BK_TUNNEL_HELLO,
         .index = index,
-        .unix_s = bk_registration_unix_s(&a->registration, &now),
+        .unix_s = bk_registration_calendar_s(&a->registration, &now),
     };
 
     if (hello.unix_s == 0) {

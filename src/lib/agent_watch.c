@@ -160,9 +160,7 @@ static void connect_to(struct bk_agent_watch *w, const struct bk_addr *addrs, si
         return;
     }
     bk_sessions_use(c->sessions, &client, config.tls);
-    if (bk_now_sample().unix_s == 0) {
-        bk_tls_set_time(config.tls, c->unix_s(c->time_ctx));
-    }
+    bk_tls_set_time(config.tls, c->unix_s(c->time_ctx));
     if (bk_conn_connect(c->base, &config, addrs, n, NULL, &w->conn) != BK_OK) {
         w->conn = NULL;
         failed(w);

@@ -21,7 +21,7 @@ struct bk_agent_watch_config {
     struct bk_addr at;             /* where it was last, with the port for agents */
     uint32_t after_ms;             /* before it asks for the first time */
     const char *user;              /* whom the server named */
-    uint64_t (*unix_s)(void *ctx); /* judges the server's certificate where the host has no clock */
+    uint64_t (*unix_s)(void *ctx); /* judges the server's certificate; 0: the host's clock does */
     void *time_ctx;
     void (*revoked)(
         void *ctx); /* once, from the loop: the caller may no longer call; may free the watch */

@@ -96,13 +96,11 @@ enum beckon_status bk_box_keys_read(const char *state_dir, struct bk_box_keys *o
         return BECKON_OK;
     }
     bk_wipe(out, sizeof *out);
-    if (err == BK_E_NOTFOUND) {
-        return bk_fail(error, BECKON_NOT_JOINED,
-                       "%s/%s is not there; run \"beckon-agent join\" first", state_dir, file_box);
-    }
-    if (err == BK_E_NOSPACE || err == BK_E_MALFORMED || err == BK_E_TRUNCATED) {
-        return bk_fail(error, BECKON_BAD_CONFIG, "%s/%s is damaged; join again with a new token",
-                       state_dir, file_box);
+    if (err == BK_E_NOTFOUND || err == BK_E_NOSPACE || err == BK_E_MALFORMED ||
+        err == BK_E_TRUNCATED) {
+        return bk_fail(error, err == BK_E_NOTFOUND ? BECKON_NOT_JOINED : BECKON_BAD_CONFIG,
+                       "%s/%s is %s; calls fail until \"beckon-agent run\" has made another",
+                       state_dir, file_box, err == BK_E_NOTFOUND ? "not there" : "damaged");
     }
     return bk_fail(error, BECKON_FAILED, "%s/%s cannot be read; check its owner and mode",
                    state_dir, file_box);

@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "core/agent/renewal.h"
-#include "lib/loop.h"
 #include "seal/subject.h"
 
 _Static_assert((int)BK_X509_KEY_BYTES == (int)BK_KEY_BYTES &&
@@ -46,11 +45,10 @@ static bool same_holder(const struct bk_identity *a, const struct bk_identity *b
 }
 
 enum bk_err bk_cert_take(struct bk_slice der, X509 *ca, const EVP_PKEY *key,
-                         const struct bk_identity *wanted, X509 **out)
+                         const struct bk_identity *wanted, uint64_t unix_s, X509 **out)
 {
     struct bk_x509_facts facts;
     struct bk_identity named = {0};
-    struct bk_now now = bk_now_sample();
     uint8_t raw[BK_X509_KEY_BYTES];
     X509 *cert;
     enum bk_err err = bk_x509_from_der(der, &cert);
@@ -60,7 +58,7 @@ enum bk_err bk_cert_take(struct bk_slice der, X509 *ca, const EVP_PKEY *key,
     }
     err = bk_x509_facts(cert, &facts);
     if (err == BK_OK) {
-        err = bk_x509_read(der, ca, now.unix_s != 0 ? now.unix_s : facts.not_before_s + 1, &facts);
+        err = bk_x509_read(der, ca, unix_s != 0 ? unix_s : facts.not_before_s + 1, &facts);
     }
     if (err == BK_OK) {
         err = bk_x509_key_raw(key, raw);
@@ -77,6 +75,14 @@ enum bk_err bk_cert_take(struct bk_slice der, X509 *ca, const EVP_PKEY *key,
     }
     *out = cert;
     return BK_OK;
+}
+
+uint64_t bk_cert_time(X509 *own, uint64_t unix_s)
+{
+    struct bk_x509_facts facts;
+
+    return bk_x509_facts(own, &facts) == BK_OK && facts.not_before_s > unix_s ? facts.not_before_s
+                                                                              : unix_s;
 }
 
 enum bk_err bk_cert_sign_box(const EVP_PKEY *key, const struct bk_box_pair *pair, uint64_t unix_s,

@@ -15,10 +15,14 @@ struct bk_cert_ops bk_certs_of(X509 *ca);
 BK_NODISCARD enum bk_err bk_cert_save(const char *dir, const char *name, X509 *cert);
 
 /* A certificate that the server issued: it must be from `ca`, for `key`, and name exactly who `wanted` is (role, and
- * ID or name; its key is not looked at). Where this host has no clock, its times are not judged. BK_E_AUTH,
- * BK_E_EXPIRED, BK_E_MALFORMED. */
+ * ID or name; its key is not looked at). Its times are judged by `unix_s`; with 0 they are not. BK_E_AUTH, BK_E_EXPIRED,
+ * BK_E_MALFORMED. */
 BK_NODISCARD enum bk_err bk_cert_take(struct bk_slice der, X509 *ca, const EVP_PKEY *key,
-                                      const struct bk_identity *wanted, X509 **out);
+                                      const struct bk_identity *wanted, uint64_t unix_s,
+                                      X509 **out);
+
+/* The later of `unix_s` and the beginning of our own certificate: no time before that is right. */
+uint64_t bk_cert_time(X509 *own, uint64_t unix_s);
 
 /* A box key as the server hands it on: signed by the device's key, good for three weeks from `unix_s`; for ever where
  * there is no clock (0). BK_E_MALFORMED: `key` cannot sign. */

@@ -48,9 +48,9 @@ struct bk_channel_message {
     struct bk_admission_facts facts;   /* ADMIT */
     enum bk_admission_verdict verdict; /* VERDICT */
     struct bk_tag tag;                 /* VERDICT */
-    uint64_t unix_s;                   /* HELLO, VERDICT; 0 if no clock is trusted */
-    bool right;                        /* PROOF */
-    size_t n_dials;                    /* DIALS: 1 to BK_CHANNEL_DIALS_MAX */
+    uint64_t unix_s; /* HELLO: the latest; VERDICT: for freshness; 0: no clock is trusted */
+    bool right;      /* PROOF */
+    size_t n_dials;  /* DIALS: 1 to BK_CHANNEL_DIALS_MAX */
     struct bk_addr dials[BK_CHANNEL_DIALS_MAX];
     uint32_t permitted;                /* PERMIT: bit i for dials[i] */
     bool fast;                         /* HELLO: the following are there */

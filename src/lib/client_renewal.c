@@ -102,21 +102,21 @@ static enum beckon_status renew_expired(struct beckon_client *client, struct bec
 
 enum beckon_status bk_client_renew(struct beckon_client *client, struct beckon_error *error)
 {
-    bk_time now = bk_now_sample().mono;
+    struct bk_now now = bk_now_sample();
     struct beckon_error why;
     int wait;
 
-    if (!bk_certificate_is_old(client->state.own.cert)) {
+    if (!bk_certificate_is_old(client->state.own.cert, now.unix_s)) {
         return BECKON_OK;
     }
     if (bk_client_expired(client)) {
         return renew_expired(client, error);
     }
-    if (client->renewal_tried && now < client->renewal_again) {
+    if (client->renewal_tried && now.mono < client->renewal_again) {
         return BECKON_OK;
     }
     client->renewal_tried = true;
-    client->renewal_again = bk_time_add(now, RENEW_PAUSE_S * BK_SECOND);
+    client->renewal_again = bk_time_add(now.mono, RENEW_PAUSE_S * BK_SECOND);
     wait = short_wait();
     if (wait < 0) {
         return BECKON_OK;

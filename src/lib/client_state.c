@@ -91,8 +91,9 @@ static enum beckon_status read_keys(const char *dir, struct bk_client_state *out
 
     if (bk_credentials_load(dir, "user", &out->own, path) != BK_OK) {
         return bk_fail(error, BECKON_BAD_CONFIG,
-                       "%s is missing or damaged; remove %s and join again with a new token", path,
-                       dir);
+                       "%s is missing or damaged; remove it and %s/%s, and join again with a new "
+                       "token",
+                       path, dir, file_config);
     }
     err = bk_file_path(dir, file_caller, path);
     if (err == BK_OK) {

@@ -8,6 +8,7 @@
 #include "lib/exchange.h"
 #include "lib/fail.h"
 #include "lib/files.h"
+#include "lib/loop.h"
 #include "lib/names.h"
 
 enum {
@@ -89,7 +90,9 @@ enum beckon_status bk_join_begin(const char *dir, const char *token, enum bk_rol
     }
     if (bk_file_exists(dir, marker)) {
         status = bk_fail(error, BECKON_FAILED,
-                         "%s is joined already; give another --state, or remove it first", dir);
+                         "%s is joined already; give another --state, or move %s away to join anew "
+                         "with the same key",
+                         dir, marker);
     } else {
         status = join_key(dir, key_name, &out->key, error);
     }
@@ -129,8 +132,8 @@ static bool certificate_fits(const struct exchange *x, const struct bk_enrol_ans
     if (!x->enrolment->device && !bk_slice_to_text(answer->user, wanted.name, sizeof wanted.name)) {
         return false;
     }
-    return bk_cert_take(answer->certificate, x->ca, x->enrolment->key, &wanted, &x->out->cert) ==
-           BK_OK;
+    return bk_cert_take(answer->certificate, x->ca, x->enrolment->key, &wanted,
+                        bk_now_sample().unix_s, &x->out->cert) == BK_OK;
 }
 
 static enum beckon_status on_success(void *ctx, const struct bk_stun *m, struct beckon_error *error)

@@ -72,8 +72,8 @@ enum beckon_status bk_ini_read(const char *path, bk_ini_key take, void *ctx,
     int line;
 
     if (reading.file == NULL) {
-        return bk_fail(error, errno == ENOENT ? BECKON_NOT_JOINED : BECKON_FAILED, "%s: %s", path,
-                       strerror(errno));
+        return bk_fail(error, errno == ENOENT ? BECKON_NOT_JOINED : BECKON_FAILED,
+                       "%s: %s; check its owner and mode", path, strerror(errno));
     }
     line = ini_parse_stream(next_line, &reading, on_key, &reading);
     unreadable = ferror(reading.file) != 0;

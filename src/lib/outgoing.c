@@ -155,7 +155,9 @@ static void failed(struct bk_outgoing *c, const struct bk_requester_action *acti
                                       .state_dir = c->client->state_dir,
                                       .equipment_id = c->equipment_id,
                                       .pin = action->pin,
-                                      .expired = action->expired};
+                                      .accepted = c->record->report.phases.accepted_us != 0,
+                                      .expired = action->expired,
+                                      .untimely = action->untimely};
     struct beckon_error error;
 
     bk_record_why(c->record, why, sizeof why);

@@ -64,8 +64,8 @@ static void on_server_closed(void *ctx, struct bk_conn *conn, const struct bk_co
             bk_client_expired(c->client)
                 ? "our certificate has expired, and the server does not renew it any more; join "
                   "again with a new token"
-                : "the server does not accept our certificate: it was revoked or replaced; join "
-                  "again");
+                : "the server does not accept our certificate: it is of another authority, or "
+                  "the server's clock is wrong; ask the operator, or join again");
         return;
     }
     /* A connection of before, from the same port, still stands in the system's books. */

@@ -36,6 +36,12 @@ static void no_path(const struct bk_outgoing_facts *facts, struct beckon_error *
 {
     bool known = facts->why[0] != '\0';
 
+    if (!facts->accepted) {
+        (void)bk_fail(error, BECKON_NO_PATH,
+                      "the device has the request and did not say what became of it; look at "
+                      "beckon-agent's log there, and try again in a minute");
+        return;
+    }
     (void)bk_fail(
         error, BECKON_NO_PATH,
         "the device accepted the call but cannot reach our callback address, nor we it%s%s%s; "
@@ -50,6 +56,14 @@ static void box_key_expired(struct beckon_error *error)
         "the server offered an expired box key: the device has not renewed it, the server "
         "is lying, or a clock is wrong; check this host's clock and that the device is "
         "online");
+}
+
+static void certificate_untimely(struct beckon_error *error)
+{
+    (void)bk_fail(error, BECKON_KEY_CHANGED,
+                  "the device's certificate does not verify by this host's clock: it has expired, "
+                  "or is not valid yet; check this host's clock; if that is right, do not trust "
+                  "this server before its operator has explained it");
 }
 
 /* Failures that need no facts. */
@@ -106,6 +120,8 @@ void bk_outgoing_error(enum bk_requester_failure failure, const struct bk_outgoi
                       facts->server);
     } else if (failure == BK_FAIL_CERTIFICATE && facts->expired) {
         box_key_expired(error);
+    } else if (failure == BK_FAIL_CERTIFICATE && facts->untimely) {
+        certificate_untimely(error);
     } else if (failure == BK_FAIL_PIN_CHANGED) {
         (void)bk_key_changed(facts->state_dir, facts->equipment_id, error);
     } else if (failure == BK_FAIL_PIN_REFUSED) {

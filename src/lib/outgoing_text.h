@@ -12,7 +12,9 @@ struct bk_outgoing_facts {
     const char *state_dir;
     uint64_t equipment_id;
     const uint8_t *pin; /* the key that the device showed */
+    bool accepted;      /* the device took the call, by its own word */
     bool expired;       /* it is the box key that does not hold, by its time */
+    bool untimely;      /* it is the device's certificate */
 };
 
 void bk_outgoing_error(enum bk_requester_failure failure, const struct bk_outgoing_facts *facts,

@@ -44,6 +44,14 @@ static enum beckon_status on_refused(void *ctx, uint16_t code, struct beckon_err
     }
 }
 
+/* This host's clock, if there is one and it is not known to be wrong; else 0. */
+static uint64_t clock_for(const struct bk_renewal_order *order)
+{
+    uint64_t host_s = bk_now_sample().unix_s;
+
+    return order->unix_s != 0 && bk_clock_off(host_s, order->unix_s) ? 0 : host_s;
+}
+
 static enum beckon_status on_success(void *ctx, const struct bk_stun *m, struct beckon_error *error)
 {
     struct exchange *x = ctx;
@@ -56,7 +64,7 @@ static enum beckon_status on_success(void *ctx, const struct bk_stun *m, struct 
     if (fits && answer.certificate.n > 0) {
         fits =
             order->certificate && bk_cert_take(answer.certificate, order->own->ca, order->own->key,
-                                               &x->self, &x->out->cert) == BK_OK;
+                                               &x->self, clock_for(order), &x->out->cert) == BK_OK;
     }
     if (!fits) {
         return bk_fail(error, BECKON_FAILED,
@@ -100,7 +108,7 @@ static enum bk_err prepare(struct exchange *x)
     if (err == BK_OK) {
         err = bk_tls_new_client(&client, &x->tls);
     }
-    if (err == BK_OK && bk_now_sample().unix_s == 0) {
+    if (err == BK_OK && clock_for(order) == 0) {
         bk_tls_set_time(x->tls, order->unix_s);
     }
     return err;
@@ -159,11 +167,11 @@ void bk_renewed_fini(struct bk_renewed *renewed)
     bk_wipe(renewed, sizeof *renewed);
 }
 
-bool bk_certificate_is_old(X509 *cert)
+bool bk_certificate_is_old(X509 *cert, uint64_t unix_s)
 {
     struct bk_x509_facts facts;
-    uint64_t now = bk_now_sample().unix_s;
 
-    return now != 0 && bk_x509_facts(cert, &facts) == BK_OK &&
-           now >= facts.not_before_s + (facts.not_after_s - facts.not_before_s) / 2;
+    return unix_s != 0 && bk_x509_facts(cert, &facts) == BK_OK &&
+           (unix_s >= facts.not_before_s + (facts.not_after_s - facts.not_before_s) / 2 ||
+            (facts.not_before_s > unix_s && facts.not_before_s - unix_s > BK_CLOCK_OFF_S));
 }

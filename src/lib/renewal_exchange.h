@@ -13,9 +13,8 @@ struct bk_renewal_order {
     const struct bk_credentials *own; /* borrowed */
     bool certificate;                 /* ask for a new one for the same key */
     struct bk_slice box_key;          /* devices: signed (seal/box_key.h), or empty */
-    uint64_t
-        unix_s;  /* judges the server's certificate where the host has no clock; 0: none known */
-    int stop_fd; /* once readable, the exchange is given up; -1: none */
+    uint64_t unix_s; /* what certificates are judged by where the host's clock is off it; 0: none */
+    int stop_fd;     /* once readable, the exchange is given up; -1: none */
 };
 
 /* What came back, verified: the certificate is from our CA, for our key, and names whom the old one named. */
@@ -33,7 +32,8 @@ enum beckon_status bk_renewal_exchange(const struct bk_renewal_order *order, str
                                        struct beckon_error *error);
 void bk_renewed_fini(struct bk_renewed *renewed);
 
-/* Is a certificate past half of its life? False where no clock is trusted. */
-bool bk_certificate_is_old(X509 *cert);
+/* Is a certificate past half of its life, or from so far ahead that a wrong clock made it? False where no clock is trusted
+ * (unix_s 0). */
+bool bk_certificate_is_old(X509 *cert, uint64_t unix_s);
 
 #endif

@@ -20,9 +20,9 @@ struct bk_huge_ahead {
     unsigned most, n;
     void *ready[BK_HUGE_AHEAD_MAX];
     bool asked; /* for the first of them */
-    bool runs, ending;
+    bool runs, begun, ending;
     pthread_mutex_t lock;
-    pthread_cond_t wanted;
+    pthread_cond_t wanted, up;
     pthread_t thread;
 };
 
@@ -38,6 +38,7 @@ enum bk_err bk_huge_ahead_new(size_t bytes, unsigned n, struct bk_huge_ahead **o
     h->most = n < BK_HUGE_AHEAD_MAX ? n : BK_HUGE_AHEAD_MAX;
     (void)pthread_mutex_init(&h->lock, NULL); /* neither can fail without attributes */
     (void)pthread_cond_init(&h->wanted, NULL);
+    (void)pthread_cond_init(&h->up, NULL);
     *out = h;
     return BK_OK;
 }
@@ -59,6 +60,8 @@ static void *run(void *ctx)
     struct bk_huge_ahead *h = ctx;
 
     (void)pthread_mutex_lock(&h->lock);
+    h->begun = true;
+    (void)pthread_cond_signal(&h->up);
     while (!h->ending) {
         void *p;
 
@@ -79,6 +82,16 @@ static void *run(void *ctx)
     return NULL;
 }
 
+/* What a thread asks of the kernel before its first line, a system call filter may refuse: that is over then. */
+static void wait_until_begun(struct bk_huge_ahead *h)
+{
+    (void)pthread_mutex_lock(&h->lock);
+    while (!h->begun) {
+        (void)pthread_cond_wait(&h->up, &h->lock);
+    }
+    (void)pthread_mutex_unlock(&h->lock);
+}
+
 enum bk_err bk_huge_ahead_start(struct bk_huge_ahead *h)
 {
     sigset_t every, before;
@@ -87,7 +100,11 @@ enum bk_err bk_huge_ahead_start(struct bk_huge_ahead *h)
     (void)pthread_sigmask(SIG_SETMASK, &every, &before);
     h->runs = pthread_create(&h->thread, NULL, run, h) == 0;
     (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return h->runs ? BK_OK : BK_E_NOMEM;
+    if (!h->runs) {
+        return BK_E_NOMEM;
+    }
+    wait_until_begun(h);
+    return BK_OK;
 }
 
 void bk_huge_ahead_free(struct bk_huge_ahead *h)
@@ -105,6 +122,7 @@ void bk_huge_ahead_free(struct bk_huge_ahead *h)
     while (h->n > 0) {
         h->huge.put(h->huge.ctx, h->ready[--h->n]);
     }
+    (void)pthread_cond_destroy(&h->up);
     (void)pthread_cond_destroy(&h->wanted);
     (void)pthread_mutex_destroy(&h->lock);
     free(h);

@@ -69,7 +69,7 @@ struct bk_tls_server {
     X509 *ca;
     const char *const *alpns; /* in order of preference */
     size_t n_alpns;
-    /* One of them, or NULL: who comes by this name may show a certificate that has expired (to renew
+    /* One of them, or NULL: who comes by this name may show a certificate that has expired, or is not valid yet (to renew
      * it). Everything else about it is checked as always, and a CA that has expired passes nobody. */
     const char *alpn_expired;
     /* Gives each client with a certificate one ticket a connection, except under `alpn_expired`, and takes

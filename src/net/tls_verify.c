@@ -53,17 +53,20 @@ static bool may_be_expired(SSL *ssl, const struct bk_tls *tls)
     return n == strlen(tls->alpn_expired) && memcmp(alpn, tls->alpn_expired, n) == 0;
 }
 
-/* Called for each fault of the chain, and for each certificate without one: forgives one fault alone. */
-static int forgive_expiry(int ok, X509_STORE_CTX *store)
+/* Called for each fault of the chain, and for each certificate without one: forgives the two of time alone. One that begins
+ * ahead was made while our own clock was wrong: nobody but us could mend that. */
+static int forgive_times(int ok, X509_STORE_CTX *store)
 {
     SSL *ssl = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx());
     struct bk_tls_session *s = bk_tls_session_of(ssl);
-    if (ok == 1 || s == NULL || X509_STORE_CTX_get_error(store) != X509_V_ERR_CERT_HAS_EXPIRED ||
+    int error = X509_STORE_CTX_get_error(store);
+    if (ok == 1 || s == NULL ||
+        (error != X509_V_ERR_CERT_HAS_EXPIRED && error != X509_V_ERR_CERT_NOT_YET_VALID) ||
         X509_STORE_CTX_get_error_depth(store) != 0 ||
         X509_STORE_CTX_get_current_cert(store) != X509_STORE_CTX_get0_cert(store)) {
         return ok;
     }
-    s->expired = true;
+    s->expired = s->expired || error == X509_V_ERR_CERT_HAS_EXPIRED;
     X509_STORE_CTX_set_error(store, X509_V_OK);
     return 1;
 }
@@ -136,7 +139,7 @@ int bk_tls_verify(X509_STORE_CTX *store, void *arg)
     switch (s->tls->judge) {
     case BK_TLS_JUDGE_CLIENT:
         if (may_be_expired(ssl, s->tls)) {
-            X509_STORE_CTX_set_verify_cb(store, forgive_expiry);
+            X509_STORE_CTX_set_verify_cb(store, forgive_times);
             return verify_chain(store, s);
         }
         if (verify_chain(store, s) != 1) {

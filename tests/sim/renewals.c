@@ -21,7 +21,15 @@ static struct bk_now device_time(const struct device *d)
 static uint64_t unix_of(const struct device *d)
 {
     struct bk_now now = device_time(d);
-    return bk_registration_unix_s(&d->registration, &now);
+    return bk_registration_calendar_s(&d->registration, &now);
+}
+
+void renewal_sign_box(struct device *d, uint64_t made_s)
+{
+    struct bk_box_key key = {.made_s = made_s, .until_s = made_s + BK_RENEWAL_BOX_LIFE_S};
+    d->box_made_s = made_s;
+    memcpy(key.key, d->box.public_key, sizeof key.key);
+    bk_box_key_sign(&key, d->sign_seed, d->signed_box);
 }
 
 static void renewal_ring(struct world *w, struct event *e);
@@ -40,7 +48,7 @@ static struct bk_renewal_facts facts_of(const struct device *d)
     }
     return (struct bk_renewal_facts){.certificate_from_s = until - CERTIFICATE_LIFE_S,
                                      .certificate_until_s = until,
-                                     .box_made_s = now};
+                                     .box_made_s = d->box_made_s != 0 ? d->box_made_s : now};
 }
 
 static void look(struct device *d)
@@ -118,6 +126,9 @@ static void on_renewed(struct device *d, struct bk_slice bytes)
     d->renewed_at = d->world->now;
     if (a.certificate.n > 0 && d->certificate_until_s != UINT64_MAX) {
         d->certificate_until_s = world_time(d->world, 0, false).unix_s + CERTIFICATE_LIFE_S;
+    }
+    if (d->box_made_s != 0) {
+        renewal_sign_box(d, unix_of(d));
     }
     ended(d, true);
     struct bk_now now = device_time(d);

@@ -18,7 +18,7 @@ static void server_ring(struct world *w, struct event *e);
 
 static void input(struct world *w, const struct bk_server_event *event)
 {
-    struct bk_now now = world_time(w, 0, false);
+    struct bk_now now = world_time(w, w->server_clock_off_s, false);
     bk_server_input(w->server, &now, event, &out);
     carry_out(w);
 }
@@ -29,7 +29,7 @@ static void server_ring(struct world *w, struct event *e)
         !world_alarm_rings(w, &w->server_alarm, e)) {
         return;
     }
-    struct bk_now now = world_time(w, 0, false);
+    struct bk_now now = world_time(w, w->server_clock_off_s, false);
     bk_server_timer(w->server, &now, &out);
     carry_out(w);
 }
@@ -287,7 +287,7 @@ void server_datagram(struct world *w, const struct bk_addr *from, struct bk_slic
 
 void server_start(struct world *w)
 {
-    struct bk_now now = world_time(w, 0, false);
+    struct bk_now now = world_time(w, w->server_clock_off_s, false);
     w->server_life++;
     w->server_alarm.set = BK_TIME_NEVER;
     w->config.rng = world_random(w);
@@ -354,7 +354,7 @@ static void opened(struct world *w, struct event *e)
         return;
     }
     struct device *d = s->device != NULL ? s->device : s->call != NULL ? s->call->device : NULL;
-    struct bk_now now = world_time(w, 0, false);
+    struct bk_now now = world_time(w, w->server_clock_off_s, false);
     if (d != NULL && s->purpose != BK_STREAM_RENEW && now.unix_s > d->certificate_until_s) {
         tell_client(w, e->arg, 2, BK_SLICE_EMPTY); /* the handshake fails */
         return;

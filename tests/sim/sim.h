@@ -113,6 +113,8 @@ struct device {
     uint32_t n_renewed;
     bool no_clock;
     int64_t clock_off_s;
+    uint64_t
+        box_made_s; /* 0: its box key is good at any time; else renewals sign one of their time */
     uint16_t inner_port;
     struct router *router;
     uint8_t key[BK_KEY_BYTES];
@@ -220,6 +222,7 @@ struct world {
     bool relays;             /* the server offers one */
     bool lifecycles;         /* devices renew what they have, and watch their calls */
     uint32_t renew_within_s; /* of a hint; 0: as agents do by themselves */
+    int64_t server_clock_off_s;
 
     struct bk_server_config config;
     struct bk_server *server; /* NULL while it is down */
@@ -327,6 +330,8 @@ void tunnel_close(struct device *d);
 void tunnel_event(struct device *d, unsigned what, struct bk_slice bytes);
 
 /* renewals.c: what a device renews, and the watches of its calls */
+/* From now on its box keys have their time, and the one of now is of `made_s`. */
+void renewal_sign_box(struct device *d, uint64_t made_s);
 void renewal_start(struct device *d);
 void renewal_registered(struct device *d, bool registered);
 void renewal_hint(struct device *d);

@@ -54,5 +54,5 @@ int cmd_uri(int argc, char **argv)
             QRcode_free(code);
         }
     }
-    return BECKON_OK;
+    return bk_printed("beckon-agent");
 }

@@ -23,7 +23,8 @@ static const char help[] =
     "of standard input. FILE stands in for DIR/agent.conf. --version tells the version.\n"
     "\n"
     "Exit status: 0 done, 1 failed, 2 usage, 8 server down, 9 bad token, 10 token used,\n"
-    "12 malformed configuration, 15 not joined, 18 waiting for the operator to sign.\n";
+    "12 malformed configuration, 15 not joined, 16 server busy, 18 waiting for the operator to "
+    "sign.\n";
 
 /* Replaces this process by beckon-agent-call with the same arguments. */
 static int hand_over(char **argv)

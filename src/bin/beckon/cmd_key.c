@@ -24,5 +24,5 @@ int cmd_key(int argc, char **argv)
         return bk_report("beckon", &error);
     }
     puts(line);
-    return fflush(stdout) == 0 ? BECKON_OK : BECKON_FAILED;
+    return bk_printed("beckon");
 }

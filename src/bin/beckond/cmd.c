@@ -79,7 +79,8 @@ enum beckon_status bk_cmd_store(const char *dir, struct bk_store **out)
         bk_say("%s: %s; restore it from a backup", path, why);
         return BECKON_BAD_CONFIG;
     default:
-        bk_say("%s: %s; it must be writable by the user that beckond runs as", path, why);
+        bk_say("%s: %s; is there space, and is it writable for the user that beckond runs as?",
+               path, why);
         return BECKON_FAILED;
     }
 }

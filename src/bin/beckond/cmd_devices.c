@@ -194,8 +194,8 @@ const struct bk_command bk_cmd_devices = {
         "registered at the running server and how long ago it was last heard; devices that are "
         "not\n"
         "registered come without.\n\n"
-        "  --json   an array of {\"id\", \"name\", \"address\", \"port\", \"last_seen_s\"}, null "
-        "where\n"
-        "           there is nothing\n",
+        "  --json   an array of {\"id\", \"name\", \"address\", \"port\", \"last_seen_s\", "
+        "\"revoked\"},\n"
+        "           null where there is nothing\n",
     .run = run,
 };

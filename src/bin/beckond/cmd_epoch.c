@@ -21,7 +21,7 @@ struct masters {
     struct bk_master_key key[BK_SERVER_EPOCHS_MAX]; /* the current one first */
 };
 
-/* The file is replaced whole at every change: the lock counts if it is on the one that is there now. */
+/* The file is replaced whole at every change: the lock counts if it is on the one that is there now. False: errno. */
 static bool lock_current(const char *path, int *fd)
 {
     struct stat ours, there;
@@ -31,12 +31,19 @@ static bool lock_current(const char *path, int *fd)
         if (*fd < 0) {
             return false;
         }
-        if (flock(*fd, LOCK_EX) == 0 && fstat(*fd, &ours) == 0 && stat(path, &there) == 0 &&
+        bool locked = flock(*fd, LOCK_EX) == 0;
+        int kept = errno;
+
+        if (locked && fstat(*fd, &ours) == 0 && stat(path, &there) == 0 &&
             ours.st_ino == there.st_ino && ours.st_dev == there.st_dev) {
             return true;
         }
         (void)close(*fd);
         *fd = -1;
+        if (!locked) { /* a file system without locks will have none later either */
+            errno = kept;
+            return false;
+        }
     }
 }
 

@@ -75,7 +75,9 @@ static enum beckon_status take_directory(const char *dir, bool *made)
     }
     for (size_t i = 0; i < N_FILES; i++) {
         if (bk_state_path(dir, files[i], path) != BK_OK || lstat(path, &st) == 0) {
-            bk_say("%s exists already and is not overwritten; choose another directory", path);
+            bk_say("%s exists already and is not overwritten; choose another directory, or remove "
+                   "what an init that was cut off left in this one",
+                   path);
             return BECKON_FAILED;
         }
         if (errno != ENOENT) {

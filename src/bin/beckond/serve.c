@@ -187,7 +187,8 @@ static enum beckon_status make_core(struct bk_serve *s)
     enum bk_err err = bk_state_master_load(s->dir, config.master, &config.n_master);
 
     if (err != BK_OK) {
-        bk_say("%s in %s: %s; restore it from a backup, or every device must join again",
+        bk_say("%s in %s: %s; restore it from a backup, or put that of a new beckond init in its "
+               "place: devices then fetch new keys by themselves",
                BK_STATE_MASTER_KEYS, s->dir, bk_err_text(err));
         return err == BK_E_MALFORMED ? BECKON_BAD_CONFIG : BECKON_FAILED;
     }
@@ -236,6 +237,17 @@ static enum beckon_status load_authority(struct bk_serve *s)
 
     if (err == BK_OK) {
         return BECKON_OK;
+    }
+    if (err == BK_E_EXPIRED) {
+        bk_say("%s in %s has expired or is not valid yet by this host's clock; is the clock right?",
+               which, s->dir);
+        return BECKON_FAILED;
+    }
+    if (err == BK_E_NOTFOUND && strcmp(which, BK_STATE_CA_KEY) == 0) {
+        bk_say("%s in %s: %s; restore it from a backup, or, if the CA is elsewhere, make %s there "
+               "(mkdir -m 700)",
+               which, s->dir, bk_err_text(err), BK_STATE_REQUESTS);
+        return BECKON_FAILED;
     }
     bk_say("%s in %s: %s; restore it from a backup", which, s->dir, bk_err_text(err));
     return err == BK_E_MALFORMED || err == BK_E_AUTH ? BECKON_BAD_CONFIG : BECKON_FAILED;

@@ -78,8 +78,17 @@ static struct bk_slice part_of(const struct bk_serve_job *job, size_t which)
 
 void bk_serve_store_trouble(struct bk_serve *s)
 {
+    const char *why = bk_store_why(s->store);
+
+    if (why[0] == '\0' && s->authority.ca_key == NULL) { /* then it was not the store */
+        bk_say_limited(&s->store_log, bk_clock_now().mono,
+                       "%s/%s cannot be written; make it (mkdir -m 700), for the user that "
+                       "beckond runs as",
+                       s->dir, BK_STATE_REQUESTS);
+        return;
+    }
     bk_say_limited(&s->store_log, bk_clock_now().mono,
-                   "the store: %s; requests fail until it works again", bk_store_why(s->store));
+                   "the store: %s; requests fail until it works again", why);
 }
 
 static void find_device(struct bk_serve *s, const struct bk_serve_job *job)

@@ -133,8 +133,9 @@ enum bk_err bk_store_open(const char *path, struct bk_store **out, char why[BK_S
     enum bk_err err;
 
     if (access(path, F_OK) != 0) {
+        err = errno == ENOENT ? BK_E_NOTFOUND : BK_E_IO;
         say_why(why, strerror(errno));
-        return BK_E_NOTFOUND;
+        return err;
     }
     err = connect_db(path, &s, why);
     if (err != BK_OK) {

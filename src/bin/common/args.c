@@ -22,6 +22,15 @@ int bk_usage(const char *program, const char *text)
     return BECKON_USAGE;
 }
 
+int bk_printed(const char *program)
+{
+    if (fflush(stdout) == 0 && ferror(stdout) == 0) {
+        return BECKON_OK;
+    }
+    fprintf(stderr, "%s: standard output cannot be written; free some space\n", program);
+    return BECKON_FAILED;
+}
+
 /* Holds back what would end the program while a question is on the terminal: the descriptor shows when there
  * is something, and it takes effect at the release, when the terminal is as it was. */
 static int signals_hold(sigset_t *before)

@@ -11,6 +11,8 @@
 /* "PROGRAM: text" on standard error; returns the status. */
 int bk_report(const char *program, const struct beckon_error *error);
 int bk_usage(const char *program, const char *text);
+/* Whether what was printed has gone out; else after one line. Returns the status. */
+int bk_printed(const char *program);
 
 /* A secret of one line, without its newline: from the controlling terminal without echo, or from a
  * descriptor. Its length, or -1 (no terminal, nothing there, longer than `cap`, stopped by a signal). */

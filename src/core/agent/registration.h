@@ -51,6 +51,8 @@ enum {
 
 /* 2100-01-01: no time from here on is believed, or one lie could hold a device without a clock there for good. */
 #define BK_TIME_BELIEVED_BELOW_S UINT64_C(4102444800)
+/* 2024-01-01: a server that says less has no clock itself. */
+#define BK_TIME_BELIEVED_FROM_S UINT64_C(1704067200)
 
 struct bk_registration_config {
     struct bk_random rng;
@@ -192,6 +194,8 @@ struct bk_registration {
     bk_time server_time_at;
     uint64_t first_unix_s; /* the first authenticated time of this run */
     bk_time first_time_at;
+    uint64_t told_unix_s; /* what the last answer said, be it earlier than one before */
+    bk_time told_at;
     struct {
         uint32_t counter;
         bk_time at;
@@ -241,6 +245,14 @@ uint64_t bk_registration_unix_s(const struct bk_registration *r, const struct bk
  * nothing sets back or holds still. False: no server has told one yet. */
 bool bk_registration_run_s(const struct bk_registration *r, const struct bk_now *now,
                            uint64_t *began_s, uint64_t *now_s);
+
+/* The time by which certificates and the age of keys are judged, and which is put into what others will judge: the host's
+ * clock, unless it is BK_CLOCK_OFF_S and more from what the server last said; then that, as where there is no clock. It may
+ * be set back. 0: neither is known. */
+uint64_t bk_registration_calendar_s(const struct bk_registration *r, const struct bk_now *now);
+
+/* The time by which an access ends: the later of the host's clock and what the server last said. 0: neither is known. */
+uint64_t bk_registration_latest_s(const struct bk_registration *r, const struct bk_now *now);
 
 /* The newest authenticated server time of this run, 0 if none: for the shell to keep. */
 uint64_t bk_registration_server_unix_s(const struct bk_registration *r);

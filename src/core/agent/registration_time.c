@@ -1,4 +1,10 @@
-/* The time that servers tell with their answers: the only clock of a device that has none. */
+/* The time that servers tell with their answers: the only clock of a device that has none, and a second opinion where there
+ * is one. Whose clock counts depends on what for:
+ *
+ *   freshness  bk_registration_unix_s     the host's; without one the server's, which never goes back
+ *   an access  bk_registration_latest_s   whichever is later: no clock set back opens what has ended
+ *   the rest   bk_registration_calendar_s the server's newest word where the two are far apart, so that what is signed is
+ *                                         good by other people's clocks, and is so again once a server has been set right */
 #include "core/agent/registration_private.h"
 
 enum {
@@ -12,6 +18,10 @@ void bk_registration_take_time(struct bk_registration *r, bk_time now, uint64_t 
 {
     if (unix_s >= BK_TIME_BELIEVED_BELOW_S) {
         return;
+    }
+    if (unix_s >= BK_TIME_BELIEVED_FROM_S) {
+        r->told_unix_s = unix_s;
+        r->told_at = now;
     }
     if (r->first_unix_s == 0) {
         if (unix_s < r->config.newest_unix_s) {
@@ -47,4 +57,25 @@ bool bk_registration_run_s(const struct bk_registration *r, const struct bk_now 
 uint64_t bk_registration_server_unix_s(const struct bk_registration *r)
 {
     return r->server_unix_s;
+}
+
+/* 0: nothing has been told in this run. */
+static uint64_t told(const struct bk_registration *r, const struct bk_now *now)
+{
+    return r->told_unix_s == 0 ? 0 : r->told_unix_s + (now->mono - r->told_at) / BK_SECOND;
+}
+
+uint64_t bk_registration_calendar_s(const struct bk_registration *r, const struct bk_now *now)
+{
+    uint64_t told_s = told(r, now);
+    if (told_s == 0) {
+        return bk_registration_unix_s(r, now);
+    }
+    return bk_clock_off(now->unix_s, told_s) ? told_s : now->unix_s;
+}
+
+uint64_t bk_registration_latest_s(const struct bk_registration *r, const struct bk_now *now)
+{
+    uint64_t told_s = told(r, now);
+    return now->unix_s == 0 || now->unix_s > told_s ? bk_registration_unix_s(r, now) : told_s;
 }

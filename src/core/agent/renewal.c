@@ -9,10 +9,10 @@
 enum {
     LOOK_S = 3600, /* between two looks at the calendar: clocks are set, and hosts sleep */
     NO_CLOCK_LOOK_S = 60,
-    FIRST_LOOK_S = 60,   /* a fleet after a power cut does not come in one second */
-    PAUSE_S = 30,        /* after a success: a hint may still be about what it has replaced */
-    CLOCK_OFF_S = 86400, /* a box key so far from the future was made by a wrong clock */
-    DOUBLINGS_MAX = 8,   /* of 600 s: above BK_RENEWAL_RETRY_MAX_S */
+    FIRST_LOOK_S = 60, /* a fleet after a power cut does not come in one second */
+    PAUSE_S = 30,      /* after a success: a hint may still be about what it has replaced */
+    DOUBLINGS_MAX = 8, /* of 600 s: above BK_RENEWAL_RETRY_MAX_S */
+    CLOCK_SET_S = 60,  /* by so much the clock leaves our own time: it was set, or the host slept */
 };
 
 static uint64_t below(const struct bk_renewal *r, uint64_t bound)
@@ -39,6 +39,12 @@ static bk_time end_of_silence(const struct bk_renewal *r, const struct bk_now *n
     return in_seconds(now, r->silences == 0 ? s : slower(r, s, r->silences));
 }
 
+/* Since when that clock would have run, had it always gone as our own time does; it may wrap. */
+static uint64_t origin_of(const struct bk_now *now, uint64_t unix_s)
+{
+    return unix_s == 0 ? 0 : unix_s - now->mono / BK_SECOND;
+}
+
 void bk_renewal_init(struct bk_renewal *r, const struct bk_now *now,
                      const struct bk_renewal_config *config, const struct bk_renewal_facts *facts)
 {
@@ -53,9 +59,11 @@ void bk_renewal_init(struct bk_renewal *r, const struct bk_now *now,
     uint32_t first_s = r->config.spread_s < FIRST_LOOK_S ? r->config.spread_s : FIRST_LOOK_S;
     r->facts = *facts;
     r->hinted_at = BK_TIME_NEVER;
+    r->unopened_at = BK_TIME_NEVER;
     r->silent_at = end_of_silence(r, now);
     r->asked_at = bk_time_add(now->mono, below(r, first_s * BK_SECOND + 1));
     r->jitter_s = below(r, BK_RENEWAL_BOX_S / 10 + 1);
+    r->clock_origin = origin_of(now, now->unix_s);
 }
 
 void bk_renewal_registered(struct bk_renewal *r, const struct bk_now *now, bool registered)
@@ -68,6 +76,27 @@ void bk_renewal_registered(struct bk_renewal *r, const struct bk_now *now, bool 
     }
 }
 
+/* Which of two clocks is wrong while they are apart nobody knows, and nothing is hurried. Then: what was not due may be,
+ * what was signed meanwhile may be of no use, what failed may have failed for the clock alone. */
+void bk_renewal_clock(struct bk_renewal *r, const struct bk_now *now, uint64_t unix_s)
+{
+    uint64_t origin = origin_of(now, unix_s);
+    uint64_t by_s = origin - r->clock_origin;
+    if (now->unix_s != 0 && now->unix_s != unix_s) {
+        r->clocks_apart = true;
+        return;
+    }
+    if (!r->clocks_apart && (by_s <= CLOCK_SET_S || by_s >= UINT64_MAX - CLOCK_SET_S)) {
+        return;
+    }
+    r->clocks_apart = false;
+    r->clock_origin = origin;
+    bk_time soon = bk_time_add(now->mono, below(r, BK_RENEWAL_CLOCK_S * BK_SECOND + 1));
+    r->asked_at = bk_time_min(r->asked_at, soon);
+    r->not_before = bk_time_min(r->not_before, soon);
+    r->failures = 0;
+}
+
 void bk_renewal_hint(struct bk_renewal *r, const struct bk_now *now)
 {
     /* What a renewal just done leaves to be said will be said again. */
@@ -75,6 +104,22 @@ void bk_renewal_hint(struct bk_renewal *r, const struct bk_now *now)
     if (r->hinted_at == BK_TIME_NEVER && !done_lately) {
         r->hinted_at = bk_time_add(now->mono, below(r, r->config.spread_s * BK_SECOND + 1));
     }
+}
+
+void bk_renewal_unopened(struct bk_renewal *r, const struct bk_now *now)
+{
+    if (r->unopened_at != BK_TIME_NEVER) {
+        return;
+    }
+    uint64_t s =
+        r->config.spread_s < BK_RENEWAL_UNOPENED_S ? r->config.spread_s : BK_RENEWAL_UNOPENED_S;
+    bk_time at = in_seconds(now, s + below(r, s + 1));
+    r->unopened_at = at > r->unopened_not_before ? at : r->unopened_not_before;
+}
+
+void bk_renewal_opened(struct bk_renewal *r)
+{
+    r->unopened_at = BK_TIME_NEVER;
 }
 
 /* ---- the calendar, in seconds since 1970 ---- */
@@ -87,10 +132,19 @@ static uint64_t early(const struct bk_renewal *r, uint64_t due, uint64_t span)
     return due - by;
 }
 
-static uint64_t certificate_due(const struct bk_renewal *r)
+/* What begins so far ahead was made by a wrong clock, and counts for nothing until then. */
+static bool ahead(uint64_t from_s, uint64_t unix_s)
+{
+    return from_s > unix_s && from_s - unix_s > BK_CLOCK_OFF_S;
+}
+
+static uint64_t certificate_due(const struct bk_renewal *r, uint64_t unix_s)
 {
     uint64_t from = r->facts.certificate_from_s;
     uint64_t until = r->facts.certificate_until_s;
+    if (ahead(from, unix_s)) {
+        return 0;
+    }
     uint64_t half = until > from ? (until - from) / 2 : 0;
     return early(r, (until > from ? from : until) + half, half);
 }
@@ -99,7 +153,7 @@ static uint64_t certificate_due(const struct bk_renewal *r)
 static uint64_t box_due(const struct bk_renewal *r, uint64_t unix_s)
 {
     uint64_t made = r->facts.box_made_s;
-    if (made > unix_s && made - unix_s > CLOCK_OFF_S) {
+    if (ahead(made, unix_s)) {
         return 0;
     }
     return early(r, made + BK_RENEWAL_BOX_S, BK_RENEWAL_BOX_S);
@@ -112,7 +166,7 @@ static bool look(struct bk_renewal *r, const struct bk_now *now, uint64_t unix_s
         r->asked_at = in_seconds(now, NO_CLOCK_LOOK_S);
         return false;
     }
-    uint64_t certificate = certificate_due(r);
+    uint64_t certificate = certificate_due(r, unix_s);
     uint64_t box = box_due(r, unix_s);
     uint64_t first = certificate < box ? certificate : box;
     if (unix_s >= first) {
@@ -130,11 +184,12 @@ bool bk_renewal_due(struct bk_renewal *r, const struct bk_now *now, uint64_t uni
         return false;
     }
     bool by_calendar = r->asked_at <= now->mono && look(r, now, unix_s);
-    if (!by_calendar && now->mono < r->hinted_at && now->mono < r->silent_at) {
+    if (!by_calendar && now->mono < r->hinted_at && now->mono < r->silent_at &&
+        now->mono < r->unopened_at) {
         return false;
     }
     r->running = true;
-    *certificate = unix_s != 0 && unix_s >= certificate_due(r);
+    *certificate = unix_s != 0 && unix_s >= certificate_due(r, unix_s);
     return true;
 }
 
@@ -151,6 +206,8 @@ void bk_renewal_ended(struct bk_renewal *r, const struct bk_now *now,
     r->failures = 0;
     r->not_before = in_seconds(now, PAUSE_S);
     r->hinted_at = BK_TIME_NEVER;
+    r->unopened_at = BK_TIME_NEVER;
+    r->unopened_not_before = in_seconds(now, BK_RENEWAL_UNOPENED_EVERY_S);
     /* Something may be due still: a certificate that the operator has yet to sign. */
     r->asked_at = in_seconds(now, LOOK_S - below(r, LOOK_S / 10 + 1));
     if (r->silent_at != BK_TIME_NEVER) {
@@ -165,5 +222,6 @@ bk_time bk_renewal_deadline(const struct bk_renewal *r)
         return BK_TIME_NEVER;
     }
     bk_time first = bk_time_min(r->asked_at, bk_time_min(r->hinted_at, r->silent_at));
+    first = bk_time_min(first, r->unopened_at);
     return first > r->not_before ? first : r->not_before;
 }

@@ -44,12 +44,14 @@ static bool verify_device(struct bk_requester *r, const struct bk_now *now,
                           const struct bk_lookup_answer *answer, struct bk_requester_out *out)
 {
     struct bk_identity device;
-    if (r->config.certs.read(r->config.certs.ctx, answer->certificate, now->unix_s, &device) !=
-            BK_OK ||
-        device.role != BK_ROLE_DEVICE || device.equipment_id != answer->equipment_id ||
+    enum bk_err read =
+        r->config.certs.read(r->config.certs.ctx, answer->certificate, now->unix_s, &device);
+    if (read != BK_OK || device.role != BK_ROLE_DEVICE ||
+        device.equipment_id != answer->equipment_id ||
         (r->config.equipment_id != 0 && r->config.equipment_id != device.equipment_id) ||
         (r->asked_pin && r->equipment_id != device.equipment_id)) {
         bk_requester_fail(r, BK_FAIL_CERTIFICATE, out);
+        out->actions[out->n - 1].untimely = read == BK_E_EXPIRED;
         return false;
     }
     uint8_t before[BK_PIN_BYTES];

@@ -207,7 +207,8 @@ struct bk_requester_action {
     uint64_t equipment_id;             /* CONFIRM_PIN, EXPECT */
     uint8_t call_id[BK_CALL_ID_BYTES]; /* EXPECT */
     bool key_refused;                  /* NEED_PASSWORD */
-    bool expired; /* FAILED with CERTIFICATE: it was the box key, by its time */
+    bool expired;  /* FAILED with CERTIFICATE: it was the box key, by its time */
+    bool untimely; /* FAILED with CERTIFICATE: it was the certificate, by its time */
     uint64_t session;
     size_t server;                          /* CONNECT_SERVER */
     const struct bk_info *info;             /* GATHER_RELAY; valid until the core's next use */

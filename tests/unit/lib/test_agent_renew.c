@@ -83,7 +83,7 @@ static void begin(const struct place *p, struct bk_agent_renewing *r)
 {
     struct beckon_error error;
 
-    assert_int_equal(bk_agent_renewing_begin(p->dir, r, &error), BECKON_OK);
+    assert_int_equal(bk_agent_renewing_begin(p->dir, 0, r, &error), BECKON_OK);
 }
 
 static struct bk_renewed answer_with(X509 *cert)
@@ -137,6 +137,29 @@ static void test_whole(void **state)
     assert_false(holds(p, before.current.public_key));
     facts = bk_renewal_facts_read(p->dir);
     assert_true(facts.certificate_until_s > unix_now() + 50000); /* that of before */
+}
+
+/* The host's clock stands years back, or ahead: what is signed is good by everybody else's. */
+static void test_goes_by_the_time_it_is_given(void **state)
+{
+    static const int64_t offs[] = {-2 * 365 * 86400, 2 * 365 * 86400};
+    struct place *p = *state;
+
+    for (size_t i = 0; i < COUNT(offs); i++) {
+        uint64_t right_s = unix_now() + (uint64_t)offs[i];
+        struct bk_agent_renewing r;
+        struct bk_renewed answer = answer_with(NULL);
+        struct beckon_error error;
+        struct bk_box_key box;
+
+        assert_int_equal(bk_agent_renewing_begin(p->dir, right_s, &r, &error), BECKON_OK);
+        assert_int_equal(bk_box_key_check(BK_SLICE_OF(r.box_key), own.raw, &box), BK_OK);
+        assert_true(box.made_s == right_s && box.until_s == right_s + BK_RENEWAL_BOX_LIFE_S);
+        assert_int_equal(bk_agent_renewing_take(p->dir, &r, &answer, &error), BECKON_OK);
+        assert_true(bk_renewal_facts_read(p->dir).box_made_s == right_s);
+        assert_true(keys_of(p).has_previous);
+        bk_agent_renewing_fini(&r);
+    }
 }
 
 /* Cut off between the request and its answer, once and again: the server may have the next key or not. */
@@ -209,20 +232,40 @@ static void test_no_box(void **state)
     char path[160];
 
     begin(p, &r);
-    assert_int_equal(bk_agent_renewing_begin(p->dir, &other, &error), BECKON_BUSY);
+    assert_int_equal(bk_agent_renewing_begin(p->dir, 0, &other, &error), BECKON_BUSY);
     bk_agent_renewing_fini(&other);
     place_path(p, "box.key", path);
     assert_int_equal(unlink(path), 0);
     assert_int_equal(mkdir(path, 0700), 0);
     assert_int_equal(bk_agent_renewing_take(p->dir, &r, &answer, &error), BECKON_FAILED);
     bk_agent_renewing_fini(&r);
-    assert_int_equal(bk_agent_renewing_begin(p->dir, &r, &error), BECKON_FAILED);
+    assert_int_equal(bk_agent_renewing_begin(p->dir, 0, &r, &error), BECKON_FAILED);
     bk_agent_renewing_fini(&r);
     assert_int_equal(rmdir(path), 0);
-    assert_int_equal(bk_agent_renewing_begin(p->dir, &r, &error), BECKON_NOT_JOINED);
+    assert_int_equal(bk_agent_renewing_begin("/nowhere", 0, &r, &error), BECKON_NOT_JOINED);
     bk_agent_renewing_fini(&r);
-    assert_int_equal(bk_agent_renewing_begin("/nowhere", &r, &error), BECKON_NOT_JOINED);
-    bk_agent_renewing_fini(&r);
+}
+
+/* After a power cut: a box key is made again, for callers to get from the server; nothing else could. */
+static void test_damaged_box(void **state)
+{
+    struct place *p = *state;
+    char path[160];
+    uint8_t at_server[BK_KEY_BYTES];
+    struct bk_agent_renewing r;
+
+    place_path(p, "box.key", path);
+    for (int gone = 0; gone < 2; gone++) {
+        if (gone == 0) {
+            place_write(p, "box.key", "", 0);
+        } else {
+            assert_int_equal(unlink(path), 0);
+        }
+        begin(p, &r);
+        server_learns(&r, at_server);
+        assert_true(holds(p, at_server));
+        bk_agent_renewing_fini(&r);
+    }
 }
 
 static int group(void **state)
@@ -251,10 +294,9 @@ static int group_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        JOINED(test_whole),
-        JOINED(test_no_answer),
-        JOINED(test_cut_off_while_writing),
-        JOINED(test_no_box),
+        JOINED(test_whole),     JOINED(test_goes_by_the_time_it_is_given),
+        JOINED(test_no_answer), JOINED(test_cut_off_while_writing),
+        JOINED(test_no_box),    JOINED(test_damaged_box),
     };
 
     return cmocka_run_group_tests(tests, group, group_end);

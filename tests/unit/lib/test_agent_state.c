@@ -29,6 +29,33 @@ static void test_registration(void **state)
     assert_error(&error, BECKON_BAD_CONFIG, "damaged");
 }
 
+static void test_identity(void **state)
+{
+    static const char *const names[] = {"device.key", "device.crt", "ca.crt"};
+    static const char whole[] = "-----BEGIN X-----\nAAAA\n-----END X-----\n";
+    struct place *p = *state;
+    struct beckon_error error;
+    char large[3000];
+
+    assert_int_equal(bk_identity_check(p->dir, &error), BECKON_BAD_CONFIG);
+    assert_error(&error, BECKON_BAD_CONFIG, "device.key is missing or damaged; move agent.conf");
+    for (size_t i = 0; i < COUNT(names); i++) {
+        place_write_text(p, names[i], whole);
+    }
+    assert_int_equal(bk_identity_check(p->dir, &error), BECKON_OK);
+    for (size_t i = 0; i < COUNT(names); i++) {
+        for (size_t n = 0; n < 20; n++) {
+            place_write(p, names[i], whole, n);
+            assert_int_equal(bk_identity_check(p->dir, &error), BECKON_BAD_CONFIG);
+            assert_error(&error, BECKON_BAD_CONFIG, names[i]);
+        }
+        memset(large, 'x', sizeof large);
+        place_write(p, names[i], large, sizeof large); /* whatever it is, it is not cut short */
+        assert_int_equal(bk_identity_check(p->dir, &error), BECKON_OK);
+        place_write_text(p, names[i], whole);
+    }
+}
+
 static void test_renewal(void **state)
 {
     static const char *const damaged[] = {"",          "1 2 3",    "1 2\n",
@@ -74,6 +101,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WITH_PLACE(test_registration),
+        WITH_PLACE(test_identity),
         WITH_PLACE(test_renewal),
         WITH_PLACE(test_clock),
     };

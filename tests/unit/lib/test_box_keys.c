@@ -31,7 +31,8 @@ static void test_round_trips(void **state)
     struct stat st;
 
     assert_int_equal(bk_box_keys_read(p->dir, &out, &error), BECKON_NOT_JOINED);
-    assert_error(&error, BECKON_NOT_JOINED, "box.key is not there; run \"beckon-agent join\"");
+    assert_error(&error, BECKON_NOT_JOINED,
+                 "box.key is not there; calls fail until \"beckon-agent run\"");
     for (unsigned flags = 0; flags < 4; flags++) {
         in = (struct bk_box_keys){.current = pair_of(1),
                                   .has_next = (flags & 1) != 0,

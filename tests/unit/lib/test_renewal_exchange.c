@@ -199,14 +199,20 @@ static void test_old(void **state)
     static const struct {
         int64_t from_s, until_s;
         bool old;
-    } cases[] = {{-100, 200, false}, {-200, 100, true}, {-300, -100, true}, {-60, 3600, false}};
+    } cases[] = {{-100, 200, false},
+                 {-200, 100, true},
+                 {-300, -100, true},
+                 {-60, 3600, false},
+                 {3600, 86400 * 365, false},           /* a clock that differs a little */
+                 {86400 * 30, 86400 * 365 * 2, true}}; /* made by a wrong clock */
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         struct holder h =
             holder_new(&s.pki, "beckon:device:1", false, cases[i].from_s, cases[i].until_s);
 
-        assert_int_equal(bk_certificate_is_old(h.cert), cases[i].old);
+        assert_int_equal(bk_certificate_is_old(h.cert, unix_now()), cases[i].old);
+        assert_false(bk_certificate_is_old(h.cert, 0));
         holder_free(&h);
     }
 }

@@ -111,14 +111,30 @@ static void test_failures(void **state)
     facts.expired = true;
     bk_outgoing_error(BK_FAIL_CERTIFICATE, &facts, &errors[0]);
     assert_error(&errors[0], BECKON_KEY_CHANGED, "offered an expired box key: the device");
+    facts.expired = false;
+    facts.untimely = true;
+    bk_outgoing_error(BK_FAIL_CERTIFICATE, &facts, &errors[0]);
+    assert_error(&errors[0], BECKON_KEY_CHANGED, "check this host's clock; if that is right");
+    assert_true(strlen(errors[0].text) < BECKON_ERROR_TEXT_BYTES - 1);
     facts.server_text = "its certificate has expired";
     facts.why = "UPnP-IGD: no router answers";
     bk_outgoing_error(BK_FAIL_SERVER, &facts, &errors[0]);
     assert_error(&errors[0], BECKON_SERVER_DOWN, "its certificate has expired");
     bk_outgoing_error(BK_FAIL_NO_CANDIDATE, &facts, &errors[0]);
     assert_error(&errors[0], BECKON_NO_MAPPING, "(UPnP-IGD: no router answers)");
+    facts.accepted = true;
     bk_outgoing_error(BK_FAIL_NO_ANSWER, &facts, &errors[0]);
     assert_error(&errors[0], BECKON_NO_PATH, "nor we it (UPnP-IGD: no router answers); ");
+}
+
+static void test_device_that_says_nothing(void **state)
+{
+    struct bk_outgoing_facts facts = {.server = "h.example", .why = "UPnP-IGD: no router answers"};
+    struct beckon_error error;
+
+    (void)state;
+    bk_outgoing_error(BK_FAIL_NO_ANSWER, &facts, &error);
+    assert_error(&error, BECKON_NO_PATH, "did not say what became of it; look at beckon-agent");
 }
 
 static void test_forward_spec(void **state)
@@ -241,9 +257,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_status_names), cmocka_unit_test(test_one_line),
-        cmocka_unit_test(test_failures),     cmocka_unit_test(test_forward_spec),
-        cmocka_unit_test(test_call_name),    cmocka_unit_test(test_stream_texts),
-        cmocka_unit_test(test_token),
+        cmocka_unit_test(test_failures),     cmocka_unit_test(test_device_that_says_nothing),
+        cmocka_unit_test(test_forward_spec), cmocka_unit_test(test_call_name),
+        cmocka_unit_test(test_stream_texts), cmocka_unit_test(test_token),
     };
 
     return cmocka_run_group_tests(tests, group, NULL);

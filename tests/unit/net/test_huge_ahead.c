@@ -1,5 +1,6 @@
 /* Blocks that lie ready: touched before they are handed out, zeroed, any thread's; others as ever. */
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -8,12 +9,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include <linux/filter.h>
+
 #include "net/huge_ahead.h"
 #include "net/huge_alloc.h"
+#include "net/sandbox.h"
 
 enum {
     BYTES = 2 * BK_HUGE_PAGE_BYTES,
@@ -22,6 +28,9 @@ enum {
     TRY_US = 10000,
     THREADS = 4,
     TURNS = 40,
+    FILTER_MAX = 2048,
+    MASK_WORDS = 128,
+    RESET_ON_FORK = 0x40000000, /* sched(7): threads that it starts are as any */
 };
 
 static bool is_resident(void *p)
@@ -158,6 +167,64 @@ static void test_many_threads(void **state)
     bk_huge_ahead_free(h);
 }
 
+/* From here on a new thread has no processor before this one waits, if root may say so. */
+static bool go_first(void)
+{
+    const struct sched_param first = {.sched_priority = 1};
+    unsigned long all[MASK_WORDS] = {0}, one[MASK_WORDS] = {0};
+    size_t i = 0;
+
+    if (syscall(SYS_sched_getaffinity, 0, sizeof all, all) < 0) {
+        return false;
+    }
+    while (i < MASK_WORDS - 1 && all[i] == 0) {
+        i++;
+    }
+    one[i] = all[i] & -all[i];
+    (void)sched_setscheduler(0, SCHED_FIFO | RESET_ON_FORK, &first);
+    return syscall(SYS_sched_setaffinity, 0, sizeof one, one) == 0;
+}
+
+/* The filter is made before the thread, and loaded right behind it. */
+static bool filtered_at_once(struct bk_huge_ahead *h)
+{
+    static struct sock_filter filter[FILTER_MAX];
+    char why[BK_SANDBOX_WHY_BYTES];
+    int ends[2];
+    ssize_t n;
+
+    if (pipe(ends) != 0 ||
+        bk_sandbox_make(BK_SANDBOX_SERVER, BK_SANDBOX_KILL, getpid(), ends[1]) != 0) {
+        return false;
+    }
+    n = read(ends[0], filter, sizeof filter);
+    return n > 0 && go_first() && bk_huge_ahead_start(h) == BK_OK &&
+           bk_sandbox_load(filter, (size_t)n / sizeof filter[0], why, sizeof why) == BK_OK;
+}
+
+/* beckond's filter refuses what a thread asks of the kernel before its first line; here a refusal is the end. */
+static void test_begun_when_start_returns(void **state)
+{
+    int status = 0;
+    pid_t pid;
+
+    (void)state;
+    if (!bk_sandbox_possible()) {
+        return;
+    }
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        struct bk_huge_ahead *h = open_one(false);
+        bool good = filtered_at_once(h);
+
+        bk_huge_ahead_free(h);
+        _exit(good ? 0 : 1);
+    }
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    assert_int_equal(status, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +232,7 @@ int main(void)
         cmocka_unit_test(test_without_the_thread),
         cmocka_unit_test(test_other_sizes),
         cmocka_unit_test(test_many_threads),
+        cmocka_unit_test(test_begun_when_start_returns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -417,6 +417,57 @@ static void the_first_look_is_spread_too(void **state)
     assert_true(latest - earliest > 30);
 }
 
+/* The server's store came from a backup, and hands on a box key that we have no more. */
+static void requests_that_do_not_open_bring_a_renewal(void **state)
+{
+    (void)state;
+    static struct bench b;
+    for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+        begin(&b, seed, 0);
+        bk_renewal_unopened(&b.r, &b.now);
+        uint64_t after = until_due(&b, 3600);
+        assert_true(after >= BK_RENEWAL_UNOPENED_S && after <= 2 * BK_RENEWAL_UNOPENED_S);
+        it_fails(&b);
+        assert_true(until_due(&b, DAY_S) <= BK_RENEWAL_RETRY_S); /* it is not forgotten */
+        it_succeeds(&b);
+        assert_true(until_due(&b, DAY_S) == UINT64_MAX);
+    }
+    begin(&b, 1, 1); /* who is told to be quick is so */
+    bk_renewal_unopened(&b.r, &b.now);
+    assert_true(until_due(&b, 3600) <= 2);
+}
+
+/* A caller went by the key of an earlier call, asked anew, and was understood. */
+static void a_request_that_opens_ends_the_doubt(void **state)
+{
+    (void)state;
+    static struct bench b;
+    begin(&b, 1, 0);
+    for (int i = 0; i < 100; i++) {
+        bk_renewal_unopened(&b.r, &b.now);
+        assert_true(until_due(&b, 2) == UINT64_MAX);
+        bk_renewal_opened(&b.r);
+    }
+    assert_true(until_due(&b, DAY_S) == UINT64_MAX);
+}
+
+/* He who may call sends what he likes. */
+static void garbage_does_not_drive_renewals(void **state)
+{
+    (void)state;
+    static struct bench b;
+    unsigned renewals = 0;
+    begin(&b, 1, 0);
+    for (int minute = 0; minute < 24 * 60; minute++) {
+        bk_renewal_unopened(&b.r, &b.now);
+        if (until_due(&b, 60) != UINT64_MAX) {
+            it_succeeds(&b);
+            renewals++;
+        }
+    }
+    assert_true(renewals >= 20 && renewals <= 24);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -435,6 +486,9 @@ int main(void)
         cmocka_unit_test(a_failure_forgets_nothing),
         cmocka_unit_test(nothing_is_due_while_one_runs),
         cmocka_unit_test(the_first_look_is_spread_too),
+        cmocka_unit_test(requests_that_do_not_open_bring_a_renewal),
+        cmocka_unit_test(a_request_that_opens_ends_the_doubt),
+        cmocka_unit_test(garbage_does_not_drive_renewals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
