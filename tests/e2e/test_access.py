@@ -29,6 +29,7 @@ MAPPED = ("--listen", "0.0.0.0:1600", "--advertise", f"{ROUTER_A}:5000")
 GET = "GET / HTTP/1.0\r\n\r\n"
 NOBODY = "4.17.168.77"  # on router-a's side of the wan; no such machine
 ELSEWHERE = "130.74.23.77"
+CALLS = 28  # a device has 32 at a time
 KEPT_S = 600  # how long a replaced box key is good for
 
 
@@ -74,7 +75,7 @@ def connect(field, service, password):
     return field.alice.run("connect", *MAPPED, 2133, service, input=GET, password=password, check=False)
 
 
-def audited(field, since, pattern, timeout=10):
+def audited(field, since, pattern, timeout=30):
     return field.device.process.wait_line(r"audit call " + pattern, timeout, since)
 
 
@@ -126,7 +127,7 @@ def test_a_service_outside_the_access_is_refused_per_stream(field):
         with pytest.raises(ConnectionResetError):
             with field.net.requester.connect("127.0.0.1", 8081, timeout=10) as s:
                 s.recv(1)
-        field.device.process.wait_line(r"alice \(password:lodger\) asked for service echo, which is not open", 5, since)
+        field.device.process.wait_line(r"alice \(password:lodger\) asked for service echo, which is not open", 20, since)
         page = field.net.requester.run(["curl", "-sS", "--max-time", "10", "http://127.0.0.1:8080/"]).out
         assert page == PAGE  # on the same session
     finally:
@@ -134,13 +135,13 @@ def test_a_service_outside_the_access_is_refused_per_stream(field):
 
 
 def test_a_call_ends_when_its_access_expires(field):
-    section(field.device, "access lodger", services="echo", expires=in_seconds(6))
+    section(field.device, "access lodger", services="echo", expires=in_seconds(15))  # the call is up by then
     field.device.run("passwd", "--access", "lodger", input="room")
     since = field.device.process.position()
     process = field.alice.start("forward", *MAPPED, 2133, "8080:echo", password="room", log=None)
     try:
         wait_until(lambda: field.net.requester.listening(8080), 15, "forward listens")
-        with field.net.requester.connect("127.0.0.1", 8080, timeout=20) as s:
+        with field.net.requester.connect("127.0.0.1", 8080, timeout=30) as s:
             s.sendall(b"x")
             assert s.recv(1) == b"x"  # it stood, and then:
             try:
@@ -185,17 +186,20 @@ def syns(capture):
 
 
 def dialled(field, *candidates):
-    """What the device dials of `candidates`, and how long the caller waits for the verdict that there is no path."""
+    """What the device dials of `candidates`, and the time from ACCEPTED to the verdict that there is no path: not less than
+    the one, not more than the other of two, for the caller and the log are each read a moment late."""
     capture = field.net.capture(field.net.device, "eth0", "tcp")
     since = field.device.process.position()
     with Caller(field.alice, SERVER, 2133) as caller:
         request = ManyCandidates(caller, 2133).password(field.alice.password)
         request.candidates = candidates
+        asked = time.monotonic()
         assert caller.call(request) == ACCEPTED
-        began = time.monotonic()
-        audited(field, since, "user=alice by=password:owner service=web result=no-answer$", 15)
+        accepted = time.monotonic()
+        audited(field, since, "user=alice by=password:owner service=web result=no-answer$")
+        ended = time.monotonic()
     capture.stop()
-    return syns(capture), time.monotonic() - began
+    return syns(capture), (ended - accepted, ended - asked)
 
 
 @pytest.mark.parametrize("settings, expected", [
@@ -208,31 +212,33 @@ def dialled(field, *candidates):
 def test_callback_lists(field, settings, expected):
     if settings:
         section(field.device, "callback", **settings)
-    got, took = dialled(field, (NOBODY, 5999), (ELSEWHERE, 5999))
+    got, (least, most) = dialled(field, (NOBODY, 5999), (ELSEWHERE, 5999))
     assert {ip for ip, _ in got} == expected
-    assert 8 < took < 12  # whatever the cause
+    assert least < 14 and most > 8  # whatever the cause
 
 
 def test_dials_are_limited_by_target_over_all_calls(field):
-    """Sixteen calls of a caller who is let in, eight ports each, all of one machine."""
+    """Calls of a caller who is let in, eight ports each, all of one machine; more than a slow machine's rate would allow."""
     capture = field.net.capture(field.net.device, "eth0", f"tcp and dst host {NOBODY}")
     since = field.device.process.position()
     began = time.monotonic()
-    with Caller(field.alice, SERVER, 2133) as caller:
-        for i in range(16):
+    with Caller(field.alice, SERVER, 2133) as one, Caller(field.alice, SERVER, 2133) as other:  # a connection has 16 at a time
+        for i in range(CALLS):
+            caller = (one, other)[i % 2]
             request = ManyCandidates(caller, 2133).password(field.alice.password)
             request.candidates = [(NOBODY, 6000 + 8 * i + k) for k in range(8)]
             assert caller.call(request) == ACCEPTED  # and nothing else is learned
         took = time.monotonic() - began
-        field.device.process.wait_line("addresses are not dialled: too many dials of late", 5, since)
+        field.device.process.wait_line("addresses are not dialled: too many dials of late", 20, since)
         done = connect(field, "web", field.alice.password)  # another target: the device still calls back
         assert done.status == 0, done.err
-        wait_until(lambda: field.device.process.output().count("result=no-answer") >= 16, 20, "all calls are over")
+        wait_until(lambda: sum("result=no-answer" in said for said in field.device.process.lines[since:]) >= CALLS, 40,
+                   "all calls are over")
     capture.stop()
     ports = syns(capture)
     assert 64 <= len(ports) <= 64 + 8 * (took + 1)
-    assert len(ports) < 128
-    wait_until(lambda: "beckon-agent-call" not in field.net.device.programs().values(), 10, "no call is left")
+    assert len(ports) < 8 * CALLS
+    wait_until(lambda: "beckon-agent-call" not in field.net.device.programs().values(), 30, "no call is left")
 
 
 # -- box keys -------------------------------------------------------------------------------------

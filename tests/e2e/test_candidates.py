@@ -84,7 +84,7 @@ def test_punched_between_routers_that_keep_ports(world):
 def test_own_router_grants(world):
     side = world.net.requesters["random-port"]
     with granting(side.router):
-        got = ping(world, "random-port", "random-port")
+        got = ping(world, "random-port", "random-port", "--path", "mapped")  # which the request waits for
         (whose, kind, address), = won(got)
         assert (whose, kind) == ("ours", "mapped") and address.startswith(side.public + ":")
         assert nft_rules(side.router.ns, "upnp_prerouting") == []
@@ -97,7 +97,7 @@ def test_device_is_dialled_where_its_router_grants(world):
         (whose, kind, address), = won(got)
         assert (whose, kind) == ("device", "mapped") and address.startswith(side.public + ":")
         assert got["path"] == f"mapped {address}"
-        wait_until(lambda: side.router.mappings() == [], 15, "the device takes its mapping back")
+        wait_until(lambda: side.router.mappings() == [], PATIENCE_S, "the device takes its mapping back")
 
 
 def test_own_public_address(world):
@@ -281,8 +281,8 @@ def test_a_device_does_not_try_what_it_has_no_route_to(world, kind):
     device = world.devices[kind]
     device.stop()
     process = device.start(ready=False)
-    line = process.wait_line(r"registered; the server sees|the server does not answer", 20)
-    ready = process.wait_line(r"\bready\b", 2)
+    line = process.wait_line(r"registered; the server sees|the server does not answer", PATIENCE_S)
+    ready = process.wait_line(r"\bready\b", PATIENCE_S)
     assert "does not answer" not in line and ready
 
 

@@ -34,7 +34,7 @@ def world(bindir, tmp_path_factory):
 def run(world, program, *words, **kw):
     """A program with exactly these words."""
     party = world.programs[program]
-    kw.setdefault("timeout", 20)
+    kw.setdefault("timeout", 40)
     return world.ns.run([world.beckon.bin / program, *words], env=party.env(), check=False, **kw)
 
 
@@ -178,7 +178,7 @@ def test_configuration_that_lacks_what_it_needs(world, spoiled, program, name, t
 
 
 @pytest.mark.parametrize("program, name", [
-    ("beckon-agent", "registration.key"), ("beckon", "user.key"), ("beckon", "user.crt"), ("beckon", "ca.crt"),
+    ("beckon-agent", "device.key"), ("beckon", "user.key"), ("beckon", "user.crt"), ("beckon", "ca.crt"),
     ("beckond", "master.keys"), ("beckond", "ca.key"), ("beckond", "ca.crt"), ("beckond", "server.key"),
     ("beckond", "server.crt"), ("beckond", "beckond.db")])
 def test_damaged_state(world, spoiled, program, name):
@@ -292,7 +292,7 @@ def test_agent_without_a_server_goes_on_trying(world):
     """Not an error that ends it; told to end, it ends at once."""
     device = world.device
     device.start(ready=False)
-    device.process.wait_line("the server does not answer", 10)
+    device.process.wait_line("the server does not answer", 40)
     assert device.stop() == 0
     assert len(device.process.lines) == 1
     assert not [s for s in world.ns.sockets() if s.startswith("udp")]

@@ -43,7 +43,7 @@ def forward(fixed_world, services):
     specs = [f"80{i:02}:{name}" for i, name in enumerate(["web", *PORTS, "local", "nobody"])]
     ports = {spec.split(":")[1]: int(spec.split(":")[0]) for spec in specs}
     process = fixed_world.alice.forward(2133, *specs, options=BY_HAND)
-    process.wait_line("^ready$", 15)
+    process.wait_line("^ready$", 40)
 
     def connect(service, timeout=60.0):
         return fixed_world.net.requester.connect("127.0.0.1", ports[service], timeout=timeout)
@@ -178,7 +178,7 @@ def test_service_that_is_down_harms_no_other(forward, services):
 # -- a call that is lost --------------------------------------------------------------------------
 
 def use(forward):
-    with forward.connect("echo", timeout=20) as s:
+    with forward.connect("echo", timeout=40) as s:
         s.sendall(b"x")
         return s.recv(1) == b"x"
 
@@ -215,7 +215,8 @@ def test_next_connection_calls_again_when_the_path_is_cut(fixed_world, forward, 
                 s.sendall(b"x")
                 s.recv(1)
             forward.process.wait_line("calls again", since=since)
-            wait_until(lambda: first not in calls(fixed_world), 10, "the device's end of the cut call ends")
+            # It has nothing to say when the cut comes late, and asks for a sign of life after 30 s.
+            wait_until(lambda: first not in calls(fixed_world), 60, "the device's end of the cut call ends")
         finally:
             net.wan.nft("delete table inet cut")
     assert use(forward)
@@ -246,7 +247,7 @@ def test_connections_that_come_before_the_call_stands_wait_for_it(fixed_world, s
     process = fixed_world.alice.forward(2133, "8200:echo", options=("--listen", ":1601", "--advertise", f"{ROUTER_A}:5001"))
 
     def one():
-        with fixed_world.net.requester.connect("127.0.0.1", 8200, timeout=20) as s:
+        with fixed_world.net.requester.connect("127.0.0.1", 8200, timeout=60) as s:
             s.sendall(b"early")
             return s.recv(10)
 
@@ -271,6 +272,6 @@ def receive_text(s):
 
 def drain(service):
     """Results of connections whose end is not this test's matter."""
-    wait_until(service.idle, 10, "the service's connections end")
+    wait_until(service.idle, 30, "the service's connections end")
     while not service.results.empty():
         service.results.get()

@@ -36,7 +36,7 @@ def field(net, bindir):
         settle(net)
         printer, neighbour = net.host("printer", net.router_a, PRINTER), net.host("neighbour", net.router_b, NEIGHBOUR)
         for ns, address, beside in ((printer, PRINTER, net.requester), (neighbour, NEIGHBOUR, net.device)):
-            wait_until(lambda beside=beside, address=address: beside.reachable(address), 10, f"{address} is there")
+            wait_until(lambda beside=beside, address=address: beside.reachable(address), 30, f"{address} is there")
         w.caller = Mallory(w.mallory, w.device, Place(net, 66), net.workdir)
         w.printer, w.neighbour = printer, neighbour
         yield w
@@ -112,7 +112,7 @@ def test_a_relay_named_by_a_lying_server_is_sought_at_public_addresses_only(fiel
         field.server.attack = Lie(relay(NETWORK.format(9), OPEN))
         ping(field)
         public.setblocking(True)
-        public.settimeout(5)
+        public.settimeout(20)
         public.accept()[0].close()  # so it would have been seen
 
 
@@ -197,7 +197,7 @@ def test_paths_inside_a_call_scan_nothing(field):
             number += 1
             time.sleep(1.05)
             session.send(frame(DATA, 0, control, paths(number, candidates)))
-            got = session.wait(lambda k, f, s, p: k == DATA and s == control, 6)
+            got = session.wait(lambda k, f, s, p: k == DATA and s == control, 20)
             assert got is not None, f"round {number} was not answered"
             answer = stun.Message(got[3])
             assert answer.method == "PATHS" and int.from_bytes(answer.get("ROUND"), "big") == number
@@ -219,7 +219,7 @@ def test_a_flood_of_paths_ends_the_control_stream_alone(field):
         assert status == 200
         for number in range(1, 301):
             session.send(frame(DATA, 0, control, paths(number, [(HOST, (NEIGHBOUR, OPEN + number))])))
-        ended = session.wait(lambda k, f, s, p: s == control and (k == h2.RST_STREAM or f & END_STREAM), 10)
+        ended = session.wait(lambda k, f, s, p: s == control and (k == h2.RST_STREAM or f & END_STREAM), 20)
         assert ended is not None, "the control stream stays open"
         assert session.echoed(stream)
     assert len({port for _, to, port in syns(capture) if to == NEIGHBOUR}) <= 3
@@ -246,7 +246,7 @@ def test_a_stranger_at_the_devices_port_learns_nothing_and_keeps_nobody_out(fiel
         stream, status = session.connect(f"{field.service}:1")
         assert status == 200
         port, = ports(field)
-        with field.neighbour.connect(DEVICE, port, timeout=5) as s:
+        with field.neighbour.connect(DEVICE, port, timeout=20) as s:
             first = s.recv(4096)
             assert first[:1] == b"\x16" and b"2133" not in first and b"beckon:" not in first and b"mallory" not in first
             s.sendall(b"GET / HTTP/1.0\r\n\r\n")
@@ -286,7 +286,7 @@ def test_a_false_caller_at_the_devices_port_sees_no_certificate_of_its(field):
         port, = ports(field)
         into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
         tls = context.wrap_bio(into, out, server_side=True)
-        with field.neighbour.connect(DEVICE, port, timeout=5) as s, pytest.raises((ssl.SSLError, OSError)):
+        with field.neighbour.connect(DEVICE, port, timeout=20) as s, pytest.raises((ssl.SSLError, OSError)):
             while True:
                 with contextlib.suppress(ssl.SSLWantReadError):
                     tls.do_handshake()

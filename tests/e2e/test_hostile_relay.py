@@ -61,7 +61,7 @@ class Turn(Client):
     def bind(self, number):
         return self.ask("CONNECTION-BIND", stun.put("CONNECTION-ID", number))
 
-    def attempt(self, timeout=5.0):
+    def attempt(self, timeout=20.0):
         """CONNECTION-ID of the next peer that is told; None: none came."""
         self.socket.settimeout(timeout)
         with contextlib.suppress(OSError):
@@ -101,7 +101,7 @@ def field(bindir):
 def nothing_stays(field):
     before = descriptors(field.pid)
     yield
-    wait_until(lambda: descriptors(field.pid) <= before + PIPES, 20, "the server has closed what was opened")
+    wait_until(lambda: descriptors(field.pid) <= before + PIPES, 40, "the server has closed what was opened")
 
 
 def handshake(ns, name):
@@ -109,7 +109,7 @@ def handshake(ns, name):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.set_alpn_protocols(["beckon-request/1"])
-    with context.wrap_socket(ns.connect(SERVER, PORT, timeout=5), server_hostname=name) as s:
+    with context.wrap_socket(ns.connect(SERVER, PORT, timeout=20), server_hostname=name) as s:
         return s.selected_alpn_protocol()
 
 
@@ -157,10 +157,10 @@ def test_who_has_no_permission_is_cut_and_not_told_of(field):
         address = alice.relayed()
         assert alice.permit("6.6.6.6") == 0
         for _ in range(20):
-            with pytest.raises(ConnectionResetError), field.stranger.connect(*address, timeout=5) as s:
+            with pytest.raises(ConnectionResetError), field.stranger.connect(*address, timeout=20) as s:
                 s.recv(1)
         assert alice.attempt(0.3) is None
-        with field.peer.connect(*address, timeout=5):
+        with field.peer.connect(*address, timeout=20):
             assert alice.attempt() is not None
 
 
@@ -169,7 +169,7 @@ def test_a_peer_is_bound_by_whom_it_is_for(field):
     with field.user() as alice:
         address = alice.relayed()
         assert alice.permit("6.6.6.6") == 0
-        with field.peer.connect(*address, timeout=5) as peer:
+        with field.peer.connect(*address, timeout=20) as peer:
             number = alice.attempt()
             for guess in (number, *(os.urandom(4) for _ in range(20))):
                 with field.user("mallory") as mallory:
@@ -177,7 +177,7 @@ def test_a_peer_is_bound_by_whom_it_is_for(field):
             with field.user() as data:
                 assert data.bind(number) == 0
                 peer.sendall(b"from the peer")
-                data.socket.settimeout(5)
+                data.socket.settimeout(20)
                 assert data.socket.recv(100) == b"from the peer"
             with field.user() as again:
                 assert again.bind(number) == BAD_REQUEST
@@ -223,7 +223,7 @@ def test_a_revoked_users_allocation_ends_whatever_he_sends(field):
         time.sleep(0.3)
         assert not over.is_set()
         field.server.revoke(user="eve")
-        ended = over.wait(3)
+        ended = over.wait(10)
         over.set()
         thread.join()
         assert ended, "the allocation of a revoked user lives on"
@@ -237,7 +237,7 @@ def test_half_open_connections_shut_nobody_out(field):
     held = []
     try:
         for i in range(600):
-            s = field.stranger.connect(SERVER, PORT, timeout=5)
+            s = field.stranger.connect(SERVER, PORT, timeout=20)
             s.sendall(b"\0\3\0\10"[:1 + i % 4])
             held.append(s)
         with field.user() as alice:
@@ -248,7 +248,7 @@ def test_half_open_connections_shut_nobody_out(field):
             s.settimeout(20)
             with contextlib.suppress(ConnectionResetError):
                 assert s.recv(1) == b""
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 25
     finally:
         for s in held:
             s.close()
@@ -256,7 +256,7 @@ def test_half_open_connections_shut_nobody_out(field):
 
 def test_nobody_is_answered_with_much_more_than_he_asked(field):
     """What the relay answers to who has no credentials: measured, over TCP, to no spoofed address."""
-    with field.stranger.connect(SERVER, PORT, timeout=5) as s:
+    with field.stranger.connect(SERVER, PORT, timeout=20) as s:
         request = stun.build("ALLOCATE", "request", b"", os.urandom(12), fingerprint=False)
         s.sendall(request)
         answer = s.recv(4096)

@@ -1,5 +1,6 @@
-"""A server that lies, in the fast form of the call: the sealed request in NOTIFY, RESULT by datagram, repeated calls that ask
-nothing. As in test_hostile_server.py otherwise; it has the keys of every registration, and sends what it likes when it likes.
+"""A server that lies, in the fast form of the call: the sealed request in NOTIFY, repeated calls that ask nothing. As in
+test_hostile_server.py otherwise; it has the keys of every registration, and sends what it likes when it likes. What becomes of
+RESULT by datagram, and floods, are in test_hostile_server_fast_results.py.
 
 What must hold: a request is acted on once, in whatever form, however often and around whatever it comes; nothing is dialled
 for one that no caller sealed for this device, lately; callers hear one clear word; the calls of others go on."""
@@ -14,15 +15,14 @@ import pytest
 
 from lab import DEVICE, ROUTER_A, SERVER, stun, wait_until
 from lab.caller import REFUSED, STALE
-from lab.hostile_server import Datagrams, Exchange, ExchangeResults, Unheard, error, hide_user, rekeyed
-from lab.hostile_world import (LIMIT_S, NO_PATH, OFFLINE, PORTS, REFUSED_STATUS, Instead, Offer226, answer, attempt, audited,
-                               bobs_key, candidate_of, children, comes_about, comes_to, content, dialled, fails, finish, forget,
-                               mapped, notification, notify, open_call, pin_of, populated, promises, registration_key,
-                               request, said, send, settle, status)
-from test_hostile_server import at_one_time, false_results, flip, opened_at, signed
+from lab.hostile_fast import Instead, Offer226, answer, comes_to, notification, notify, request, send, settle, status
+from lab.hostile_server import Datagrams, Exchange, error, hide_user, rekeyed
+from lab.hostile_world import (LIMIT_S, PORTS, REFUSED_STATUS, at_one_time, audited, audited_all, bobs_key, box_pair, candidate_of,
+                               children, comes_about, content, dialled, fails, finish, flip, forget, hung_up, mapped, open_call,
+                               opened_at, pin_of, populated, promises, registration_key, signed)
 
 FIRST_MINUTE_S = 62  # of a device's run: it takes no request without a tag
-CHILDREN_MAX, SEEN_MAX = 32, 256
+SEEN_MAX = 256
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,7 @@ def test_it_is_repeated_where_the_idle_part_has_forgotten_it_and_by_the_first_fo
     world.server.attack = attack = Offer226(recorded.get("CALL-ID"), recorded.get("BOX"))
     with comes_to(world, "repeated"):
         send(world, notification(world))
+    hung_up(world)
     assert [m.method for _, _, m in attack.messages] == ["CONNECT"]  # not even a RESULT
     assert not attack.said("up", "RESULT", "request")
 
@@ -103,10 +104,11 @@ def test_a_request_said_again_in_every_form_while_its_call_is_up(world):
         for raw in (first.raw, rekeyed(first, registration_key(world.device), os.urandom(12), USER_NAME=None), notification(world)):
             send(world, raw)
         audited(world, "result=repeated")
+        wait_until(lambda: len(children(world.device)) == 1, LIMIT_S, "only the call is up")
         call.through()
         assert dialled(world) == with_one and len(children(world.device)) == 1
         finish(world, call)
-    assert len(said(world, world.since, "audit call")) == 2
+    assert len(audited_all(world, 2)) == 2
 
 
 def test_a_request_held_back_is_acted_on_once_in_whatever_forms_it_comes(world):
@@ -121,6 +123,7 @@ def test_a_request_held_back_is_acted_on_once_in_whatever_forms_it_comes(world):
         for _ in range(10):
             assert notify(world, call_id, box).get("CALL-ID") == call_id
         send(world, notification(world))
+    hung_up(world)
     assert attack.find("up", "CONNECT", "success", "device")
 
 
@@ -179,7 +182,7 @@ def test_what_is_no_such_notification_is_neither_answered_nor_acted_on(world, re
              {"kind": "indication"}, {"kind": "success"}, {"kind": "error"}]
     raws = [notification(world, **{**whole, **each}) for each in wrong]
     good = notification(world, **whole)
-    raws += [good[:n] for n in (1, 19, 20, 60, len(good) - 8, len(good) - 1)] + [good + bytes(4), good[:-1] + b"\0"]
+    raws += [good[:n] for n in (1, 19, 20, 60, len(good) - 8, len(good) - 1)] + [good + bytes(4), flip(good, -1)]
     raws += [rekeyed(stun.Message(good), registration_key(world.device))[:-24] + bytes(24)]
     with comes_to(world):
         for raw in raws:
@@ -202,7 +205,7 @@ def test_the_flag_and_then_the_request_is_one_call_of_the_first_form(world):
     told = attack.said("up", "NOTIFY", "success")
     assert len(told) >= 3 and [m.get("CALL-ID") for m in told] == [None] * len(told)
     assert len(attack.find("up", "CONNECT", "success", "device")) == 1
-    assert len(said(world, world.since, "audit call")) == 1
+    assert len(audited_all(world, 1)) == 1
 
 
 def test_the_request_and_then_the_flag_is_one_call_of_the_fast_form(world):
@@ -210,8 +213,9 @@ def test_the_request_and_then_the_flag_is_one_call_of_the_fast_form(world):
     attack = comes_about(world, Instead(lambda m: [m.raw, flag(m, key), m.raw]))
     told = attack.said("up", "NOTIFY", "success")
     assert len(told) >= 3 and None not in [m.get("CALL-ID") for m in told]
+    assert len(audited_all(world, 1)) == 1
+    hung_up(world)
     assert not attack.find("up", "CONNECT", "success", "device")
-    assert len(said(world, world.since, "audit call")) == 1
 
 
 class BothForms(Offer226):
@@ -231,7 +235,7 @@ class BothForms(Offer226):
 def test_one_request_by_both_forms_at_once_is_acted_on_once(world):
     comes_about(world, BothForms(registration_key(world.device)))
     audited(world, "result=repeated")
-    assert len(said(world, world.since, "audit call")) == 2
+    assert len(audited_all(world, 2)) == 2
 
 
 # -- requests of the server's own ----------------------------------------------------------------------------------
@@ -256,186 +260,26 @@ def test_a_signature_from_a_call_to_another_device(world):
     seen = Datagrams()
     fails(world, seen, REFUSED_STATUS, name="bob", device=2134)  # it does not know him
     text = opened_at(world.other, seen.said("down", "NOTIFY", "request")[0].get("BOX"))
-    key = nacl.public.PrivateKey(stun.box_secret((world.device.state / "box.key").read_bytes())).public_key
     for device, result in ((2134, "bad-request"), (2133, "refused")):
         # Under another call ID the first time: a call is opened once.
         parts = [(a.name, device.to_bytes(8, "big") if a.name == "EQUIPMENT-ID" else
                   secrets.token_bytes(16) if a.name == "CALL-ID" and device == 2134 else a.value) for a in stun.attributes(text)]
-        box = nacl.public.SealedBox(key).encrypt(b"".join(stun.put(*each) for each in parts))
+        box = nacl.public.SealedBox(box_pair(world.device).public_key).encrypt(b"".join(stun.put(*each) for each in parts))
         with comes_to(world, result):
             notify(world, dict(parts)["CALL-ID"], box)
     comes_about(world, name="bob")
 
 
 def test_a_request_that_is_not_of_now_is_stale(world):
-    now, tag = int(time.time()), world.server.registered[2133][2]
-    made = [request(world, **parts) for parts in (
-        {"TAG": flip(tag, 0)}, {"TAG": tag[:8] + b"\xff\xff\xff\xfe"}, {"TIME": (now - 130).to_bytes(8, "big")},
-        {"TIME": (now + 130).to_bytes(8, "big")}, {"TAG": None, "TIME": (now - 40).to_bytes(8, "big")},
-        {"TAG": None, "TIME": (now + 40).to_bytes(8, "big")})]
+    tag = world.server.registered[2133][2]
+    made = ({"TAG": flip(tag, 0)}, {"TAG": tag[:8] + b"\xff\xff\xff\xfe"}, {"TIME": -130}, {"TIME": 130},
+            {"TAG": None, "TIME": -40}, {"TAG": None, "TIME": 40})
     with comes_to(world, *["stale"] * len(made)):
-        for call_id, box, _ in made:
+        for parts in made:
+            at = {"TIME": (int(time.time()) + parts["TIME"]).to_bytes(8, "big")} if "TIME" in parts else {}
+            call_id, box, reply = request(world, **{**parts, **at})
             notify(world, call_id, box)
-        assert [status(world, call_id, reply) for call_id, _, reply in made] == [STALE] * len(made)
-
-
-# -- what the caller hears, and that others go on --------------------------------------------------------------------
-
-
-class EachHisOwn(Datagrams):
-    """alice's box is altered, mallory's tag, and what the device says of bob's call is kept back."""
-
-    def __init__(self, key):
-        super().__init__()
-        self.key, self.bobs = key, None
-
-    def carry(self, way, local, peer, message):
-        name, made = self.name_of(message) if way == "down" and message.get("BOX") else None, message.raw
-        if name == b"bob":
-            self.bobs = message.get("CALL-ID")
-        if name == b"alice":
-            made = rekeyed(message, self.key, BOX=flip(message.get("BOX"), 60))
-        elif name == b"mallory" or (way == "down" and message.method == "NOTIFY" and name is None):
-            made = rekeyed(message, self.key, TAG=flip(message.get("TAG"), 0))
-        if not (way == "up" and message.method == "RESULT" and message.get("CALL-ID") == self.bobs):
-            super().carry(way, local, peer, stun.Message(made))
-
-    def name_of(self, message):
-        return hide_user(self.key, message.txid, message.get("CALL-ID"), message.get("USER-NAME"))
-
-
-def test_who_is_lied_about_hears_one_clear_word_and_others_are_served(world):
-    attack = EachHisOwn(registration_key(world.device))
-    alice, mallory, bob = at_one_time(world, attack, ("alice", None), ("mallory", None), ("bob", ""))
-    assert (alice.status, mallory.status, bob.status) == (NO_PATH, OFFLINE, 0), (alice, mallory, bob)
-    assert [len(done.err.splitlines()) for done in (alice, mallory)] == [1, 1]
-
-
-# -- RESULT and success --------------------------------------------------------------------------------------------
-
-
-class FalseWords(Datagrams):
-    """Before the device has the request, and again before its own RESULT: forged answers and results to the core, under the key
-    of the device and of another, and to the caller; and results of calls before."""
-
-    def __init__(self, world, earlier):
-        super().__init__()
-        self.world, self.earlier, self.count, self.early = world, earlier, 0, []
-
-    def results(self, call_id, epoch):
-        """As the device, and as another one, would say them: with what is none, and what is of another call."""
-        for device, box in ((self.world.device, secrets.token_bytes(120)), (self.world.device, self.earlier.get("BOX")),
-                            (self.world.other, self.earlier.get("BOX"))):
-            yield rekeyed(self.earlier, registration_key(device), os.urandom(12), CALL_ID=call_id, BOX=box,
-                          EQUIPMENT_ID=device.id.to_bytes(8, "big"))
-
-    def carry(self, way, local, peer, message):
-        if way == "down" and message.get("BOX"):
-            self.count += 1
-            if self.count == 1:  # the device does not get it yet
-                for key, call_id in ((registration_key(self.world.device), os.urandom(16)),
-                                     (registration_key(self.world.other), message.get("CALL-ID"))):
-                    self.server.datagram_to_core(local, peer, stun.build("NOTIFY", "success", stun.put("CALL-ID", call_id),
-                                                                         message.txid, key))
-                return
-            self.early = self.find("down", "CONNECT", "success", "user")
-        if way == "up" and message.method == "RESULT" and message.kind == "request":
-            for raw in self.results(message.get("CALL-ID"), message.get("REGISTRATION")):
-                self.server.datagram_to_core(local, peer, raw)
-            link, = [link for link, w, m in self.messages if w == "up" and m.get("CALL-ID") == message.get("CALL-ID")][:1]
-            for raw in false_results(message.get("CALL-ID")):
-                self.server.to_peer(link, raw)
-        super().carry(way, local, peer, message)
-
-
-def test_forged_and_old_results_are_believed_by_nobody(world):
-    seen = comes_about(world, Datagrams())
-    accepted = seen.said("up", "RESULT", "request")[0]
-    fails(world, attack := FalseWords(world, accepted), REFUSED_STATUS, "refused the password",
-          password=f"wrong-{secrets.token_hex(8)}")
-    assert attack.count >= 2 and attack.early == []
-    refused = attack.said("up", "RESULT", "request")[0]
-    attack = comes_about(world, FalseWords(world, refused))
-    assert attack.count >= 2 and attack.early == []
-
-
-def test_the_results_of_two_calls_exchanged(world):
-    attack = ExchangeResults(registration_key(world.device))
-    alice, mallory = at_one_time(world, attack, ("alice", None), ("mallory", f"wrong-{secrets.token_hex(8)}"))
-    assert (alice.status, mallory.status) == (0, REFUSED_STATUS), (alice, mallory)
-    assert len(attack.first) == 2
-
-
-class FalseReceipts(Datagrams):
-    """RESULT does not reach the core; the device is told that it did, but not as its server would."""
-
-    def __init__(self, world):
-        super().__init__()
-        self.keys = registration_key(world.device), registration_key(world.other)
-
-    def carry(self, way, local, peer, message):
-        if way == "up" and message.method == "RESULT":
-            key, others = self.keys
-            for raw in (stun.build("RESULT", "success", b"", message.txid, others),
-                        stun.build("RESULT", "success", b"", os.urandom(12), key),
-                        stun.build("RESULT", "error", b"", message.txid, key),
-                        stun.build("NOTIFY", "success", b"", message.txid, key), message.raw):
-                self.server.datagram_to_peer(local, peer, raw)
-        else:
-            super().carry(way, local, peer, message)
-
-
-def test_a_result_that_was_not_received_goes_by_tls(world):
-    began = time.monotonic()
-    attack = fails(world, FalseReceipts(world), REFUSED_STATUS, password=f"wrong-{secrets.token_hex(8)}")
-    assert len(attack.said("up", "RESULT", "request")) == 5 and time.monotonic() - began > 2.5
-    assert len(attack.find("up", "RESULT", "indication", "device")) == 1
-
-
-# -- floods --------------------------------------------------------------------------------------------------------
-
-
-def open_files(device):
-    return len(os.listdir(f"/proc/{device.process.pid}/fd"))
-
-
-def test_a_flood_of_boxes_is_worked_off_in_bounds_and_calls_go_on(world):
-    before, most = open_files(world.device), 0
-    forget(world.alice)
-    with open_call(world) as call:
-        call.through()
-        dials = dialled(world)
-        boxes = [secrets.token_bytes(n) for n in (1, 47, 48, 200, 1024)]
-        for i in range(400):
-            send(world, notification(world, CALL_ID=os.urandom(16), BOX=boxes[i % len(boxes)]))
-            if i % 40 == 39:
-                most = max(most, len(children(world.device)))
-        call.through()
-        assert dialled(world) == dials and most <= CHILDREN_MAX
-        comes_about(world, name="bob")
-        finish(world, call)
-    wait_until(lambda: not children(world.device), LIMIT_S, "all calls have ended")
-    answers = world.server.attack.said("up", "NOTIFY", "success")
-    bad = lambda: len(said(world, world.since, "result=bad-request"))
-    assert 0 < len(answers) <= 402
-    wait_until(lambda: bad() == len(answers) - 2 or bad() == len(answers) - 1, LIMIT_S, "one call for each that was answered")
-    assert open_files(world.device) == before
-
-
-def test_a_flood_of_guesses_is_a_few_and_keys_get_through(world):
-    world.server.attack = attack = Unheard()
-    made = [request(world, PASSWORD=secrets.token_bytes(8).hex().encode())[:2] for _ in range(80)]
-    before, most = dialled(world), 0
-    for call_id, box in made:
-        send(world, notification(world, CALL_ID=call_id, BOX=box))
-        most = max(most, len(children(world.device)))
-    wait_until(lambda: len(said(world, world.since, "audit")) or len(children(world.device)) == CHILDREN_MAX, LIMIT_S, "a flood")
-    assert max(most, len(children(world.device))) <= CHILDREN_MAX and dialled(world) == before
-    attack.let.set()
-    comes_about(world, Datagrams(), name="bob")
-    wait_until(lambda: not children(world.device), LIMIT_S, "all calls have ended")
-    assert 1 <= len(said(world, world.since, "result=refused")) <= 7
-    wait_until(lambda: attempt(world).status == 0, LIMIT_S, "the back-off is over")
+            assert status(world, call_id, reply) == STALE
 
 
 # -- repeated calls, and the agent's restart -----------------------------------------------------------------------

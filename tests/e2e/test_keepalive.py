@@ -26,7 +26,7 @@ def captured(bindir):
             except ValueError:
                 return False
 
-        wait_until(enough, CYCLES * 5 * KEEPALIVE_S + 40, f"{CYCLES} cycles")
+        wait_until(enough, CYCLES * 5 * KEEPALIVE_S + 100, f"{CYCLES} cycles")
         capture.stop()
         assert [(d["address"], d["port"]) for d in world.server.devices()] == [(d["address"], d["port"]) for d in place]
         assert device.process.running()

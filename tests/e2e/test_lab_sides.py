@@ -92,7 +92,7 @@ def test_hairpin(sides, kind):
         accepted, seen = server.accept()
         with accepted:
             try:
-                a.host.connect(*seen, timeout=0.5).close()
+                a.host.connect(*seen, timeout=3).close()
                 assert inside.accept()[1][0] == b.public
                 reached = True
             except OSError:
@@ -117,7 +117,10 @@ def router(home):
     home.requesters["port-preserving"].router.stop_upnp()
 
 
-def pcp(ns, router, inside, lifetime=60, own=HOST["requester"], timeout=0.5):
+NONE_S = 0.5  # for an answer that is not to come
+
+
+def pcp(ns, router, inside, lifetime=60, own=HOST["requester"], timeout=10):
     """RFC 6887 MAP for TCP: (version of the answer, result, outside port), or None without an answer."""
     family = socket.AF_INET6 if ":" in own else socket.AF_INET
     address = socket.inet_pton(family, own)
@@ -134,7 +137,7 @@ def pcp(ns, router, inside, lifetime=60, own=HOST["requester"], timeout=0.5):
     return answer[0], answer[3], struct.unpack("!H", answer[42:44])[0] if len(answer) >= 44 else None
 
 
-def natpmp(ns, inside, timeout=0.5):
+def natpmp(ns, inside, timeout=10):
     """RFC 6886 for TCP: (version, result, outside port), or None."""
     with ns.udp(timeout=timeout) as s:
         s.connect(("192.168.1.1", 5351))
@@ -154,7 +157,7 @@ def igd(ns, *words):
 def comes_through(net, side, outside, inside):
     with side.host.listen(inside) as listener:
         try:
-            net.server.connect(side.public, outside, timeout=0.5).close()
+            net.server.connect(side.public, outside, timeout=1.5).close()
             listener.accept()[0].close()
             return True
         except OSError:
@@ -165,8 +168,10 @@ def comes_through(net, side, outside, inside):
 def test_miniupnpd_with_one_protocol_alone(home, router, protocol):
     side = home.requesters["port-preserving"]
     router.start_upnp(igd=protocol == "igd", natpmp=protocol == "natpmp", pcp=protocol == "pcp")
-    assert pcp(side.host, "192.168.1.1", 1700) == ((2, 0, 1700) if protocol == "pcp" else None)
-    assert natpmp(side.host, 1701) == ((0, 0, 1701) if protocol == "natpmp" else None)
+    by_pcp = pcp(side.host, "192.168.1.1", 1700, timeout=10 if protocol == "pcp" else NONE_S)
+    by_natpmp = natpmp(side.host, 1701, timeout=10 if protocol == "natpmp" else NONE_S)
+    assert by_pcp == ((2, 0, 1700) if protocol == "pcp" else None)
+    assert by_natpmp == ((0, 0, 1701) if protocol == "natpmp" else None)
     if protocol == "igd":
         assert "is redirected" in igd(side.host, "-a", side.address, "1702", "1702", "tcp", "60")
     else:
@@ -193,7 +198,7 @@ def test_pinholes_in_an_ipv6_firewall(home):
     def open_to(port):
         with side.host.listen(port, "::"):
             try:
-                home.server.connect(side.address6, port, timeout=0.5).close()
+                home.server.connect(side.address6, port, timeout=1.5).close()
                 return True
             except OSError:
                 return False
@@ -236,12 +241,12 @@ def test_false_router_misbehaves_as_told(home, router):
     side = home.requesters["port-preserving"]
     with FalseRouter(router, answer="refuse", delay_s=0.3) as false:
         start = time.monotonic()
-        assert natpmp(side.host, 1704, timeout=2)[1] == 2 and time.monotonic() - start > 0.3
+        assert natpmp(side.host, 1704)[1] == 2 and time.monotonic() - start > 0.3
         false.delay_s = 0
         assert pcp(side.host, "192.168.1.1", 1704)[1] == 2
         assert "failed" in igd(side.host, "-a", side.address, "1704", "1704", "tcp", "60")
         false.answer = "silent"
-        assert natpmp(side.host, 1704) is None
+        assert natpmp(side.host, 1704, timeout=NONE_S) is None
         false.answer, false.forwards = "grant", False
         assert natpmp(side.host, 1704) == (0, 0, 1704)
         assert not comes_through(home, side, 1704, 1704)
@@ -259,7 +264,7 @@ def lined(bindir):
 def round_trips(side, count=20):
     """Seconds of each that came back, of datagrams sent one after another to an echo at the server."""
     took = []
-    with side.host.udp(timeout=1) as s:
+    with side.host.udp(timeout=5) as s:
         for n in range(count):
             start = time.monotonic()
             s.sendto(bytes([n]), (SERVER, 3900))
@@ -296,18 +301,19 @@ def echo(lined):
 
 
 def test_a_line_delays_each_way(lined, echo):
+    """The quickest shows what the line adds: the others also how busy this machine is."""
     side = lined.requesters["port-preserving"]
-    assert sorted(round_trips(side))[10] < 0.05
+    assert min(round_trips(side)) < 0.05
     side.line.set(delay_ms=100)
-    took = round_trips(side, 5)
-    assert len(took) == 5 and 0.2 <= sorted(took)[2] < 0.3
+    took = round_trips(side, 10)
+    assert len(took) == 10 and 0.2 <= min(took) < 0.3
     side.line.set()
 
 
 def arrivals(net, side, count=400):
     """The numbers of datagrams sent in a row, as they arrived at the server."""
     got = []
-    with net.server.udp(SERVER, 3901, timeout=0.5) as server, side.host.udp() as s:
+    with net.server.udp(SERVER, 3901, timeout=2) as server, side.host.udp() as s:
         server.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)  # SO_RCVBUFFORCE: nothing is lost here
         for n in range(count):
             s.sendto(struct.pack("!H", n), (SERVER, 3901))
@@ -345,7 +351,7 @@ def test_a_line_carries_tcp_at_speed(lined):
         while piece := b.recv(1 << 20):
             total += len(piece)
         sender.join()
-        assert total == 8 << 20 and time.monotonic() - start < 8
+        assert total == 8 << 20 and time.monotonic() - start < 20
         b.close()
 
 

@@ -5,12 +5,15 @@ elsewhere, devices and people are shut out or replaced; and what is taken back e
                                              |
                                            server, and another one with its CA elsewhere"""
 
+import contextlib
 import os
 import pathlib
 import re
+import select
 import shutil
 import signal
 import sqlite3
+import ssl
 import statistics
 import time
 import types
@@ -22,13 +25,15 @@ from cryptography.hazmat.primitives import serialization
 from lab import Beckon, REQUESTER, ROUTER_A, SERVER, wait_until
 from lab import stun
 from lab.beckon import Server
+from lab.hostile_watch import meanwhile
 from lab.operator import Connection, days_left, reissue
 from lab.peers import Service, echo
-from lab.process import run
+from lab.process import Timeout, run
 
 FAILED, UNKNOWN_DEVICE, OFFLINE, USED_TOKEN, KEY_CHANGED, REVOKED, BUSY, PENDING = 1, 3, 4, 10, 11, 13, 16, 18
 PORTS = {"alice": (1600, 5000), "bob": (1601, 5001)}  # on their machine, and at router-a
-SECONDS = 8  # "within seconds", on a busy machine
+ROOM = 72  # of 192 descriptors: three quarters, less what is kept for other things and a quarter for the relay
+SECONDS = 20  # "within seconds", on a busy machine: a call is watched from its sixth second on
 OTHER = "198.51.100.7"  # the server whose CA is elsewhere
 
 
@@ -92,8 +97,8 @@ def rotated(world):
     pid = world.device.process.pid
     since = world.server.process.position()
     new = int(world.server.run("epoch", "new").out)
-    said = world.server.process.wait_line(r"audit renew device=2133 ", 20, since)
-    wait_until(lambda: epochs(world.server) == {new: "1", old: "0"}, 20, "the device has the new epoch")
+    said = world.server.process.wait_line(r"audit renew device=2133 ", 40, since)
+    wait_until(lambda: epochs(world.server) == {new: "1", old: "0"}, 40, "the device has the new epoch")
     world.server.run("epoch", "retire", old)
     return types.SimpleNamespace(drawer=drawer, old=old, new=new, pid=pid, said=said)
 
@@ -106,7 +111,7 @@ def test_live_agents_follow_a_new_epoch_and_outlive_the_old(world, rotated):
     world.server.stop()
     assert epochs(world.server) == {rotated.new: "-"}
     world.server.start()
-    wait_until(lambda: epochs(world.server) == {rotated.new: "1"}, 20, "the device is registered again")
+    wait_until(lambda: epochs(world.server) == {rotated.new: "1"}, 40, "the device is registered again")
     assert_callable(world)
     assert world.device.process.pid == rotated.pid and world.device.process.running()
 
@@ -123,7 +128,7 @@ def test_a_device_from_a_drawer_comes_back(world, rotated):
     age(device, world.server.state / "ca.key", 400, 35)
     since = world.server.process.position()
     device.start()
-    world.server.process.wait_line(r"audit renew device=2140 result=done certificate=new", 20, since)
+    world.server.process.wait_line(r"audit renew device=2140 result=done certificate=new", 40, since)
     assert registered(world, 2140)
     assert days_left(device.state / "device.crt") > 300
     world.server.grant("alice", 2140)
@@ -182,7 +187,7 @@ class Call:
     def __init__(self, world, name, port, device=2133):
         self.name = name
         self.forward = getattr(world, name).forward(device, f"{port}:echo", options=mapped(name))
-        self.forward.wait_line("^ready$", 15)
+        self.forward.wait_line("^ready$", 40)
         self.socket = world.net.requester.connect("127.0.0.1", port, timeout=30)
         assert self.up()
 
@@ -220,7 +225,7 @@ def bobs(world):
 
 def watches(world, count):
     """That so many calls are watched, as the server's sockets show."""
-    wait_until(lambda: len(world.net.server.sockets("state established sport = :1300")) >= count, 10,
+    wait_until(lambda: len(world.net.server.sockets("state established sport = :1300")) >= count, 40,
                f"{count} calls are watched")
 
 
@@ -270,7 +275,7 @@ def test_a_call_outlives_a_server_restart_and_a_grant(world, bobs):
         watches(world, 2)
         # A watch says nothing for as long as its call lasts; TCP asks whether its device is still there.
         wait_until(lambda: [s for s in world.net.server.sockets("state established sport = :1300", ("-o",))
-                            if "keepalive" in s][1:], 5, "TCP asks on both")
+                            if "keepalive" in s][1:], 20, "TCP asks on both")
         assert call.up()
         since = world.server.process.position()
     world.server.process.wait_line(r"audit call-end device=2133 user=alice from=\S+ result=ended ms=\d+$",
@@ -286,7 +291,7 @@ def test_a_grant_taken_back_while_the_server_is_down_ends_the_call_after_its_res
         world.server.start()
         assert call.ended_within(3 * SECONDS)
     world.server.grant("alice", 2133)
-    wait_until(lambda: registered(world, 2133), 20, "the device is registered again")
+    wait_until(lambda: registered(world, 2133), 40, "the device is registered again")
 
 
 def test_watches_leave_room_for_callers_and_devices(net, bindir, tmp_path):
@@ -299,20 +304,23 @@ def test_watches_leave_room_for_callers_and_devices(net, bindir, tmp_path):
     server.process.wait_line("^ready$")
     greedy = beckon.enrol_device(2133)
     alice = beckon.enrol_user("alice", devices=[2133])
-    taken, refused = [], 0
-    while refused < 5:
-        connection = Connection(net.device, greedy.state, "device", "198.51.101.7", 1300, "beckon-watch/1")
-        connection.socket.settimeout(0.05)
-        try:
-            connection.receive()  # a refused one is closed at once
-            refused += 1
-            connection.close()
-        except TimeoutError:
-            taken.append(connection)
-        assert len(taken) < 128
-    # Three quarters of 192, less what is kept for other things and a quarter for the relay.
-    assert len(taken) == 72
-    server.process.wait_line("as many connections that stay are open as there is room for", 5)
+    taken = [Connection(net.device, greedy.state, "device", "198.51.101.7", 1300, "beckon-watch/1") for _ in range(ROOM + 5)]
+
+    def refused():
+        """Those that the server has closed since: at once, or a moment later on a busy machine."""
+        readable, _, _ = select.select([connection.socket for connection in taken], [], [], 0)
+        for connection in [c for c in taken if c.socket in readable]:
+            connection.socket.settimeout(0)
+            with contextlib.suppress(ssl.SSLWantReadError):  # a ticket
+                assert connection.receive() is None
+                taken.remove(connection)
+                connection.close()
+        return len(taken) <= ROOM
+
+    wait_until(refused, 20, "what is too much is closed")
+    with pytest.raises(Timeout):
+        wait_until(lambda: refused() and len(taken) < ROOM, 1)
+    server.process.wait_line("as many connections that stay are open as there is room for", 20)
     with Connection(net.requester, alice.state, "user", "198.51.101.7", 1201, "beckon-request/1") as connection:
         assert lookup(connection, 2133)[0][0] == "success"
     with Connection(net.device, greedy.state, "device", "198.51.101.7", 1300, "beckon-renew/1") as connection:
@@ -409,9 +417,9 @@ def test_joining_waits_for_a_signature(away):
     token = away.server.token(device=2133)
     since = away.server.process.position()
     join = start_join(away, "beckon-agent", state, token, away.net.device)
-    said = join.wait_line("beckond sign", 10)
+    said = join.wait_line("beckond sign")
     assert said.startswith("beckon-agent: ")
-    away.server.process.wait_line(r"beckon:device:2133 waits for a certificate", 10, since)
+    away.server.process.wait_line(r"beckon:device:2133 waits for a certificate", 20, since)
     # Interrupted, it ends with a status of its own, and goes on later; another device cannot have the token.
     assert join.stop(signal.SIGINT) == PENDING
     other = away.net.device.run([away.beckon.bin / "beckon-agent", "join", "--state", away.beckon.workdir / "other", token],
@@ -424,7 +432,7 @@ def test_joining_waits_for_a_signature(away):
     assert join.running()
     assert sign(away).out == waiting
     assert sign(away).out == ""
-    assert join.wait(15) == 0
+    assert join.wait(40) == 0
     uri = away.net.device.run([away.beckon.bin / "beckon-agent", "uri", "--state", state], env=away.server.env()).out
     assert uri.split()[0].endswith("#" + waiting.split()[1])
     assert list((away.server.state / "requests").iterdir()) == []
@@ -447,10 +455,10 @@ def test_requests_can_be_carried_to_the_ca_and_back(away):
     away.server.token(user="mallory")
     (requests / "user-alice.crt").write_bytes((away.ca / "ca.crt").read_bytes())
     since = away.server.process.position()
-    away.server.process.wait_line("does not answer the request", 10, since)
+    away.server.process.wait_line("does not answer the request", 30, since)
     assert join.running()
     shutil.copy(carried / "requests/user-alice.crt", requests)
-    assert join.wait(15) == 0
+    assert join.wait(40) == 0
     assert list(requests.iterdir()) == []
 
 
@@ -460,19 +468,19 @@ def test_a_renewal_waits_for_a_signature_too(away):
     join = start_join(away, "beckon-agent", state, away.server.token(device=2150), away.net.device)
     join.wait_line("beckond sign", 10)
     sign(away)
-    assert join.wait(15) == 0
+    assert join.wait(40) == 0
     reissue(state / "device.crt", away.ca / "ca.key", 200, -165)  # past half of its life
     # The server goes by the certificate that it has itself: that one too must be as old.
     give_store(away, 2150, state / "device.crt")
     renew = [away.beckon.bin / "beckon-agent-call", "renew", "--certificate", "--state", state]
     since = away.server.process.position()
     assert away.net.device.run(renew, env=away.server.env()).status == 0
-    away.server.process.wait_line("audit renew device=2150 result=done certificate=pending box-key=new", 5, since)
+    away.server.process.wait_line("audit renew device=2150 result=done certificate=pending box-key=new", 20, since)
     assert days_left(state / "device.crt") < 170
     assert sign(away).out.startswith("device-2150 ")
     since = away.server.process.position()
     assert away.net.device.run(renew, env=away.server.env()).status == 0
-    away.server.process.wait_line("audit renew device=2150 result=done certificate=new box-key=new", 5, since)
+    away.server.process.wait_line("audit renew device=2150 result=done certificate=new box-key=new", 20, since)
     assert days_left(state / "device.crt") > 300
 
 
@@ -501,7 +509,7 @@ def set_requests(world, per_second):
     conf.write_text(text)
     since = world.server.process.position()
     world.server.process.send_signal(signal.SIGHUP)
-    world.server.process.wait_line("configuration has been read", 5, since)
+    world.server.process.wait_line("configuration has been read", 20, since)
 
 
 def test_missing_ungranted_and_unenrolled_devices_take_the_same_time(world, capsys):
@@ -532,9 +540,12 @@ def test_one_user_cannot_ask_without_end(world):
     set_requests(world, 1)
     try:
         with Connection(world.net.requester, world.bob.state, "user", SERVER, 1201, "beckon-request/1") as connection:
+            began = time.monotonic()
             codes = [lookup(connection, 2133)[0][1] for _ in range(15)]
-        assert codes[0] is None and codes[-1] == 503 and codes.count(None) in (10, 11, 12)
-        assert ping(world, name="bob").status == BUSY
+            took = time.monotonic() - began
+            assert codes[0] is None and 10 <= codes.count(None) <= min(12 + took, 14), (codes, took)
+            with meanwhile(lambda: lookup(connection, 2133)):  # so that nothing is left for his call
+                assert ping(world, name="bob").status == BUSY
         assert_callable(world)  # alice has a limit of her own
     finally:
         set_requests(world, 20)
@@ -572,6 +583,6 @@ def test_the_server_drops_root(net, bindir, tmp_path):
     assert epochs(server) == {2: "0", 1: "0"}
     since = process.position()
     process.send_signal(signal.SIGHUP)
-    process.wait_line("configuration has been read", 5, since)
+    process.wait_line("configuration has been read", 20, since)
     assert not [line for line in process.lines[since:] if "stay" in line]
     assert server.stop() == 0

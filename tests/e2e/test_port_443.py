@@ -84,7 +84,7 @@ def transfers(world, device):
 
 
 def test_the_device_is_registered_over_443(world):
-    assert any("over TLS" in line for line in world.devices[STRICT].process.lines)
+    world.devices[STRICT].process.wait_line("registered.* over TLS")
     assert next(d for d in world.server.devices() if d["id"] == world.devices[STRICT].id)["address"]
 
 
@@ -107,11 +107,23 @@ def test_many_calls_at_once_do_not_cross(world, strict_callers):
         done = world.users[kind].run("connect", world.devices[STRICT].id, "echo", input=words.decode(), timeout=60)
         assert done.out.encode() == words
 
+    wait_until(lambda: not callers_connections(world), 20, "what calls before had at the relay has ended")
     since = len(leases(world))
     in_parallel([lambda k=kind, n=n: one(k, n) for kind in (ALICE, BOB) for n in range(CALLS)])
-    world.wait_no_call(STRICT, 20)
-    served = [row for row in leases(world)[since:] if " connections=0 " not in row]
-    assert len(served) == 2 * CALLS, "each of them by the relay, by an address of its own"
+    world.wait_no_call(STRICT, 40)
+    wait_until(lambda: not callers_connections(world), 20, "what they had at the relay has ended")
+
+    def served():
+        return [row for row in leases(world)[since:] if " connections=0 " not in row]
+
+    wait_until(lambda: len(served()) >= 2 * CALLS, 20, "the server has told of all")
+    assert len(served()) == 2 * CALLS, "each of them by the relay, by an address of its own"
+
+
+def callers_connections(world):
+    """The server's connections with callers' networks."""
+    places = {world.side("requester", kind).public for kind in (ALICE, BOB)}
+    return [s for s in world.server.ns.sockets("state established sport = :443") if any(f"{place}:" in s for place in places)]
 
 
 def leases(world):
@@ -133,7 +145,7 @@ def first_flight(name, alpn):
 
 def answer_to(ns, name, alpn="beckon-call/1"):
     """What the server says to it, up to 5 bytes; b"" if it hangs up."""
-    with ns.connect(SERVER, 443, timeout=10) as s:
+    with ns.connect(SERVER, 443, timeout=20) as s:
         s.sendall(first_flight(name, alpn))
         try:
             return s.recv(5)
@@ -151,7 +163,7 @@ def test_a_made_up_name_of_a_call_leads_nowhere(world):
         for name in (f"{os.urandom(16).hex()}.call.invalid", f"{os.urandom(16).hex()}.CALL.invalid", "x.call.invalid"):
             assert answer_to(ns, name, alpn) == b""
     assert answer_to(ns, "server.lab", "beckon-agent/1")[:1] == b"\x16", "the server itself is there"
-    with world.users[ALICE].ns.connect("127.0.0.1", 8003, timeout=10) as s:
+    with world.users[ALICE].ns.connect("127.0.0.1", 8003, timeout=30) as s:
         s.sendall(b"still there")
         assert s.recv(100) == b"still there"
     assert process.stop(signal.SIGINT) == 0

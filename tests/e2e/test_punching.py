@@ -33,13 +33,13 @@ def test_round_after_an_outage_punches(world, one_way_s):
         net.block_clear("there")
         time.sleep(one_way_s)
         net.block_clear("back")
-        process.wait_line("path: punched ", 14)
+        process.wait_line("path: punched ", 20)  # a round begins 10 s after the first path, the next one 20 s later
         assert process.stop() == 0
     finally:
         process.kill()
         for name in blocks:
             net.block_clear(name)
-    world.wait_no_call(KIND, 20)
+    world.wait_no_call(KIND)
 
 
 @pytest.mark.parametrize("slow", [("requester",), ("requester", "device")], ids=["one-end", "both-ends"])
@@ -54,5 +54,5 @@ def test_long_lines(world, slow):
         for line in lines:
             line.set()
     assert [t.path for t in tries] == ["punched"] * 3, tries
-    assert all(t.ms < 8000 for t in tries), tries
+    assert all(t.ms < 14000 for t in tries), tries
     world.wait_no_call(KIND, 20)

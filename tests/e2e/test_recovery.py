@@ -16,11 +16,13 @@ from lab import Beckon, DEVICE, REQUESTER, ROUTER_A, ROUTER_B, SERVER, wait_unti
 from lab import stun
 
 KEEPALIVE_S = 5
-# Until something is known that the far end can only learn by the next keepalive or its retry, and a
-# little for a busy machine.
-INTERVAL_S = KEEPALIVE_S + 1
+# Until something is known that the far end can only learn by the next keepalive or its retry, and some for a busy
+# machine; less than two keepalives.
+INTERVAL_S = KEEPALIVE_S + 4
 MAPPED = ("--listen", "0.0.0.0:1600", "--advertise", f"{ROUTER_A}:5000")
 FORWARD_MAPPED = ("--listen", "0.0.0.0:1601", "--advertise", f"{ROUTER_A}:5001")
+
+AT_ONCE_S = 6
 
 FLEET = 10_000
 FLEET_FIRST = 1_000_000
@@ -104,7 +106,7 @@ class OpenCall:
         self.say(self.connection, b"before")
 
     def connect(self):
-        return self.world.net.requester.connect("127.0.0.1", 8080, timeout=10)
+        return self.world.net.requester.connect("127.0.0.1", 8080, timeout=30)
 
     @staticmethod
     def say(connection, words):
@@ -129,7 +131,7 @@ class OpenCall:
     def __exit__(self, *_):
         self.connection.close()
         self.process.stop()
-        wait_until(lambda: calls_on_device(self.world) == 0, 5, "the call has ended on the device")
+        wait_until(lambda: calls_on_device(self.world) == 0, 30, "the call has ended on the device")
 
 
 # -- the server -----------------------------------------------------------------------------------
@@ -152,13 +154,13 @@ def test_server_ends_cleanly_with_calls_and_requests_under_way(world):
         world.net.block('oifname "to-b" meta l4proto udp')
         try:
             waiting = world.alice.start("ping", *MAPPED, 2133, "-c", "1")
-            wait_until(lambda: [s for s in world.net.server.sockets("state established") if ":1201" in s], 5,
+            wait_until(lambda: [s for s in world.net.server.sockets("state established") if ":1201" in s], 20,
                        "the request has reached the server")
             with socket.socket(socket.AF_UNIX) as admin:
                 admin.connect(os.path.join(world.server.state, "beckond.sock"))
                 start = time.monotonic()
                 assert world.server.stop() == 0
-                assert time.monotonic() - start < 3
+                assert time.monotonic() - start < AT_ONCE_S
         finally:
             world.net.block_clear()
         assert waiting.wait() == 8  # the server is down
@@ -171,7 +173,7 @@ def test_server_ends_cleanly_with_calls_and_requests_under_way(world):
 
 def binding(world):
     """Whether the server answers plain STUN Binding."""
-    with world.net.requester.udp(timeout=0.5) as s:
+    with world.net.requester.udp(timeout=3) as s:
         s.sendto(stun.build("BINDING", "request", b"", os.urandom(12), fingerprint=False), (SERVER, 1200))
         try:
             return stun.Message(s.recv(1500)).kind == "success"
@@ -189,7 +191,7 @@ def test_hangup_reloads_the_server_s_configuration(world):
         since = process.position()
         process.send_signal(signal.SIGHUP)
         line = process.wait_line(pattern, since=since)
-        assert process.lines[since:] == [line]
+        assert [said for said in process.lines[since:] if not said.startswith("audit ")] == [line]  # of calls before
         return line
 
     assert binding(world)
@@ -242,7 +244,7 @@ def test_router_off_for_longer_than_the_agent_waits(world):
     """Several keepalives are lost; it is back within an interval of the line's return, and says both."""
     since = world.device.process.position()
     world.net.router_b.ns.ip("link", "set", "wan0", "down")
-    world.device.process.wait_line("does not answer", 30, since=since)
+    world.device.process.wait_line("does not answer", 60, since=since)
     world.net.router_b.reboot()
     world.device.process.wait_line("registered", INTERVAL_S, since=since)
     assert_callable(world)
@@ -276,7 +278,7 @@ def test_agent_killed_and_restarted(world):
         assert world.device.process.kill() == -signal.SIGKILL
         with pytest.raises(ConnectionResetError):  # not an end of file: nobody takes this for all there was
             call.connection.recv(1)
-        wait_until(lambda: calls_on_device(world) == 0, 3, "the call has ended with the agent")
+        wait_until(lambda: calls_on_device(world) == 0, AT_ONCE_S, "the call has ended with the agent")
     start = time.monotonic()
     world.device.start()
     assert time.monotonic() - start < INTERVAL_S
@@ -287,10 +289,10 @@ def test_agent_ends_cleanly_with_a_call(world):
     with OpenCall(world) as call:
         start = time.monotonic()
         assert world.device.stop() == 0
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < AT_ONCE_S
         with pytest.raises(ConnectionResetError):
             call.connection.recv(1)
-        wait_until(lambda: calls_on_device(world) == 0, 3, "the call has ended with the agent")
+        wait_until(lambda: calls_on_device(world) == 0, AT_ONCE_S, "the call has ended with the agent")
         assert not [s for s in world.net.device.sockets() if s.startswith("udp")]
     world.device.start()
     assert_callable(world)
@@ -358,7 +360,7 @@ def test_ten_thousand_devices_return_after_a_killed_server(world, bindir, capsys
     enrol_fleet(world)
     fleet = world.net.wan.start([bindir / "load-devices", world.server.state, f"{SERVER}:1200", FLEET, FLEET_FIRST,
                                  KEEPALIVE_S], log=world.beckon.workdir / "fleet.log")
-    fleet.wait_line(rf"registered {FLEET} ", 30)
+    fleet.wait_line(rf"registered {FLEET} ", 60)
     before = world.server.devices()
     assert seen_lately(world, INTERVAL_S) == FLEET
     world.net.server.nft("table inet syns { chain input { type filter hook input priority 0; "
@@ -377,7 +379,7 @@ def test_ten_thousand_devices_return_after_a_killed_server(world, bindir, capsys
 
     called = [FLEET_FIRST + n * (FLEET // FLEET_CALLED) for n in range(FLEET_CALLED)]
     connections = request_calls(world, called)
-    fleet.wait_line(rf"registered {FLEET} notified {FLEET_CALLED}$", 5)
+    fleet.wait_line(rf"registered {FLEET} notified {FLEET_CALLED}$", 20)
     for tls in connections:
         tls.close()
     assert_callable(world)

@@ -3,7 +3,6 @@
 
 import re
 import shutil
-import time
 import types
 
 import pytest
@@ -13,6 +12,7 @@ from lab import beckon as lab_beckon
 from lab import stun
 
 KEEPALIVE_S = 5
+INTERVAL_S = KEEPALIVE_S + 4  # within the next keepalive, on a busy machine; the one after it would be later
 MAPPED = ("--listen", "0.0.0.0:1600", "--advertise", f"{ROUTER_A}:5000")
 SECOND = "130.74.24.6"
 UDP = "meta l4proto udp"
@@ -46,7 +46,7 @@ def row(server, device=2133):
 
 
 def registered(server):
-    return wait_until(lambda: row(server)["address"], 30, "the device is in the table")
+    return wait_until(lambda: row(server)["address"], 60, "the device is in the table")
 
 
 def ping(world, *words):
@@ -58,7 +58,7 @@ def assert_callable(world):
     assert done.status == 0, done.err
 
 
-def said(device, line, timeout=40):
+def said(device, line, timeout=90):
     return device.process.wait_line(line, timeout)
 
 
@@ -71,13 +71,14 @@ def registers(capture):
 
 def test_three_of_four_keepalives_are_quiet(world, device):
     with world.net.capture(world.net.device, "eth0", "udp port 1200") as capture:
-        wait_until(lambda: len(registers(capture)) >= 8, 60, "eight keepalives")
+        wait_until(lambda: len(registers(capture)) >= 8, 90, "eight keepalives")
         capture.stop()
     kinds = "".join(kind[0] for _, kind in registers(capture))
     assert "iiir" in kinds or "riii" in kinds, kinds
     assert "iiii" not in kinds, kinds
     answers = capture.fields(["frame.number"], f"ip.src == {SERVER} and udp.srcport == 1200")
-    assert len(answers) == kinds.count("r"), "a quiet keepalive that fits is not answered"
+    # The capture may end between the last one and its answer.
+    assert kinds.count("r") - kinds.endswith("r") <= len(answers) <= kinds.count("r"), "a quiet keepalive that fits is not answered"
 
 
 def test_a_restarted_server_is_found_out_by_a_quiet_keepalive(world, device):
@@ -85,9 +86,7 @@ def test_a_restarted_server_is_found_out_by_a_quiet_keepalive(world, device):
         wait_until(lambda: [kind for _, kind in registers(capture)][-1:] == ["indication"], 40, "a quiet keepalive")
         world.server.stop()
         world.server.start()
-        began = time.monotonic()
-        wait_until(lambda: row(world.server)["address"], KEEPALIVE_S + 2, "registered again")
-        assert time.monotonic() - began < KEEPALIVE_S + 2
+        wait_until(lambda: row(world.server)["address"], INTERVAL_S, "registered again")
         capture.stop()
     # The indication got an indication, and that led to the request with its nonce.
     indications = [stun.Message(bytes.fromhex(r["udp.payload"])) for r in
@@ -105,7 +104,7 @@ def test_a_rebooted_router_is_found_out_by_the_next_keepalive(world, device):
             world.net.router_b.ns.nft(f"table ip moved {{ chain post {{ type nat hook postrouting priority srcnat - 1; "
                                       f"udp dport 1200 masquerade to :40000-40999; }}; }}")
             world.net.router_b.ns.run(["conntrack", "-F"], check=False)
-            wait_until(lambda: row(world.server)["port"] not in (before, None), KEEPALIVE_S + 2, "registered elsewhere")
+            wait_until(lambda: row(world.server)["port"] not in (before, None), INTERVAL_S, "registered elsewhere")
         finally:
             world.net.router_b.ns.nft("table ip moved {}; delete table ip moved")
             blocker.close()
@@ -121,8 +120,8 @@ def test_udp_blocked_from_the_start(world):
         registered(world.server)
         assert_callable(world)
         world.net.block_clear()
-        said(world.device, rf"registered at {re.escape(SERVER)}; the server sees {re.escape(ROUTER_B)}", 45)
-        wait_until(lambda: "tunnel" not in programs(world), 5, "the tunnel's process is gone")
+        said(world.device, rf"registered at {re.escape(SERVER)}; the server sees {re.escape(ROUTER_B)}")
+        wait_until(lambda: "tunnel" not in programs(world), 20, "the tunnel's process is gone")
         assert_callable(world)
     finally:
         world.net.block_clear()
@@ -138,12 +137,12 @@ def programs(world):
 def test_udp_blocked_later_and_a_tunnel_that_breaks(world, device):
     registered(world.server)
     world.net.block(UDP)
-    said(device, "registered.* over TLS", 60)
+    said(device, "registered.* over TLS")
     assert_callable(world)
     # The connection of the tunnel dies; UDP is still blocked: another is made.
     world.net.router_b.ns.run(["conntrack", "-F"], check=False)
     world.net.device.run(["ss", "-K", "dport", "=", "1300"], check=False)
-    wait_until(lambda: device.process.output().count("over TLS;") >= 2, 60, "registered over TLS again")
+    wait_until(lambda: device.process.output().count("over TLS;") >= 2, 90, "registered over TLS again")
     assert_callable(world)
 
 
@@ -171,7 +170,7 @@ def test_the_first_server_stops_while_a_second_is_there(world):
         world.device.start()
         said(world.device, rf"registered at {re.escape(SERVER)}; the server sees")
         world.server.stop()
-        said(world.device, rf"registered at {re.escape(SECOND)}; the server sees", 60)
+        said(world.device, rf"registered at {re.escape(SECOND)}; the server sees")
         registered(second)
     finally:
         world.device.stop()
@@ -188,7 +187,7 @@ def test_the_interval_grows_to_what_the_nat_keeps(world):
             re.sub(r"(?m)^keepalive = .*\n", "", (world.device.state / "agent.conf").read_text()))
         world.device.start()
         with world.net.capture(world.net.wan, "to-s", "udp port 1200") as capture:
-            said(world.device, r"the NAT keeps silent mappings for 40 s; a keepalive every 36 s", 90)
+            said(world.device, r"the NAT keeps silent mappings for 40 s; a keepalive every 36 s", 150)
             capture.stop()
         payloads = [stun.Message(bytes.fromhex(r["udp.payload"])) for r in capture.fields(["udp.payload"], "udp")]
         assert sum(m.method_number == 0x0CA for m in payloads) == 2, "PROBE and its echo, once"

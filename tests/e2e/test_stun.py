@@ -34,10 +34,10 @@ def datagrams(world):
     return rows
 
 
-def ask(ns, body=b"", fingerprint=True, address=SERVER):
+def ask(ns, body=b"", fingerprint=True, address=SERVER, timeout=10.0):
     """A plain Binding request and its answer, or None; with what was asked."""
     request = stun.build("BINDING", "request", body, b"who am I?-%02d" % (len(body) % 100), fingerprint=fingerprint)
-    with ns.udp(timeout=1.0) as s:
+    with ns.udp(timeout=timeout) as s:
         s.sendto(request, (address, 1200))
         try:
             return request, stun.Message(s.recv(2000)), s.getsockname()
@@ -114,10 +114,10 @@ def test_binding_can_be_switched_off_and_on(world):
     try:
         config.write_text(re.sub(r"(?m)^answer_binding\b.*\n", "", before) + "answer_binding = no\n")
         reload(world)
-        assert ask(world.net.requester)[1] is None
+        assert ask(world.net.requester, timeout=1.0)[1] is None
         world.device.stop()
         world.device.start()
-        wait_until(lambda: world.server.devices()[0]["address"] == ROUTER_B, 5, "the device is registered")
+        wait_until(lambda: world.server.devices()[0]["address"] == ROUTER_B, 20, "the device is registered")
     finally:
         config.write_text(before)
         reload(world)

@@ -11,7 +11,7 @@ from lab.services import PAGE
 
 CALLBACK = ("--listen", ":1600", "--advertise", f"{ROUTER_A}:5000")
 AGENT_PORT = 1300
-LATE_S = 0.4  # each packet of the device's to the relay: it is there after more than a second, and within five
+LATE_S = 0.8  # each packet of the device's to the relay: it is there after more than two seconds, and within five
 
 
 @pytest.fixture
@@ -43,8 +43,9 @@ def test_a_ping_goes_to_the_session_that_comes_next(world, lost_and_late):
 
 def test_a_connection_made_meanwhile_waits_for_the_session_that_comes_next(world, lost_and_late):
     forward = world.alice.forward(2133, "8001:web", options=("-v", *CALLBACK))
-    forward.wait_line("is lost", 15)
-    assert "connected: relayed" not in forward.output()
-    assert world.net.requester.run(["curl", "-sS", "--max-time", "20", "http://127.0.0.1:8001/"]).out == PAGE
-    assert "path: relayed" in forward.output()
+    forward.wait_line("is lost")
+    assert world.net.requester.run(["curl", "-sS", "--max-time", "40", "http://127.0.0.1:8001/"]).out == PAGE
+    said = forward.output()
+    assert "path: relayed" in said
+    assert said.index("is lost") < said.index("connected: relayed"), "the relayed one was there already"
     assert forward.stop() == 0

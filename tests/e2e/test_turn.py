@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from lab import SERVER, Beckon, ReferenceNetwork, stun
+from lab import SERVER, Beckon, ReferenceNetwork, stun, wait_until
 
 HOST = "5.5.5.5"
 PORTS = (1201, 1300)  # requests, agents
@@ -46,8 +46,24 @@ class Place:
 
     def audit(self, seen):
         """The relay's lines after the first `seen` of them, as dictionaries."""
-        lines = re.findall(r"audit relay (.*)", self.server.log.read_text())
+        lines = re.findall(r"audit relay (.*)", self.server.process.output())
         return [dict(word.split("=", 1) for word in line.split()) for line in lines[seen:]]
+
+    def carried(self, seen, count):
+        """Those of the connections that were made, once there are so many: the server tells of each when it has ended."""
+        def found():
+            return [row for row in self.audit(seen) if row["connections"] == "1"]
+
+        wait_until(lambda: len(found()) >= count, 20, f"{count} lines of the relay")
+        return found()
+
+    def told_all(self):
+        """The number of the relay's lines, when nothing is left of what the client had there."""
+        wait_until(lambda: not [s for s in self.net.server.sockets("state connected") if f"{HOST}:" in s], 20, "the client has gone")
+        count = -1
+        while count != (count := len(self.audit(0))):  # what is said last is read a moment later
+            time.sleep(0.3)
+        return count
 
 
 def _place(bindir, **settings):
@@ -68,25 +84,24 @@ def usual(bindir):
 
 @pytest.mark.parametrize("port", PORTS)
 def test_coturns_client_connects_through_the_relay(place, port):
-    seen = len(place.audit(0))
+    seen = place.told_all()
     got = place.uclient("-T", "-n", 5, port=port)
     assert got.status == 0, got
     assert "2 connections are completed" in got.out
     assert "tot_send_msgs=10, tot_recv_msgs=10" in got.out
     assert "Total lost packets 0 (" in got.out
-    carried = [row for row in place.audit(seen) if row["connections"] == "1"]
+    carried = place.carried(seen, 2)
     assert len(carried) == 2
     for row in carried:
         assert (row["user"], row["result"], row["in"], row["out"]) == ("alice", "ended", "500", "500")
 
 
 def test_passive_works_as_installed_and_active_does_not(usual):
-    seen = len(usual.audit(0))
+    seen = usual.told_all()
     got = usual.uclient("-P", "-L", HOST, "-n", 5)
     assert got.status == 0, got
     assert "TCP data network connected" in got.out
-    carried = [row for row in usual.audit(seen) if row["connections"] == "1"]
-    assert [(row["in"], row["out"]) for row in carried] == [("500", "500")]
+    assert [(row["in"], row["out"]) for row in usual.carried(seen, 1)] == [("500", "500")]
     got = usual.uclient("-T", "-n", 2)
     assert got.status != 0
     assert "error 403 (forbidden)" in got.out
@@ -100,11 +115,12 @@ def test_credentials_that_are_not_good(usual, what, code):
         "stranger": lambda: usual.credentials("mallory"),  # made with the secret, and enrolled nowhere
         "name": lambda: ("alice", usual.credentials()[1]),
     }[what]()
-    seen = len(usual.audit(0))
+    seen = usual.told_all()
     got = usual.uclient("-P", "-L", HOST, "-n", 1, user=user, password=password)
     assert got.status != 0
     assert f"error {code}" in got.out or code == 401  # on 401 the tool tries again until its time is over
     assert "Received relay addr" not in got.out
+    usual.told_all()
     assert usual.audit(seen) == []
 
 

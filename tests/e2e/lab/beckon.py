@@ -62,7 +62,7 @@ class Server(_Party):
 
     def start(self, *extra):
         self.process = self.ns.start(self._argv("beckond", ("run", *extra)), env=self.env(), log=self.log)
-        self.process.wait_line(r"\bready\b")
+        self.process.wait_line(r"\bready\b", 30)
         return self.process
 
     def stop(self):
@@ -124,7 +124,7 @@ class Device(_Party):
     def start(self, *extra, ready=True):
         self.process = self.ns.start(self._argv("beckon-agent", ("run", *extra)), env=self.env(), log=self.log)
         if ready:
-            self.process.wait_line(r"\bready\b", 20)
+            self.process.wait_line(r"\bready\b", 60)
         return self.process
 
     def stop(self):
@@ -152,7 +152,7 @@ class User(_Party):
     def pin(self, uri):
         return self.run("pin", uri)
 
-    def forward(self, device, *specs, options=(), timeout=15.0):
+    def forward(self, device, *specs, options=(), timeout=40.0):
         """`beckon forward`, once all its local ports are there."""
         process = self.start("forward", *options, device, *specs)
         for spec in specs:

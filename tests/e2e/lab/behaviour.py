@@ -12,7 +12,7 @@ import struct
 
 Behaviour = collections.namedtuple("Behaviour", "mapping filtering preserves")
 _ports = itertools.count(20000)
-WAIT_S = 0.25
+WAIT_S = 0.6
 
 
 def _end(*sockets):

@@ -26,14 +26,25 @@ class Capture:
         self.label = ns.label
         self._process = ns.start(["tcpdump", "-Z", "root", "-n", "-s", str(snap), "-B", "32768", "-U", "--immediate-mode",
                                   "-i", interface, "-w", path, *filter.split()])
-        self._process.wait_line(r"listening on", 10)
+        self._process.wait_line(r"listening on", 30)
         self._stopped = False
 
     def stop(self):
+        """What was on the link before is in the file then: told to end, tcpdump leaves what it has not read yet."""
         if not self._stopped:
             self._stopped = True
+            if self._process.running():
+                wait_until(self._waits, 20, f"tcpdump on {self.label} {self.interface} has read what there is")
             self._process.stop(signal.SIGINT)
         return self
+
+    def _waits(self):
+        """Whether it sleeps: then nothing is left for it to read."""
+        try:
+            with open(f"/proc/{self._process.pid}/stat", encoding="utf-8") as f:
+                return f.read().rsplit(")", 1)[1].split()[0] in "SZ"
+        except (FileNotFoundError, ProcessLookupError):
+            return True
 
     def lost(self):
         """How many packets a stopped capture has missed."""
@@ -70,7 +81,7 @@ class Capture:
         out = self._tshark(["-T", "json", *(["-Y", filter] if filter else [])], keylog)
         return [packet["_source"]["layers"] for packet in json.loads(out or "[]")]
 
-    def wait_for(self, filter, count=1, timeout=5.0, keylog=None):
+    def wait_for(self, filter, count=1, timeout=20.0, keylog=None):
         """Waits until that many packets match."""
         names = ["frame.number"]
         return wait_until(lambda: len(self.fields(names, filter, keylog)) >= count, timeout,

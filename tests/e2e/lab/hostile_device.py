@@ -28,7 +28,8 @@ class HostileDevice:
         self.box_secret = stun.box_secret((party.state / "box.key").read_bytes())
         self.files = party.state / "device.crt", party.state / "device.key"
         self.tag_random, self.counter, self.tag = os.urandom(8), 0, b""
-        self.udp = net.wan.udp(self.place.address, 0, 10.0)
+        self.udp = net.wan.udp(self.place.address, 0, 20.0)
+        self._heeded = set()  # transaction IDs
 
     # -- datagrams ---------------------------------------------------------------------------------
 
@@ -60,10 +61,14 @@ class HostileDevice:
                 return message
 
     def heed(self):
-        """A NOTIFY, answered as it should be."""
-        notify = self._datagram("NOTIFY")
-        self.udp.sendto(stun.build("NOTIFY", "success", b"", notify.txid, self.key), (SERVER, 1200))
-        return notify
+        """The next NOTIFY, answered as it should be; so are those that are said again, as a server does that is not answered
+        at once."""
+        while True:
+            notify = self._datagram("NOTIFY")
+            self.udp.sendto(stun.build("NOTIFY", "success", b"", notify.txid, self.key), (SERVER, 1200))
+            if notify.txid not in self._heeded:
+                self._heeded.add(notify.txid)
+                return notify
 
     # -- streams to the server ---------------------------------------------------------------------
 

@@ -1,6 +1,7 @@
 """HTTP/2 (RFC 9113, RFC 7541) written down by hand, frame by frame, so that each can be wrong: either end of a call's
 session, and the floods that an end may send. Nothing in it keeps any rule by itself."""
 
+import contextlib
 import random
 import select
 import ssl
@@ -203,6 +204,13 @@ class Session:
                 return False
             got += f[3]
         return got == data
+
+    def leave(self):
+        """A caller's end, with a word: nobody waits for him to come back."""
+        self.send(b"".join(rst(n) for n in range(1, self.next, 2)) + frame(GOAWAY, 0, 0, bytes(8)))
+        with contextlib.suppress(OSError):  # what the other end says to it need not be heard
+            self.socket.unwrap()
+        self.close()
 
     def close(self):
         self.socket.close()

@@ -1,4 +1,5 @@
-"""What becomes of the others while somebody misbehaves: memory of processes, round trips on a session that stands, calls."""
+"""What becomes of the others while somebody misbehaves: memory and descriptors of processes, round trips on a session that
+stands, calls."""
 
 import contextlib
 import os
@@ -26,6 +27,11 @@ def status_kb(pid, field):
     return _status(pid, field)
 
 
+def sanitized(pid):
+    """Whether a sanitizer is in a program: then it is slow, and keeps what was freed for a while."""
+    return status_kb(pid, "VmSize") > 1 << 30
+
+
 RELAY_PIPES = 32  # pairs that the server's relay keeps for the next connections, empty
 
 
@@ -38,6 +44,24 @@ def descriptors(pid):
     pipes = [end for end in ends if end.startswith("pipe:")]
     assert len(pipes) <= 2 * RELAY_PIPES + 10, "pipes are left"
     return len(ends) - len(pipes)
+
+
+def settled(pid, quiet_s=0.25, timeout=20.0):
+    """The same once all is closed that somebody else is about to close: the number that stays for a while."""
+    deadline = time.monotonic() + timeout
+    found, since = descriptors(pid), time.monotonic()
+    while time.monotonic() - since < quiet_s and time.monotonic() < deadline:
+        time.sleep(0.02)
+        now = descriptors(pid)
+        if now != found:
+            found, since = now, time.monotonic()
+    return found
+
+
+def closed_again(pids, before, timeout=20.0):
+    """Nothing is open in the end that was not before; `before` is what settled() told."""
+    wait_until(lambda: all(descriptors(pid) <= was for pid, was in zip(pids, before)), timeout,
+               f"no connection is left of {pids}, which had {before} descriptors")
 
 
 class Peak:
@@ -64,13 +88,18 @@ class Peak:
         return self.kb
 
 
+def children(device):
+    """PIDs of what a device's idle part has started: of its calls."""
+    return device.ns.run(["pgrep", "-P", device.process.pid], check=False).out.split()
+
+
 def calls_of(ns):
     """PIDs of call processes in a device's namespace; without a sanitizer's helper, which looks at one that ends."""
     found = {pid for pid, name in ns.programs().items() if name == "beckon-agent-call"}
     return {pid for pid in found if _status(pid, "PPid") not in found}
 
 
-def no_calls(ns, timeout=20):
+def no_calls(ns, timeout=40):
     wait_until(lambda: not calls_of(ns), timeout, "no call is up")
 
 

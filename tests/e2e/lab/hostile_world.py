@@ -14,6 +14,7 @@ import re
 import secrets
 import shutil
 import subprocess
+import threading
 import time
 import types
 
@@ -22,14 +23,16 @@ from cryptography.hazmat.primitives import serialization
 
 from . import stun
 from .beckon import Beckon
-from .hostile_server import Attack, Datagrams, Recorder, change, error, hostile
+from .caller import CONTEXT
+from .hostile_server import Attack, Recorder, change, error, hostile
+from .hostile_watch import children
 from .network import REQUESTER, ROUTER_A, SERVER
 from .peers import Service, echo
 from .process import wait_until
 
 FAILED, UNKNOWN, OFFLINE, REFUSED_STATUS, NO_PATH, KEY_CHANGED, REVOKED, BUSY = 1, 3, 4, 5, 6, 11, 13, 16
 PORTS = {"alice": (1600, 5000), "bob": (1601, 5001), "eve": (1602, 5002), "mallory": (1603, 5003)}
-LIMIT_S = 15
+LIMIT_S = 30
 
 
 def watch_dials(ns):
@@ -39,6 +42,7 @@ def watch_dials(ns):
     ns.nft(f"""table inet dials {{
         counter callers {{}}
         counter elsewhere {{}}
+        set seen {{ typeof ip daddr . tcp sport . tcp dport . tcp sequence; flags dynamic; size 65536; }}
         chain out {{
             type filter hook output priority 0
             oifname lo accept
@@ -48,6 +52,8 @@ def watch_dials(ns):
             ip daddr 239.255.255.250 udp dport 1900 accept
             tcp flags & (syn | ack) != syn accept
             ip daddr {SERVER} tcp dport 1300 accept
+            ip daddr . tcp sport . tcp dport . tcp sequence @seen accept
+            add @seen {{ ip daddr . tcp sport . tcp dport . tcp sequence }}
             ip daddr {ROUTER_A} tcp dport {{ {ports} }} counter name callers accept
             counter name elsewhere
         }}
@@ -87,13 +93,9 @@ def populated(net, bindir, fast_form="no"):
 
 
 def dialled(world):
-    """{"callers": packets, "elsewhere": packets}: SYNs, those that are sent again too."""
+    """{"callers": packets, "elsewhere": packets}: SYNs, each once, however often the kernel sends it."""
     listed = json.loads(world.net.device.run(["nft", "-j", "list", "counters"]).out)["nftables"]
     return {c["counter"]["name"]: c["counter"]["packets"] for c in listed if "counter" in c}
-
-
-def children(device):
-    return device.ns.run(["pgrep", "-P", device.process.pid], check=False).out.split()
 
 
 def said(world, since, pattern):
@@ -157,6 +159,22 @@ def attempt(world, name="alice", device=2133, options=(), password=None, again=F
     return done
 
 
+def at_one_time(world, attack, *callers):
+    """The same moment's calls by several people: (name, password) each; their ends in order."""
+    world.server.attack = attack
+    ended = {}
+
+    def one(name, password):
+        ended[name] = attempt(world, name=name, password=password)
+
+    threads = [threading.Thread(target=one, args=caller) for caller in callers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return [ended[name] for name, _ in callers]
+
+
 def comes_about(world, attack=None, **kw):
     if attack:
         world.server.attack = attack
@@ -179,6 +197,19 @@ def fails(world, attack, status, *words, **kw):
 def audited(world, pattern, device=None):
     return (device or world.device).process.wait_line("audit call .*" + pattern, LIMIT_S,
                                                       0 if device else world.since)
+
+
+def audited_all(world, count, pattern=""):
+    """The device's lines about so many calls, once they are there and no call is up: none is to come any more."""
+    wait_until(lambda: len(said(world, world.since, "audit call .*" + pattern)) >= count, LIMIT_S, f"{count} calls have ended")
+    wait_until(lambda: not children(world.device), LIMIT_S, "all calls have ended")
+    return said(world, world.since, "audit call")
+
+
+def hung_up(world):
+    """What devices have said on their connections has been read: all of those are closed."""
+    wait_until(lambda: not [link for link in list(world.server.links.values())
+                            if (link.role, link.purpose, link.open) == ("device", "plain", True)], LIMIT_S, "devices have hung up")
 
 
 @contextlib.contextmanager
@@ -310,6 +341,11 @@ def refused_by_device(world, make, result, name="mallory", device=2133):
 # -- what the operator knows, or could make ------------------------------------------------------------------------
 
 
+def box_pair(device):
+    """A device's box key, both halves."""
+    return nacl.public.PrivateKey(stun.box_secret((device.state / "box.key").read_bytes()))
+
+
 def candidate_of(address, port):
     """One that says that it was mapped by hand."""
     return b"\2\1" + port.to_bytes(2, "big") + bytes(map(int, address.split(".")))
@@ -319,7 +355,6 @@ def sealed(world, device=None, call_id=None, candidate=(SERVER, 9999), **parts):
     """A request of the server's own for the true device, its message, and the key that its result is for. A part may be None:
     left out; or a list: repeated."""
     device = device or world.device
-    secret = nacl.public.PrivateKey(stun.box_secret((device.state / "box.key").read_bytes()))
     reply = nacl.public.PrivateKey.generate()
     values = {"CALL-ID": call_id or secrets.token_bytes(16), "EQUIPMENT-ID": device.id.to_bytes(8, "big"),
               "TIME": int(time.time()).to_bytes(8, "big"), "TAG": None if "TAG" in parts else true_answer(world, 2133)["TAG"],
@@ -328,7 +363,7 @@ def sealed(world, device=None, call_id=None, candidate=(SERVER, 9999), **parts):
     values.update({name.replace("_", "-"): value for name, value in parts.items()})
     text = b"".join(stun.put(name, one) for name, value in values.items() if value is not None
                     for one in (value if isinstance(value, list) else [value]))
-    return values["CALL-ID"], text, nacl.public.SealedBox(secret.public_key).encrypt(text), reply
+    return values["CALL-ID"], text, nacl.public.SealedBox(box_pair(device).public_key).encrypt(text), reply
 
 
 def own_request(world, call_id, box):
@@ -344,8 +379,8 @@ def verdict(world, attack, reply):
 
 def status_of(world, result, reply):
     """What stands in a RESULT that is for this key."""
-    public = nacl.public.PrivateKey(stun.box_secret((world.device.state / "box.key").read_bytes())).public_key
-    inside = {a.name: a.value for a in stun.attributes(nacl.public.Box(reply, public).decrypt(result.get("BOX")))}
+    box = nacl.public.Box(reply, box_pair(world.device).public_key)
+    inside = {a.name: a.value for a in stun.attributes(box.decrypt(result.get("BOX")))}
     return int.from_bytes(inside["STATUS"], "big")
 
 
@@ -368,104 +403,29 @@ def open_seed(device):
     return key.private_bytes(serialization.Encoding.Raw, serialization.PrivateFormat.Raw, serialization.NoEncryption())
 
 
-# -- in the fast form ------------------------------------------------------------------------------------------------
+def flip(value, at):
+    """With one bit of that byte changed."""
+    at %= len(value)
+    return value[:at] + bytes([value[at] ^ 1]) + value[at + 1:]
 
 
-def send(world, raw, device=None):
-    local, peer, _ = world.server.registered[(device or world.device).id]
-    world.server.datagram_to_peer(local, peer, raw)
+def signed(world, key, pin, as_key=None, **parts):
+    """The server's own request, signed by `key` in the name of another."""
+    call_id, text, _, reply = sealed(world, CALLER_KEY=as_key or bytes(key.verify_key), **parts)
+    text += stun.put("SIGNATURE", key.sign(CONTEXT + pin + text).signature)
+    return call_id, nacl.public.SealedBox(box_pair(world.device).public_key).encrypt(text), reply
 
 
-def notification(world, device=None, txid=None, key=None, kind="request", more=b"", **values):
-    """NOTIFY of his own: the flag, and what is named."""
-    device = device or world.device
-    values = {"CALL_WAITING": b"", "TAG": world.server.registered[device.id][2], **values}
-    body = b"".join(stun.put(name.replace("_", "-"), value) for name, value in values.items() if value is not None)
-    return stun.build("NOTIFY", kind, body + more, txid or os.urandom(12), key or registration_key(device))
+def opened_at(device, box):
+    return nacl.public.SealedBox(box_pair(device)).decrypt(box)
 
 
-def notify(world, call_id, box, device=None):
-    """The device's answer to a request in NOTIFY."""
-    raw = notification(world, device, CALL_ID=call_id, BOX=box)
-    send(world, raw, device)
-    return answer(world, raw)
-
-
-def answer(world, raw, count=1):
-    seen = world.server.attack
-    return wait_until(lambda: seen.said("up", "NOTIFY", "success", raw[8:20])[count - 1:], LIMIT_S, "the device answers")[-1]
-
-
-def request(world, candidates=(), **parts):
-    """A request as alice would seal it, which nobody has sent: call ID, box and reply key. She is not there any more."""
-    candidates = candidates or [(ROUTER_A, PORTS["alice"][1])]
-    parts = {"PASSWORD": world.password.encode(), "TAG": world.server.registered[2133][2], **parts}
-    call_id, _, box, reply = sealed(world, CANDIDATE=[candidate_of(*each) for each in candidates], **parts)
-    return call_id, box, reply
-
-
-def settle(world, recorded):
-    """What was sent to the device before has been dealt with."""
-    notify(world, recorded.get("CALL-ID"), recorded.get("BOX"))
-
-
-@contextlib.contextmanager
-def comes_to(world, *results, device=None, dials=0):
-    """What is sent to the device meanwhile leads to calls that end so, and to no others; so many dials are made."""
-    process = (device or world.device).process
-    since, before = process.position(), dialled(world)
-
-    def ends():
-        return sorted(re.findall(r"audit call .* result=(\S+)", "\n".join(process.output().splitlines()[since:])))
-
-    yield
-    wait_until(lambda: len(ends()) >= len(results), LIMIT_S, f"{results}; there are {ends()}")
-    wait_until(lambda: not children(device or world.device), LIMIT_S, "all calls have ended")
-    assert ends() == sorted(results)
-    assert dialled(world) == {**before, "callers": before["callers"] + dials}
-
-
-def status(world, call_id, reply):
-    """What the device says of a request, as he who made it reads it."""
-    found = wait_until(lambda: [m for m in world.server.attack.said("up", "RESULT", "request") if m.get("CALL-ID") == call_id],
-                       LIMIT_S, "RESULT")
-    return status_of(world, found[0], reply)
-
-
-class Offer226(Datagrams):
-    """The same request by the first form, to a device that comes for it."""
-
-    def __init__(self, call_id=None, box=None):
-        super().__init__()
-        self.call_id, self.box = call_id, box
-
-    def opened(self, link):
-        if (link.role, link.purpose) == ("device", "plain"):
-            body = stun.put("EQUIPMENT-ID", link.device.to_bytes(8, "big")) + stun.put("CALL-ID", self.call_id) \
-                + stun.put("BOX", self.box)
-            self.server.to_peer(link, stun.build("CONNECT", "request", body, os.urandom(12), fingerprint=False))
-
-    def up(self, link, message):
-        if (link.role, link.purpose) == ("device", "plain"):
-            self.messages.append((link, "up", message))  # the core knows of no such call
-        else:
-            super().up(link, message)
-
-    def ends(self, link):
-        if (link.role, link.purpose) != ("device", "plain"):
-            super().ends(link)
-
-
-class Instead(Datagrams):
-    """Sends other datagrams in the place of each NOTIFY with a request."""
-
-    def __init__(self, make):
-        super().__init__()
-        self.make = make
-
-    def carry(self, way, local, peer, message):
-        if way == "down" and message.get("BOX"):
-            for raw in self.make(message):
-                self.server.datagram_to_peer(local, peer, raw)
-        else:
-            super().carry(way, local, peer, message)
+def false_results(call_id):
+    """What a server could say that a device had said, without any key of the call's."""
+    for status in range(7):
+        text = stun.put("CALL-ID", call_id) + stun.put("STATUS", status.to_bytes(2, "big")) \
+            + stun.put("TAG", secrets.token_bytes(12)) + stun.put("TIME", int(time.time()).to_bytes(8, "big"))
+        key, reply = nacl.public.PrivateKey.generate(), nacl.public.PrivateKey.generate()
+        for box in (nacl.public.Box(key, reply.public_key).encrypt(text), secrets.token_bytes(len(text) + 40), text):
+            yield stun.build("RESULT", "indication", stun.put("CALL-ID", call_id) + stun.put("BOX", box), os.urandom(12),
+                             fingerprint=False)

@@ -137,15 +137,15 @@ class Namespace:
             os.close(there)
             os.close(home)
 
-    def udp(self, address="0.0.0.0", port=0, timeout=2.0):
+    def udp(self, address="0.0.0.0", port=0, timeout=10.0):
         return self._bound(socket.SOCK_DGRAM, address, port, timeout)
 
-    def listen(self, port, address="0.0.0.0", timeout=2.0, shared=False):
+    def listen(self, port, address="0.0.0.0", timeout=10.0, shared=False):
         s = self._bound(socket.SOCK_STREAM, address, port, timeout, shared)
         s.listen(16)
         return s
 
-    def connect(self, address, port, source_port=0, timeout=2.0, shared=False, source=None):
+    def connect(self, address, port, source_port=0, timeout=10.0, shared=False, source=None):
         """`shared`: other sockets of ours listen on the source port, or connect from it, as whoever punches does."""
         if source is None and source_port:
             source = "::" if ":" in address else "0.0.0.0"
@@ -175,7 +175,7 @@ class Namespace:
     def listening(self, port, udp=False):
         return bool(self.run(["ss", "-Hln", "-u" if udp else "-t", f"sport = :{port}"]).out.strip())
 
-    def wait_listening(self, port, udp=False, timeout=5.0):
+    def wait_listening(self, port, udp=False, timeout=20.0):
         wait_until(lambda: self.listening(port, udp), timeout, f"{self.label} listens on port {port}")
 
     def sockets(self, filter="", extra=()):
@@ -242,7 +242,7 @@ class Namespace:
 
     def close(self):
         for process in reversed(self._started):
-            process.stop()
+            process.stop(timeout=5)  # nobody asks how it ended
         self._started.clear()
         # What those left behind (a daemon's children) lives in a namespace of ours: it is ours.
         for _ in range(50):

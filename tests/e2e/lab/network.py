@@ -84,7 +84,7 @@ class ReferenceNetwork:
         self.device = self.host("device", self.router_b, DEVICE)
         # A new link loses packets at first: only what works end to end counts as up.
         for ns in (self.requester, self.device):
-            wait_until(lambda ns=ns: ns.reachable(SERVER), 10, f"{ns.label} reaches the server")
+            wait_until(lambda ns=ns: ns.reachable(SERVER), 30, f"{ns.label} reaches the server")
 
     def _router(self, side, wan, gateway, source, inbound):
         ns = self._namespace(f"router-{side}")
@@ -114,7 +114,7 @@ class ReferenceNetwork:
         ns.address("eth0", f"{address}/24")
         self.wan.address(link, f"{gateway}/24")
         ns.route("default", gateway)
-        wait_until(lambda: ns.reachable(SERVER), 10, f"{label} reaches the server")
+        wait_until(lambda: ns.reachable(SERVER), 30, f"{label} reaches the server")
         return ns
 
     def assert_sealed(self):

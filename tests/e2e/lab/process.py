@@ -3,12 +3,16 @@
 Nothing here waits by sleeping for a fixed time: a condition is polled in short steps until a
 deadline, or a line is waited for on a program's output."""
 
+import array
 import collections
+import contextlib
 import ctypes
+import fcntl
 import os
 import re
 import signal
 import subprocess
+import termios
 import threading
 import time
 
@@ -23,13 +27,15 @@ class Timeout(AssertionError):
 
 
 def wait_until(condition, timeout=5.0, what=None):
-    """Polls until condition() is true and returns its value; Timeout otherwise."""
+    """Polls until condition() is true and returns its value; Timeout otherwise. The last look begins when the time is
+    over: a condition may take long to look at."""
     deadline = time.monotonic() + timeout
     while True:
+        last = time.monotonic() >= deadline
         value = condition()
         if value:
             return value
-        if time.monotonic() >= deadline:
+        if last:
             raise Timeout(f"not within {timeout} s: {what or condition}")
         time.sleep(0.02)
 
@@ -96,7 +102,7 @@ class Process:
         with self._changed:
             return len(self.lines)
 
-    def wait_line(self, pattern, timeout=10.0, since=0):
+    def wait_line(self, pattern, timeout=20.0, since=0):
         """The first line at or after `since` that matches; Timeout if none comes, or the program ends."""
         regex = re.compile(pattern)
         deadline = time.monotonic() + timeout
@@ -114,7 +120,7 @@ class Process:
                                   f"{' before it ended' if ended else ''}; it said:\n" + "\n".join(self.lines))
                 self._changed.wait(min(left, 0.1))
 
-    def wait(self, timeout=10.0):
+    def wait(self, timeout=20.0):
         """The exit status, with all output collected."""
         try:
             status = self.popen.wait(timeout)
@@ -124,19 +130,33 @@ class Process:
         return status
 
     def _collect(self):
-        """Takes in the last words. A child that outlives the program may hold its output open."""
+        """Takes in the last words: all that stand in its pipes. A child that outlives the program may hold them open."""
         if not self._judged:
             self._judged = True
             sanitizer.look_at_status(self.name, self.popen.returncode)
         deadline = time.monotonic() + 1
         for reader in self._readers:
             reader.join(max(0, deadline - time.monotonic()))
+        deadline = time.monotonic() + 20
+        while any(self._unread(s) and r.is_alive() for s, r in self._streams()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+
+    def _streams(self):
+        return zip((self.popen.stdout, self.popen.stderr), self._readers)
+
+    @staticmethod
+    def _unread(stream):
+        """Bytes that its reader has yet to take."""
+        count = array.array("i", [0])
+        with contextlib.suppress(OSError, ValueError):
+            fcntl.ioctl(stream, termios.FIONREAD, count)
+        return count[0]
 
     def send_signal(self, number):
         if self.running():
             self.popen.send_signal(number)
 
-    def stop(self, number=signal.SIGTERM, timeout=5.0):
+    def stop(self, number=signal.SIGTERM, timeout=20.0):
         """Asks it to end, insists if it does not; returns the exit status."""
         if self._stopped:
             return self.popen.returncode
@@ -169,7 +189,7 @@ class Process:
 Finished = collections.namedtuple("Finished", "status out err seconds")
 
 
-def run(argv, env=None, input=None, timeout=30.0, cwd=None, check=True, text=True):
+def run(argv, env=None, input=None, timeout=60.0, cwd=None, check=True, text=True):
     """Runs a program to its end. With check, a non-zero status is an AssertionError with its words."""
     argv = [str(a) for a in argv]
     start = time.monotonic()

@@ -2,6 +2,7 @@
 the server, and dial the other's observed address at common instants, a quarter of a second apart."""
 
 import contextlib
+import errno
 import select
 import socket
 import struct
@@ -28,11 +29,11 @@ class _End:
         self.sockets.append(self.listener)
 
     def dial(self, to):
+        """None: an earlier dial is still under way, or through."""
         s = self.side.host._bound(socket.SOCK_STREAM, self.any, self.port, 0, shared=True)
         s.setblocking(False)
-        s.connect_ex(to)
         self.sockets.append(s)
-        return s
+        return s if s.connect_ex(to) in (0, errno.EINPROGRESS) else None
 
     def close(self):
         for s in self.sockets:
@@ -45,8 +46,9 @@ def punch(net, a, b, server, port=4500, server_port=3500):
     """Whether bytes went from `a` to `b` over a hole of theirs."""
     first, second = _End(net, a, server, port, server_port), _End(net, b, server, port + 1, server_port)
     try:
+        dialled = []  # of earlier tries too: a hole may be through a moment after its quarter of a second
         for _ in range(TRIES):
-            dialled = [first.dial(second.seen), second.dial(first.seen)]
+            dialled += [s for s in (first.dial(second.seen), second.dial(first.seen)) if s]
             until = time.monotonic() + GRID_S
             while (left := until - time.monotonic()) > 0:
                 if _through(first, second, dialled, left):
@@ -72,6 +74,7 @@ def _through(first, second, dialled, left):
         with contextlib.suppress(OSError):
             s, _ = listener.accept()
             first.sockets.append(s)
+            dialled.append(s)
             ends.append(s)
     for s in ends:
         with contextlib.suppress(OSError):

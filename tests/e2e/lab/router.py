@@ -127,6 +127,7 @@ class Router:
                                    "-P", self.workdir / f"{self.ns.label}-miniupnpd.pid"])
         if igd:
             self.ns.wait_listening(36895)
+            self.ns.wait_listening(1900, udp=True)
         if natpmp or pcp:
             self.ns.wait_listening(5351, udp=True)
 
@@ -171,7 +172,7 @@ class Router:
     def plug(self):
         self.ns.ip("link", "set", "wan0", "up")
         self.routes()
-        wait_until(lambda: self.ns.reachable(self.gateway), 10, f"{self.ns.label} back on its line")
+        wait_until(lambda: self.ns.reachable(self.gateway), 30, f"{self.ns.label} back on its line")
 
     def reboot(self):
         """A power cut: every mapping is gone, and so is what miniupnpd had granted."""
@@ -192,4 +193,4 @@ class Router:
         self.wan = wan
         flush_conntrack(self.ns)
         self.load()
-        wait_until(lambda: self.ns.reachable(self.gateway), 10, f"{self.ns.label} on its new address")
+        wait_until(lambda: self.ns.reachable(self.gateway), 30, f"{self.ns.label} on its new address")

@@ -163,7 +163,7 @@ class SidesNetwork:
         """A new link loses packets at first: only what works end to end counts as up."""
         for side in self._all_sides():
             for address in ([SERVER] if side.address else []) + ([SERVER6] if side.address6 else []):
-                wait_until(lambda: side.host.reachable(address), 10, f"{side.host.label} reaches {address}")
+                wait_until(lambda: side.host.reachable(address), 30, f"{side.host.label} reaches {address}")
 
     def _start_mapping(self):
         started = set()

@@ -37,7 +37,7 @@ class Coturn:
 
     def start(self):
         self.process = self.ns.start(self._argv)
-        wait_until(self._answers, 10, "coturn answers Binding")
+        wait_until(self._answers, 30, "coturn answers Binding")
 
     def stop(self):
         self.process.stop()

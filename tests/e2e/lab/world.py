@@ -106,5 +106,5 @@ class World:
                     found += b"tunnel" not in pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         return found
 
-    def wait_no_call(self, device, timeout=10.0):
+    def wait_no_call(self, device, timeout=30.0):
         wait_until(lambda: not self.calls_on(device), timeout, "the device's call process ends")

@@ -6,10 +6,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "net/own_network.h"
 #include "wire/binding.h"
 
 enum {
-    ANSWER_MS = 2000,
+    ANSWER_MS = 20000,
     QUIET_MS = 150,
     WORKERS = 2,
 };
@@ -187,5 +188,6 @@ int main(void)
         cmocka_unit_test(where_the_server_listens_on_all_addresses_the_address_stays),
         cmocka_unit_test(what_is_told_is_what_the_asker_can_reach),
     };
+    (void)own_network_enter();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

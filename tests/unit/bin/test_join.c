@@ -84,6 +84,7 @@ static void test_interrupted(void **state)
 
 int main(void)
 {
+    (void)signal(SIGINT, SIG_DFL); /* what was started in the background ignores it */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_at_once),
         cmocka_unit_test(test_waiting),

@@ -32,6 +32,10 @@ int main(int argc, char **argv)
         return report();
     }
     if (strcmp(argv[1], "await") == 0) { /* the channel's end */
+        message = (struct bk_channel_message){.type = BK_CHANNEL_PROOF};
+        if (bk_channel_send(BK_CHANNEL_FD, &message) != BK_OK) {
+            return 6;
+        }
         return bk_channel_receive(BK_CHANNEL_FD, &message) == BK_E_CLOSED ? 0 : 6;
     }
     if (strcmp(argv[1], "stubborn") == 0) {

@@ -7,6 +7,7 @@
 #include "beckon/beckon.h"
 #include "lib/place.h"
 #include "lib/tunnel_channel.h"
+#include "net/own_network.h"
 #include "wire/alpn.h"
 #include "wire/notify.h"
 #include "wire/stun.h"
@@ -226,5 +227,6 @@ int main(void)
         cmocka_unit_test(test_out_of_turn),
     };
 
+    (void)own_network_enter();
     return cmocka_run_group_tests(tests, group, group_end);
 }

@@ -5,9 +5,14 @@
 #include <sys/mman.h>
 
 #include "lib/agent_watch.h"
+#include "net/own_network.h"
 #include "seal/seal.h"
 #include "wire/alpn.h"
 #include "wire/watch.h"
+
+enum {
+    COARSE_MS = 50, /* the loop's clock is coarse */
+};
 
 /* What the server does, question by question; it goes on where the one before stopped. */
 enum step {
@@ -180,12 +185,15 @@ static void test_no_storm(void **state)
         GRANT_AND_CLOSE, GRANT_AND_CLOSE, GRANT_AND_CLOSE, GRANT_AND_CLOSE, GRANT_AND_CLOSE,
     };
     struct bk_agent_watch *w;
+    bk_time began = bk_clock_mono();
 
     (void)state;
     start(what);
     watch(&w);
-    run(2900); /* the fourth question comes 0 to 1, 1 to 2, and 2 to 4 s after the first */
-    assert_in_range(*asked, 2, 3);
+    while (*asked < 4) { /* 0 to 1, 1 to 2, and 2 to 4 s lie between them */
+        run(20);
+    }
+    assert_true(bk_clock_mono() - began >= (3000 - COARSE_MS) * BK_MS);
     bk_agent_watch_free(w);
     one_server_stop(&s);
     assert_int_equal(revoked, 0);
@@ -250,5 +258,6 @@ int main(void)
         cmocka_unit_test(test_later),
     };
 
+    (void)own_network_enter(); /* nobody takes the server's port while it is away */
     return cmocka_run_group_tests(tests, group, group_end);
 }

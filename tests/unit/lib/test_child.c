@@ -70,11 +70,13 @@ static void test_channel(void **state)
 
 static void test_end_of_channel(void **state)
 {
+    struct bk_channel_message message;
     pid_t pid;
     int channel;
 
     (void)state;
     channel = start("await", &pid);
+    assert_int_equal(receive(channel, &message), BK_OK); /* it takes its time to start */
     close(channel);
     assert_int_equal(bk_child_reap(pid), 0);
     assert_gone(pid);
@@ -182,9 +184,7 @@ static void test_leaving(void **state)
         pid_t pid;
         int channel = start(cases[i].what, &pid);
 
-        if (cases[i].how != 0) {
-            assert_int_equal(receive(channel, &message), BK_OK); /* its signal handling stands */
-        }
+        assert_int_equal(receive(channel, &message), BK_OK); /* its signal handling stands */
         close(channel);
         ticks = 0;
         assert_int_equal(bk_child_leave(&leaving, base, pid, on_ended, &told), BK_OK);
@@ -192,7 +192,7 @@ static void test_leaving(void **state)
         assert_int_equal(told.times, 1);
         assert_int_equal(told.how, cases[i].how);
         assert_int_equal(leaving.pid, 0);
-        assert_true(cases[i].how == 0 || ticks > 50);
+        assert_true(cases[i].how == 0 || ticks > 5); /* of 200, on a busy machine too */
         assert_gone(pid);
         bk_child_leave_now(&leaving); /* nothing to wait for */
     }
@@ -205,10 +205,12 @@ static void test_leaving_now(void **state)
     struct event_base *base = event_base_new();
     struct bk_child_leaving leaving;
     struct told told = {.base = base};
+    struct bk_channel_message message;
     pid_t pid;
     int channel = start("await", &pid);
 
     (void)state;
+    assert_int_equal(receive(channel, &message), BK_OK);
     close(channel);
     assert_int_equal(bk_child_leave(&leaving, base, pid, on_ended, &told), BK_OK);
     bk_child_leave_now(&leaving);

@@ -10,6 +10,10 @@
 #include "net/pki.h"
 #include "seal/caller_key.h"
 
+enum {
+    EXCHANGE_MS = 8000, /* that a server may take for an answer where nobody waits for it */
+};
+
 static struct pki pki;
 
 /* A user joined to a server on that port of 127.0.0.1, with a certificate valid between the two times from now. */
@@ -196,12 +200,13 @@ static void test_failing_to_renew_a_valid_one_is_a_line(void **state)
         join(p, port, -3600, 60);
         client = client_of(p);
         took = renew_ms(client, BECKON_OK, &error);
-        assert_true(listens ? took >= 900 && took < 3000 : took < 900);
+        assert_true(!listens || took >= 900);
+        assert_true(took < EXCHANGE_MS);
         assert_int_equal(logged, 1);
         assert_non_null(strstr(last_line, listens ? "the server takes too long"
                                                   : "check that it runs and is reachable"));
-        assert_true(renew_ms(client, BECKON_OK, &error) < 900);
-        assert_int_equal(logged, 1);
+        assert_int_equal(bk_client_renew(client, &error), BECKON_OK);
+        assert_int_equal(logged, 1);                  /* not even tried */
         client->renewal_again = bk_now_sample().mono; /* the hour is over */
         assert_int_equal(bk_client_renew(client, &error), BECKON_OK);
         assert_int_equal(logged, 2);
@@ -233,7 +238,7 @@ static void test_an_expired_one_is_tried_every_time(void **state)
     join(p, port, -3600, -1);
     client = client_of(p);
     beckon_client_stop(client);
-    assert_true(renew_ms(client, BECKON_INTERRUPTED, &error) < 900);
+    assert_true(renew_ms(client, BECKON_INTERRUPTED, &error) < EXCHANGE_MS);
     beckon_client_free(client);
     close(fd);
 }

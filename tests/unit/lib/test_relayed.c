@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
 #include <event2/event.h>
@@ -25,6 +26,7 @@
 #include "core/requester/turn.h"
 #include "lib/relayed.h"
 #include "net/clock.h"
+#include "net/own_network.h"
 #include "net/turn_ops.h"
 
 static const char secret[] = "a secret shared with the relay";
@@ -250,14 +252,16 @@ static int start_coturn(void **state)
 
 static int stop_coturn(void **state)
 {
-    char path[96];
     teardown(state);
     kill(coturn.pid, SIGKILL);
     waitpid(coturn.pid, NULL, 0);
-    for (size_t i = 0; i < 2; i++) {
-        snprintf(path, sizeof path, "%s/%s", coturn.folder, i == 0 ? "db" : "pid");
-        unlink(path);
+    DIR *folder = opendir(coturn.folder);
+    assert_non_null(folder);
+    for (const struct dirent *e;
+         (e = readdir(folder)) != NULL;) { /* its database, perhaps half done */
+        (void)unlinkat(dirfd(folder), e->d_name, 0);
     }
+    closedir(folder);
     assert_int_equal(rmdir(coturn.folder), 0);
     return 0;
 }
@@ -549,8 +553,8 @@ static void failures_are_told_once(void **state)
         false_start(cases[i].mode);
         await_count(&w.failed, 1);
         assert_string_equal(w.why, cases[i].why);
-        assert_true(seconds() - began < BK_RELAYED_MS / 1000.0 + 1);
-        bk_relayed_permit(w.relayed, &loopback); /* too late: nothing */
+        assert_true(seconds() - began < BK_RELAYED_MS / 1000.0 + 5); /* on a busy machine */
+        bk_relayed_permit(w.relayed, &loopback);                     /* too late: nothing */
         event_base_loop(w.base, EVLOOP_NONBLOCK);
         bk_relayed_free(w.relayed);
         w.relayed = NULL;
@@ -633,6 +637,7 @@ static void may_be_freed_within_each_callback(void **state)
 
 int main(void)
 {
+    (void)own_network_enter(); /* coturn's port is free until it takes it */
 #define C(f) cmocka_unit_test_setup_teardown(f, start_coturn, stop_coturn)
 #define F(f) cmocka_unit_test_setup_teardown(f, false_setup, false_teardown)
     const struct CMUnitTest tests[] = {

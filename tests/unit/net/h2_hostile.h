@@ -7,6 +7,8 @@
 
 #include <malloc.h>
 
+#include "net/clock.h"
+
 enum {
     DATA = 0,
     HEADERS = 1,
@@ -24,14 +26,17 @@ enum {
     END_HEADERS = 4,
     PADDED = 8,
     BATCH_BYTES = 16 * 1024,
+    REQUESTS_PER_S =
+        4096, /* that time gives back: TOKENS_PER_S of net/h2_guard.c, two for each at least */
 };
 
 struct hostile {
     struct side *victim;
     SSL *ssl;
     int fd;
-    bool deaf;          /* never reads */
-    size_t base, peak;  /* heap */
+    bool deaf;         /* never reads */
+    size_t base, peak; /* heap */
+    bk_time began;
     unsigned long sent; /* frames */
     uint32_t next_id;
     size_t n;
@@ -167,6 +172,7 @@ static struct hostile *hostile_start(struct side *victim, bool victim_serves,
     p->fd = fd[1];
     p->next_id = 1;
     p->base = heap_now();
+    p->began = bk_clock_mono();
     assert_int_equal(bk_h2_new(w.base, ssl[0], config != NULL ? config : &usual, &victim->h),
                      BK_OK);
     if (victim_serves) {
@@ -193,6 +199,12 @@ static void hostile_free(struct hostile *p)
     SSL_free(p->ssl);
     close(p->fd);
     free(p);
+}
+
+/* So many requests at once are what a victim takes; on a slow machine there is time for more. */
+__attribute__((unused)) static uint64_t most_requests(const struct hostile *p, uint64_t at_once)
+{
+    return at_once + (1 + (bk_clock_mono() - p->began) / BK_SECOND) * REQUESTS_PER_S;
 }
 
 typedef void (*flood_fn)(struct hostile *p);

@@ -29,7 +29,7 @@
 
 #include "net/h2.h"
 
-enum { WAIT_S = 20 }; /* a condition that is not true by then never will be */
+enum { WAIT_S = 60 }; /* a condition that is not true by then never will be, sanitizers and all */
 
 /* ---- The world of one test ---- */
 

@@ -23,9 +23,13 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "net/own_network.h"
 #include "net/portmap.h"
 
 enum { NATPMP = 1, UPNP = 2, PCP = 4 };
+
+/* So much longer than promised something may take on a busy machine. */
+enum { LATE_S = 5 };
 
 /* Wrong answers to PCP's MAP, each sent before the right one (bits). */
 enum {
@@ -69,6 +73,8 @@ static struct router {
     atomic_bool pinholes_not_allowed;
     atomic_bool second_works; /* the first of two connections has no address */
     atomic_bool ssdp_lies;    /* it announces somebody else's description first */
+    atomic_bool
+        maps_late; /* PCP: that a mapping was made is said when its end is asked for, and then the end */
     /* What it saw. */
     atomic_uint maps, unmaps, held, most_held, last_port, last_lease;
     atomic_uint pcp_maps, pcp_unmaps, announces, pinholes, pinhole_updates, pinhole_deletes;
@@ -85,6 +91,7 @@ static inline double seconds(void)
 /* An answer that leaves later. */
 struct later {
     struct event *event;
+    struct later *next;
     int fd; /* -1: HTTP */
     uint8_t bytes[1200];
     size_t n;
@@ -169,6 +176,28 @@ static inline void note_map(unsigned port, unsigned lease)
 
 /* ---- PCP ---- */
 
+/* Answers to MAP that are held back. */
+static struct later *held_back;
+
+static inline void hold_back(int fd, const uint8_t right[60], const struct sockaddr_storage *to,
+                             socklen_t to_n)
+{
+    struct later *l = calloc(1, sizeof *l);
+    *l = (struct later){.next = held_back, .fd = fd, .n = 60, .to = *to, .to_n = to_n};
+    memcpy(l->bytes, right, 60);
+    held_back = l;
+}
+
+static inline void let_out(void)
+{
+    while (held_back != NULL) {
+        struct later *l = held_back;
+        held_back = l->next;
+        sendto(l->fd, l->bytes, l->n, 0, (struct sockaddr *)&l->to, l->to_n);
+        free(l);
+    }
+}
+
 static inline void send_wrong(int fd, const uint8_t right[60], const struct sockaddr_storage *to,
                               socklen_t to_n)
 {
@@ -245,6 +274,11 @@ static inline void on_pcp(int fd, const uint8_t *in, size_t n, const struct sock
         }
     }
     memcpy(out + 4, in + 4, 4);
+    if (router.maps_late && lease != 0) {
+        hold_back(fd, out, from, from_n);
+        return;
+    }
+    let_out();
     send_wrong(fd, out, from, from_n);
     if (!router.pcp_never_right) {
         answer(fd, out, sizeof out, from, from_n);
@@ -252,6 +286,21 @@ static inline void on_pcp(int fd, const uint8_t *in, size_t n, const struct sock
 }
 
 /* ---- NAT-PMP ---- */
+
+/* The same again from the same, sent while this thread had no processor: a question repeated is one question. */
+static inline void pass_over_repeats(int fd, const uint8_t *in, ssize_t n,
+                                     const struct sockaddr_storage *from, socklen_t from_n)
+{
+    uint8_t next[1200];
+    struct sockaddr_storage ss = {0};
+    socklen_t ss_n = sizeof ss;
+    while (recvfrom(fd, next, sizeof next, MSG_DONTWAIT | MSG_PEEK, (struct sockaddr *)&ss,
+                    &ss_n) == n &&
+           ss_n == from_n && memcmp(&ss, from, from_n) == 0 && memcmp(next, in, (size_t)n) == 0) {
+        (void)recv(fd, next, sizeof next, MSG_DONTWAIT);
+        ss_n = sizeof ss;
+    }
+}
 
 static inline void on_datagram(evutil_socket_t fd, short what, void *arg)
 {
@@ -264,6 +313,7 @@ static inline void on_datagram(evutil_socket_t fd, short what, void *arg)
     if (n < 2 || router.silent) {
         return;
     }
+    pass_over_repeats(fd, in, n, &from, from_n);
     if (in[0] == 2) {
         on_pcp(fd, in, (size_t)n, &from, from_n);
         return;

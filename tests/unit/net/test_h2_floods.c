@@ -7,7 +7,7 @@ enum {
     MB = 1024 * 1024,
     SESSION_BYTES = 1 * MB, /* of one that does nothing */
     FLOOD_BYTES = 8 * MB,   /* and of one that is flooded */
-    ROUNDS = 200 * 1000,
+    ROUNDS = 500 * 1000,
 };
 
 static void serve_null(struct bk_h2_stream *s, const char *authority)
@@ -167,7 +167,7 @@ static void stream_floods_end(void **state)
         print_message("  %s: %lu frames, %zu KB\n", floods[i].name, p->sent, p->peak / KB);
         assert_true(ended);
         assert_memory_below(p, FLOOD_BYTES);
-        assert_true(w.s.requests < 40000);
+        assert_true(w.s.requests < most_requests(p, 40000));
         assert_ended(p, BK_E_RANGE);
         hostile_free(p);
         teardown(state);

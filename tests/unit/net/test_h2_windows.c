@@ -342,10 +342,10 @@ static void answers_that_nobody_reads_are_bounded(void **state)
 static void a_peer_that_reads_slowly_is_kept(void **state)
 {
     (void)state;
-    struct hostile *p = caller_that_is_full(500, 0);
+    struct hostile *p = caller_that_is_full(1000, 0);
     bool passed = false;
     struct event *timer = evtimer_new(w.base, too_late, &passed);
-    const struct timeval some_stalls = {2, 0};
+    const struct timeval some_stalls = {2, 500000};
     evtimer_add(timer, &some_stalls);
     struct event *tick = evtimer_new(w.base, too_late, &(bool){false});
     const struct timeval often = {0, 20000};

@@ -131,7 +131,7 @@ static void test_no_descriptors(void **state)
     struct event *end = evtimer_new(w->base, on_end_of_watch, &over);
     struct timeval tv = {.tv_usec = 250000};
     assert_int_equal(event_add(end, &tv), 0);
-    while (!over) {
+    while (!over || turns < 2) { /* a late one looks again too */
         assert_int_equal(event_base_loop(w->base, EVLOOP_ONCE), 0);
         turns++;
     }

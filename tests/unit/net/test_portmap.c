@@ -69,7 +69,7 @@ static void a_silent_router_is_given_up_in_time(void **state)
     double began = seconds();
     start(NATPMP, 0);
     await_calls(1);
-    assert_true(seconds() - began < BK_PORTMAP_WAIT_MS / 1000.0 + 1);
+    assert_true(seconds() - began < BK_PORTMAP_WAIT_MS / 1000.0 + LATE_S);
     assert_false(w.result.mapped);
     assert_true(w.natpmp_reason[0] != '\0');
 }
@@ -77,7 +77,7 @@ static void a_silent_router_is_given_up_in_time(void **state)
 static void nobody_there_is_known_at_once(void **state)
 {
     (void)state;
-    router.gateway.ip[15] = (uint8_t)(router.gateway.ip[15] + 1);
+    router.gateway.ip[13]++; /* where no router of a test is */
     start(NATPMP, 0);
     await_calls(1);
     assert_false(w.result.mapped);
@@ -214,7 +214,7 @@ static void free_at_once_and_from_inside(void **state)
     double began = seconds();
     start(NATPMP | UPNP, 0);
     free_map();
-    assert_true(seconds() - began < BK_PORTMAP_FREE_MS / 1000.0 + 1);
+    assert_true(seconds() - began < BK_PORTMAP_FREE_MS / 1000.0 + LATE_S);
     assert_int_equal(w.calls, 0);
     assert_int_equal(router.held, 0);
     w.free_inside = true;
@@ -231,11 +231,12 @@ static void a_search_is_not_waited_for(void **state)
     double began = seconds();
     start(NATPMP, 0);
     free_map();
-    assert_true(seconds() - began < 1.0);
+    assert_true(seconds() - began < 3); /* it goes on for 4 */
 }
 
 int main(void)
 {
+    (void)own_network_enter();
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(natpmp_maps_and_takes_back),

@@ -235,6 +235,7 @@ static void the_survey_may_be_freed_early_and_within(void **state)
 
 int main(void)
 {
+    (void)own_network_enter();
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(pcp_opens_and_closes),

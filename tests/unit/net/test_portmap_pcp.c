@@ -170,7 +170,7 @@ static void slow_routers_succeed(void **state)
         await_count(&slow[i].calls, 1);
         assert_true(slow[i].mapped);
         assert_string_equal(slow[i].protocol, bk_portmap_name((enum bk_portmap_protocol)i));
-        assert_true(slow[i].at - began < BK_PORTMAP_WAIT_MS / 1000.0);
+        assert_true(slow[i].at - began < BK_PORTMAP_WAIT_MS / 1000.0 + LATE_S);
     }
     router.delay_ms = 0;
     for (size_t i = 0; i < BK_PORTMAP_PROTOCOLS; i++) {
@@ -183,20 +183,19 @@ static void slow_routers_succeed(void **state)
 static void the_late_answer_to_a_mapping_is_not_taken_for_its_end(void **state)
 {
     (void)state;
-    const struct timeval step = {0, 10000}, half = {0, 200000};
-    router.delay_ms = 400;
+    const struct timeval step = {0, 10000};
+    router.maps_late = true;
+    router.delay_ms = 200;
     start(PCP, 0);
     for (double until = seconds() + 10; router.pcp_maps == 0;) {
         assert_true(seconds() < until);
         event_base_loopexit(w.base, &step);
         event_base_dispatch(w.base);
     }
-    event_base_loopexit(w.base, &half);
-    event_base_dispatch(w.base);
     assert_int_equal(w.calls, 0);
     double began = seconds();
     free_map();
-    assert_true(seconds() - began >= 0.4);
+    assert_true(seconds() - began >= 0.15); /* the loop's clock is coarse */
     assert_int_equal(router.pcp_unmaps, 1);
     assert_int_equal(router.held, 0);
     router.delay_ms = 0;
@@ -331,12 +330,14 @@ static void silence_is_given_up_in_time(void **state)
     double began = seconds();
     start(PCP | NATPMP, 0);
     await_calls(1);
-    assert_true(seconds() - began < 6);
+    assert_true(seconds() - began <
+                7); /* they look at the same time: one after the other takes 8 */
     assert_string_equal(w.pcp_reason, "no answer from the router");
 }
 
 int main(void)
 {
+    (void)own_network_enter();
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(maps_and_takes_back),

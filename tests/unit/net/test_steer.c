@@ -1,4 +1,5 @@
 /* Steering in the kernel: each datagram comes out at the socket that the rule of shards names. */
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,6 +17,7 @@ enum {
     SOCKETS = 4,
     TRIES = 64,
     NONE = SOCKETS,
+    PATIENCE_MS = 20000,
 };
 
 struct group {
@@ -54,16 +56,21 @@ static void close_group(struct group *g)
     close(g->client);
 }
 
-/* Which socket hears it: on loopback a datagram is there when `sendto` returns. */
+/* Which socket hears it, and no other. */
 static unsigned heard_by(struct group *g, const uint8_t *bytes, size_t n)
 {
     struct bk_addr to = bk_addr_v4(127, 0, 0, 1, g->at.port);
     struct sockaddr_storage ss;
+    struct pollfd in[SOCKETS];
     socklen_t len = 0;
     unsigned found = NONE;
 
     assert_int_equal(bk_sockaddr_write(&to, AF_INET, &ss, &len), BK_OK);
     assert_int_equal(sendto(g->client, bytes, n, 0, (struct sockaddr *)&ss, len), (ssize_t)n);
+    for (unsigned i = 0; i < SOCKETS; i++) {
+        in[i] = (struct pollfd){.fd = g->fd[i], .events = POLLIN};
+    }
+    assert_int_equal(poll(in, SOCKETS, PATIENCE_MS), 1);
     for (unsigned i = 0; i < SOCKETS; i++) {
         uint8_t got[256];
         if (recv(g->fd[i], got, sizeof got, MSG_DONTWAIT) == (ssize_t)n) {
