@@ -138,8 +138,8 @@ BECKON_API enum beckon_status beckon_agent_join(const char *state_dir, const cha
 /* Renews the box key and the registration key, and with `certificate` non-zero the certificate too; writes the state. The
  * idle part has this done by its call_program with the arguments renew [--certificate] [--time SECONDS] --state STATE_DIR
  * [--config CONFIG_FILE]. `seconds` is the time to go by, since 1970, in digits: the host's clock may be wrong; NULL: the
- * best that can be known. For a process of its own, which it holds to what this takes (seccomp). OK also while a certificate
- * waits to be signed. REVOKED, SERVER_DOWN, BUSY, FAILED. */
+ * best that can be known; USAGE: that is no time before 2100. For a process of its own, which it holds to what this takes
+ * (seccomp). OK also while a certificate waits to be signed. NOT_JOINED, BAD_CONFIG, REVOKED, SERVER_DOWN, BUSY, FAILED. */
 BECKON_API enum beckon_status beckon_agent_renew(const char *state_dir, const char *config_file,
                                                  int certificate, const char *seconds,
                                                  struct beckon_error *error);

@@ -160,22 +160,48 @@ static void confine(void)
     (void)err;
 }
 
+/* 0: none is told. */
+static enum beckon_status time_told(const char *seconds, uint64_t *unix_s,
+                                    struct beckon_error *error)
+{
+    *unix_s = 0;
+    if (seconds != NULL &&
+        bk_number_parse(bk_slice_text(seconds), BK_TIME_BELIEVED_BELOW_S - 1, unix_s) != BK_OK) {
+        return bk_fail(error, BECKON_USAGE, "\"%.30s\" is no time; give seconds since 1970",
+                       seconds);
+    }
+    return BECKON_OK;
+}
+
+/* From the first server that can be reached. */
+static enum beckon_status exchange(const struct bk_agent_config *config,
+                                   struct bk_renewal_order *order, struct bk_renewed *out,
+                                   struct beckon_error *error)
+{
+    enum beckon_status status = BECKON_SERVER_DOWN;
+
+    for (size_t i = 0; i < config->n_servers && status == BECKON_SERVER_DOWN; i++) {
+        order->host = config->servers[i];
+        status = bk_renewal_exchange(order, out, error);
+    }
+    return status;
+}
+
 enum beckon_status beckon_agent_renew(const char *state_dir, const char *config_file,
                                       int certificate, const char *seconds,
                                       struct beckon_error *error)
 {
-    struct bk_agent_config *config = malloc(sizeof *config);
+    struct bk_agent_config *config;
     struct bk_agent_renewing renewing = {.lock = -1};
     struct bk_renewal_order order = {0};
     struct bk_renewed renewed;
-    uint64_t unix_s = 0;
-    enum beckon_status status;
+    uint64_t unix_s;
+    enum beckon_status status = time_told(seconds, &unix_s, error);
 
-    if (seconds != NULL &&
-        bk_number_parse(bk_slice_text(seconds), BK_TIME_BELIEVED_BELOW_S - 1, &unix_s) != BK_OK) {
-        return bk_fail(error, BECKON_USAGE, "\"%.30s\" is no time; give seconds since 1970",
-                       seconds);
+    if (status != BECKON_OK) {
+        return status;
     }
+    config = malloc(sizeof *config);
     if (config == NULL || bk_seal_init() != BK_OK) {
         free(config);
         return bk_fail(error, BECKON_FAILED, "no memory");
@@ -191,11 +217,7 @@ enum beckon_status beckon_agent_renew(const char *state_dir, const char *config_
             certificate != 0 || bk_certificate_is_old(renewing.own.cert, renewing.unix_s);
         order.box_key = BK_SLICE_OF(renewing.box_key);
         order.unix_s = renewing.unix_s;
-        status = BECKON_SERVER_DOWN;
-        for (size_t i = 0; i < config->n_servers && status == BECKON_SERVER_DOWN; i++) {
-            order.host = config->servers[i]; /* the first that can be reached */
-            status = bk_renewal_exchange(&order, &renewed, error);
-        }
+        status = exchange(config, &order, &renewed, error);
     }
     if (status == BECKON_OK) {
         status = bk_agent_renewing_take(state_dir, &renewing, &renewed, error);

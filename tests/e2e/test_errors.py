@@ -42,7 +42,7 @@ def failed(done, status, *words):
     lines = done.err.splitlines()
     assert done.status == status, f"status {done.status}: {done.err}{done.out}"
     assert len(lines) == 1, f"{len(lines)} lines: {done.err}"
-    assert re.match(r"(beckon|beckon-agent|beckond): \S", lines[0]), lines[0]
+    assert re.match(r"(beckon|beckon-agent|beckon-agent-call|beckond): \S", lines[0]), lines[0]
     for word in words:
         assert str(word) in lines[0], f"{word!r} is not in {lines[0]!r}"
     assert done.out == ""

@@ -28,7 +28,8 @@ def world(bindir, tmp_path_factory):
         user = beckon.enrol_user("alice", devices=[2133], pins=[device])
         assert beckon.server.stop() == 0
         yield types.SimpleNamespace(ns=ns, beckon=beckon, server=beckon.server, device=device, user=user,
-                                    programs={"beckon": user, "beckon-agent": device, "beckond": beckon.server})
+                                    programs={"beckon": user, "beckon-agent": device, "beckon-agent-call": device,
+                                              "beckond": beckon.server})
 
 
 def run(world, program, *words, **kw):
@@ -100,6 +101,8 @@ MISUSES = {
     "beckon-agent": ["", "frobnicate", "run", "run --state", "run --state S extra", "run --state S --frobnicate",
                      "join T", "join --state S", "join --state S a b", "passwd", "passwd --state S extra", "uri",
                      "uri --state S extra"],
+    "beckon-agent-call": ["renew", "renew --state S extra", "renew --state S --time never", "renew --state S --time -1",
+                          "renew --state S --time 4102444800"],
     "beckond": ["", "frobnicate", "init", "init --state S", "init --host h", "run", "run --state S extra",
                 "run --state S --frobnicate", "token", "token create", "token create --state S", "token make --state S --user u",
                 "token create --state S --user u --device 1", "token create --state S --device 0",
