@@ -8,15 +8,14 @@
 
 static inline int run(const struct bk_command *command, const char *const *args)
 {
-    char *argv[10];
+    char *argv[12], *copies[12];
     int argc = 0, status;
 
     for (; args[argc] != NULL; argc++) {
         argv[argc] = strdup(args[argc]);
         assert_non_null(argv[argc]);
     }
-    char *copies[10];
-    memcpy(copies, argv, sizeof argv);
+    memcpy(copies, argv, sizeof copies);
     status = (int)command->run(argc, argv);
     (void)fflush(stdout);
     for (int i = 0; i < argc; i++) {

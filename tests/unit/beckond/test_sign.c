@@ -1,11 +1,10 @@
 /* beckond sign against a server that changes DIR/requests under it, and what becomes of requests at a revocation. */
-#include "beckond/setup.h"
+#include "beckond/commands.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 
 #include "bin/beckond/authority.h"
-#include "bin/beckond/cmd.h"
 #include "bin/beckond/enrol.h"
 #include "bin/beckond/requests.h"
 #include "bin/beckond/state.h"
@@ -25,25 +24,6 @@ struct asked {
     char word[BK_REQUESTS_NAME_BYTES + BK_PIN_TEXT_BYTES];
 };
 
-static int run(const struct bk_command *command, const char *const *args)
-{
-    char *argv[12], *copies[12];
-    int argc = 0, status;
-
-    for (; args[argc] != NULL; argc++) {
-        argv[argc] = strdup(args[argc]);
-        assert_non_null(argv[argc]);
-    }
-    memcpy(copies, argv, sizeof copies);
-    status = (int)command->run(argc, argv);
-    (void)fflush(stdout);
-    for (int i = 0; i < argc; i++) {
-        free(copies[i]);
-    }
-    return status;
-}
-
-#define RUN(command, ...) run(command, (const char *const[]){__VA_ARGS__, NULL})
 #define SIGN(f, ...)                                                                               \
     RUN(&bk_cmd_sign, "sign", "--state", (f)->dir, "--ca", (f)->ca_dir, __VA_ARGS__)
 
@@ -62,16 +42,6 @@ static int make(void **state)
     (void)snprintf(f->requests, sizeof f->requests, "%s/requests", f->dir);
     return RUN(&bk_cmd_init, "init", "--state", f->dir, "--host", "h.example", "--external-ca",
                f->ca_dir);
-}
-
-static void empty(const char *dir)
-{
-    struct place *p = calloc(1, sizeof *p);
-    void *inside = p;
-
-    assert_non_null(p);
-    (void)snprintf(p->dir, sizeof p->dir, "%s", dir);
-    (void)place_remove(&inside);
 }
 
 static int drop(void **state)
