@@ -12,11 +12,11 @@ static struct pki pki;
 static struct holder own, renewed_own;
 static const uint8_t registration_key[BK_KEY_BYTES] = {4, 5, 6};
 
-static X509 *certificate(uint64_t until_s)
+static X509 *certificate(int64_t from_s, uint64_t until_s)
 {
     struct bk_x509_order order = {.uri = "beckon:device:2133",
                                   .for_client = true,
-                                  .not_before_s = unix_now() - 60,
+                                  .not_before_s = unix_now() + (uint64_t)from_s,
                                   .not_after_s = unix_now() + until_s};
     uint8_t request[512];
     X509 *cert;
@@ -162,6 +162,34 @@ static void test_goes_by_the_time_it_is_given(void **state)
     }
 }
 
+/* Told none, it takes no clock that stands before our own certificate begins, and none before what a server said. */
+static void test_goes_by_the_best_that_is_known(void **state)
+{
+    enum { AHEAD_S = 10 * 86400 };
+    struct place *p = *state;
+    X509 *cert = certificate(AHEAD_S, 2 * AHEAD_S);
+    struct bk_x509_facts facts;
+    char path[160];
+
+    assert_int_equal(bk_x509_facts(cert, &facts), BK_OK);
+    place_path(p, "device.crt", path);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(bk_x509_save(path, cert, false), BK_OK);
+    X509_free(cert);
+    for (uint64_t later_s = 0; later_s <= 1000; later_s += 1000) {
+        struct bk_agent_renewing r;
+        struct bk_box_key box;
+
+        if (later_s != 0) {
+            assert_int_equal(bk_stored_time_write(p->dir, facts.not_before_s + later_s), BK_OK);
+        }
+        begin(p, &r);
+        assert_int_equal(bk_box_key_check(BK_SLICE_OF(r.box_key), own.raw, &box), BK_OK);
+        assert_true(box.made_s == facts.not_before_s + later_s);
+        bk_agent_renewing_fini(&r);
+    }
+}
+
 /* Cut off between the request and its answer, once and again: the server may have the next key or not. */
 static void test_no_answer(void **state)
 {
@@ -276,7 +304,7 @@ static int group(void **state)
     }
     pki = pki_new();
     own = holder_new(&pki, "beckon:device:2133", false, -60, 3600);
-    renewed_own.cert = certificate(86400);
+    renewed_own.cert = certificate(-60, 86400);
     return 0;
 }
 
@@ -294,9 +322,13 @@ static int group_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        JOINED(test_whole),     JOINED(test_goes_by_the_time_it_is_given),
-        JOINED(test_no_answer), JOINED(test_cut_off_while_writing),
-        JOINED(test_no_box),    JOINED(test_damaged_box),
+        JOINED(test_whole),
+        JOINED(test_goes_by_the_time_it_is_given),
+        JOINED(test_goes_by_the_best_that_is_known),
+        JOINED(test_no_answer),
+        JOINED(test_cut_off_while_writing),
+        JOINED(test_no_box),
+        JOINED(test_damaged_box),
     };
 
     return cmocka_run_group_tests(tests, group, group_end);

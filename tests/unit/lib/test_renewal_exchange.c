@@ -24,6 +24,7 @@ enum mode {
 
 static struct one_server s;
 static enum mode mode;
+static uint64_t told_s;
 static struct holder own;
 static struct bk_credentials credentials;
 static const uint8_t box_key[BK_BOX_KEY_BYTES] = {1, 2, 3};
@@ -94,6 +95,7 @@ static enum beckon_status renew(enum mode how, bool certificate, struct bk_renew
                                      .own = &credentials,
                                      .certificate = certificate,
                                      .box_key = BK_SLICE_OF(box_key),
+                                     .unix_s = told_s,
                                      .stop_fd = -1};
     enum beckon_status status;
 
@@ -194,6 +196,29 @@ static void test_given_up(void **state)
     pki_free(&other);
 }
 
+/* By the host's clock, unless the time that it is told is far from that: then by the latter. */
+static void test_whose_time_counts(void **state)
+{
+    static const struct {
+        uint64_t ahead_s;
+        bool good;
+    } cases[] = {{3600, true},
+                 {86400ULL * 365 * 30, false}}; /* our server's certificate ends before */
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct bk_renewed got;
+        struct beckon_error error;
+
+        told_s = unix_now() + cases[i].ahead_s;
+        assert_int_equal(renew(ANSWER, false, &got, &error) == BECKON_OK, cases[i].good);
+        if (cases[i].good) {
+            bk_renewed_fini(&got);
+        }
+    }
+    told_s = 0;
+}
+
 static void test_old(void **state)
 {
     static const struct {
@@ -245,9 +270,8 @@ static int group_end(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_renewed),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_given_up),
+        cmocka_unit_test(test_renewed),  cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_given_up), cmocka_unit_test(test_whose_time_counts),
         cmocka_unit_test(test_old),
     };
 
