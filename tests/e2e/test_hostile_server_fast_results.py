@@ -19,7 +19,7 @@ from lab.hostile_world import (LIMIT_S, NO_PATH, OFFLINE, REFUSED_STATUS, at_one
 
 CHILDREN_MAX = 32
 GUESSES_FREE = 4   # wrong passwords in a row before the back-off starts
-HASH_PASSES = 150  # of Argon2id, where 2 are usual
+HASH_PASSES = 75   # of Argon2id, where 2 are usual
 
 
 @pytest.fixture(scope="module")
@@ -162,8 +162,9 @@ def test_a_flood_of_boxes_is_worked_off_in_bounds_and_calls_go_on(world):
         call.through()
         dials = dialled(world)
         boxes = [secrets.token_bytes(n) for n in (1, 47, 48, 200, 1024)]
-        for i in range(400):
-            send(world, notification(world, CALL_ID=os.urandom(16), BOX=boxes[i % len(boxes)]))
+        flood = [os.urandom(12) for _ in range(400)]
+        for i, txid in enumerate(flood):
+            send(world, notification(world, txid=txid, CALL_ID=os.urandom(16), BOX=boxes[i % len(boxes)]))
             if i % 40 == 39:
                 most = max(most, len(children(world.device)))
         call.through()
@@ -172,18 +173,17 @@ def test_a_flood_of_boxes_is_worked_off_in_bounds_and_calls_go_on(world):
         finish(world, call)
     wait_until(lambda: not children(world.device), LIMIT_S, "all calls have ended")
 
-    def answers():
-        return len(world.server.attack.said("up", "NOTIFY", "success"))
+    def answered():  # bob's own, which the server said again while the flood was worked off, may be answered twice
+        return len({m.txid for m in world.server.attack.said("up", "NOTIFY", "success")}.intersection(flood))
 
-    wait_until(lambda: len(said(world, world.since, "result=bad-request")) in (answers() - 2, answers() - 1), LIMIT_S,
+    wait_until(lambda: len(said(world, world.since, "result=bad-request")) == answered() > 0, LIMIT_S,
                "one call for each that was answered")
-    assert 0 < answers() <= 402
     wait_until(lambda: open_files(world.device) <= before, LIMIT_S, "the agent has closed what it opened")
 
 
 @contextlib.contextmanager
 def slowly_checked(world):
-    """The device's password takes a third of a second of a processor to check: all that comes at one time is there before the first
+    """The device's password takes a sixth of a second of a processor to check: all that comes at one time is there before the first
     of it is judged, and only the bound on guesses under way keeps them from being let in together."""
     path = world.device.state / "password"
     kept = path.read_bytes()
@@ -213,7 +213,8 @@ def test_a_flood_of_guesses_is_a_few_and_keys_get_through(world):
         spent = time.monotonic() - began
     # Five at once, then one each after 1, 2, 4, 8, ... s.
     allowed = GUESSES_FREE + 1 + sum(1 for k in range(8) if 2 ** (k + 1) - 1 <= spent + 1)
-    refused, put_off = (len(said(world, world.since, f"result={word}")) for word in ("refused", "back-off"))
+    # A machine that is busy with other things has them wait for longer than a call does.
+    refused, put_off = (len(said(world, world.since, f"result=({words})")) for words in ("refused", "back-off|busy"))
     print(f"{refused} guesses were looked at in {spent:.1f} s, {put_off} put off")
     assert 1 <= refused <= allowed < put_off, (refused, put_off, spent)
     assert bobs.status == 0, bobs.err

@@ -17,6 +17,7 @@ import traceback
 
 ETH_P_IP = 0x0800
 PACKET_OUTGOING = 4
+SO_RCVBUFFORCE = 33  # as <asm/socket.h> has it
 FIN, SYN, RST, PSH, ACK = 1, 2, 4, 8, 16
 TCP, UDP = socket.IPPROTO_TCP, socket.IPPROTO_UDP
 MTU_BYTES = 1500
@@ -169,7 +170,7 @@ class Interceptor:
         self.ns.nft(self._rule())
         with self.ns.entered():
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(ETH_P_IP))
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 23)
+        self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 1 << 23)
         self._socket.setblocking(False)
         self._injector = Injector(self.ns)
         self._wake, self._woken = os.pipe()
