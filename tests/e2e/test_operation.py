@@ -14,6 +14,7 @@ from test_errors import BAD_CONFIG, FAILED, REFUSED, failed
 from test_errors_local import run, without_override
 
 NEVER_BY_ITSELF_S = 3
+OPENS_MEANWHILE_S = 8  # within that after a request that did not open, one does
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,26 @@ def test_a_request_that_opens_brings_no_renewal(world, device):
     agent = device.start()
     failed(wrong_password(world), REFUSED, "password")
     time.sleep(NEVER_BY_ITSELF_S)
+    assert "renewed" not in agent.output()
+
+
+def test_a_request_that_opens_after_one_that_did_not_takes_the_renewal_back(world, device):
+    """The one was no caller's, or of another time."""
+    earlier = (device.state / "box.key").read_bytes()
+    for _ in range(2):
+        assert run(world, "beckon-agent-call", "renew", "--state", device.state).status == 0
+    newest = (device.state / "box.key").read_bytes()
+    device.configure(renew_within=OPENS_MEANWHILE_S)
+    agent = device.start()
+    (device.state / "box.key").write_bytes(earlier)
+    failing = world.user.start("ping", "--listen", "127.0.0.1:5000", "--advertise", "127.0.0.1:5000", "2133")
+    agent.wait_line("result=bad-request")
+    began = time.monotonic()
+    failing.stop()
+    (device.state / "box.key").write_bytes(newest)
+    failed(wrong_password(world), REFUSED, "password")
+    assert time.monotonic() - began < OPENS_MEANWHILE_S, "a renewal may be due before the request that opens"
+    time.sleep(began + 2 * OPENS_MEANWHILE_S + 1 - time.monotonic())
     assert "renewed" not in agent.output()
 
 
