@@ -65,12 +65,13 @@ def test_onpath_device_server_tls_any_interference_is_offline_to_the_caller(fiel
 
 
 def test_onpath_device_server_tls_a_changed_answer_to_226_leads_the_device_to_its_caller_at_most(field, by_tls):
-    """It has the request then, and the caller has given up: it dials the address in the box, once, and nobody takes it."""
+    """It has the request then, and the caller has given up. Whether it has accepted before it learns that the server is gone, is
+    open: it dials the address in the box once, and nobody takes it, or nobody."""
     since = field.device.process.position()
     with dials(field) as dialled, on_path(field, TCP, {ROUTER_B, SERVER}, 1300, attack("modify", 1300, True, 3)) as he:
         done = ping(field)
     assert he.handle.done and done.status == OFFLINE, done
-    assert sorted(set(dialled)) == [(SERVER, 1300), (ROUTER_A, 5000)] and dialled.count((ROUTER_A, 5000)) == 1
+    assert set(dialled) in ({(SERVER, 1300)}, {(SERVER, 1300), (ROUTER_A, 5000)}) and dialled.count((ROUTER_A, 5000)) <= 1
     assert "result=served" not in field.device.process.wait_line("audit call", 10, since)
 
 
