@@ -25,6 +25,7 @@ from cryptography import x509
 
 from lab import REQUESTER, ROUTER_A, SERVER, stun, wait_until
 from lab.caller import ACCEPTED, BACK_OFF, NO_SERVICE, REFUSED, Caller, Request, line, reissue
+from lab.hostile_watch import children
 from lab.services import PAGE
 
 REFUSED_STATUS, SERVER_DOWN, KEY_CHANGED, REVOKED, NO_SERVICE_STATUS = 5, 8, 11, 13, 14
@@ -121,12 +122,13 @@ def test_an_unknown_key_then_the_password_under_another_call_id(field):
     shutil.rmtree(field.alice.state / "devices", ignore_errors=True)
     capture = field.net.capture(field.net.requester, "eth0", "tcp port 1201 or tcp port 1600")
     terminal, inside = pty.openpty()
+    wait_until(lambda: not children(field.device), LIMIT_S, "no call is up")
+    since = field.device.process.position()
     process = subprocess.Popen(
         field.net.requester.argv(field.alice._argv("beckon", ("ping", "-v", *MAPPED, 2133, "-c", "1"))),
         env=field.alice.env(), stdin=inside, stdout=inside, stderr=inside, start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(inside, termios.TIOCSCTTY, 0))
     os.close(inside)
-    since = field.device.process.position()
     try:
         shown = b""
         while b"Password of device 2133: " not in shown:
