@@ -14,6 +14,29 @@
 #include "bin/beckond/unix_path.h"
 #include "wire/attrs.h"
 
+/* Calls on a socket with a time limit are broken off when their process is stopped and goes on (signal(7)), as by
+ * ^Z and fg: these two take them up again. */
+static int connect_on(int fd, const struct sockaddr_un *addr)
+{
+    int ret;
+
+    do {
+        ret = connect(fd, (const struct sockaddr *)addr, sizeof *addr);
+    } while (ret != 0 && errno == EINTR);
+    return ret;
+}
+
+static ssize_t read_on(void *cookie, char *buf, size_t cap)
+{
+    const int *fd = cookie;
+    ssize_t n;
+
+    do {
+        n = read(*fd, buf, cap);
+    } while (n < 0 && errno == EINTR);
+    return n;
+}
+
 /* A connected socket, or -1 and errno. */
 static int connect_admin(const char *dir)
 {
@@ -31,7 +54,7 @@ static int connect_admin(const char *dir)
     }
     if (fd >= 0 && (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout) != 0 ||
                     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout) != 0 ||
-                    connect(fd, (const struct sockaddr *)&addr, sizeof addr) != 0)) {
+                    connect_on(fd, &addr) != 0)) {
         error = errno;
         (void)close(fd);
         errno = error;
@@ -82,13 +105,12 @@ static enum bk_err talk(int fd, const char *request, bool (*each)(void *ctx, str
         (void)close(fd);
         return err;
     }
-    f = fdopen(fd, "r");
-    if (f == NULL) {
-        (void)close(fd);
-        return err;
+    f = fopencookie(&fd, "r", (cookie_io_functions_t){.read = read_on});
+    if (f != NULL) {
+        err = read_lines(f, each, ctx);
+        (void)fclose(f);
     }
-    err = read_lines(f, each, ctx);
-    (void)fclose(f);
+    (void)close(fd);
     return err;
 }
 
