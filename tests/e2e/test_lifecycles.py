@@ -554,6 +554,7 @@ def test_one_user_cannot_ask_without_end(world):
 # -- privileges -----------------------------------------------------------------------------------
 
 
+@pytest.mark.own_threads
 def test_the_server_drops_root(net, bindir, tmp_path):
     os.chmod(tmp_path, 0o755)
     for folder in tmp_path.parents[:3]:
