@@ -308,6 +308,7 @@ def test_a_signature_is_good_for_one_device_and_one_box(field, signer, how):
 def test_a_replayed_request_is_dropped(field, signer):
     """The same box, and another box under the same call ID, by whoever carries them. In the fast form the device's idle part
     knows the call ID again, and nothing is to be seen of it; else its call part says so."""
+    wait_until(lambda: not children(field.device), LIMIT_S, "no call is up")
     with Caller(field.alice, SERVER, 2133) as caller:
         request = Request(caller, 2133).sign(signer)
         since = field.device.process.position()
@@ -315,6 +316,7 @@ def test_a_replayed_request_is_dropped(field, signer):
         audited(field.device, since, r"result=no-answer")
         twin = Request(caller, 2133, service="ssh")
         twin.parts["CALL-ID"] = request.call_id
+    wait_until(lambda: not children(field.device), LIMIT_S, "that call is over")
     since = field.device.process.position()
     for again in (request, twin.sign(signer)):
         with Caller(field.alice, SERVER, 2133) as second:
