@@ -326,6 +326,7 @@ def test_a_replayed_request_is_dropped(field, signer):
     with Caller(field.alice, SERVER, 2133) as caller:
         assert caller.call(Request(caller, 2133).sign(signer)) == ACCEPTED
         audited(field.device, since, r"result=no-answer")
+    wait_until(lambda: not children(field.device), LIMIT_S, "that call is over, and what the two began")
     results = re.findall(r"audit call .* result=(\S+)", "\n".join(field.device.process.lines[since:]))
     assert results.count("no-answer") == 1 and set(results) <= {"no-answer", "repeated"}, results
 

@@ -10,6 +10,7 @@ import pytest
 
 from lab import (DEVICE, REQUESTER, ROUTER_A, ROUTER_B, SERVER, Namespace, Nginx, ReferenceNetwork, Sshd, conntrack,
                  netns, nft_rules, stun, wait_until)
+from lab.interceptor import SO_RCVBUFFORCE
 from lab.process import Timeout, run
 from lab.services import PAGE
 
@@ -215,7 +216,7 @@ def test_loss_is_what_was_asked_for(net):
         got = 0
         net.loss(30, match)
         with net.server.udp(port=1200) as server, net.device.udp() as device:
-            server.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)  # SO_RCVBUFFORCE: nothing is lost here
+            server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)  # nothing is lost here
             for burst in range(10):
                 for _ in range(100):
                     device.sendto(b"x", (SERVER, 1200))

@@ -13,6 +13,7 @@ import pytest
 
 from lab import behaviour
 from lab.false_router import FalseRouter
+from lab.interceptor import SO_RCVBUFFORCE
 from lab.punch import punch
 from lab.sides import (HOST, KINDS, PAIR_KINDS, RELAY, SERVER, SERVER6, SERVER6_SECOND, SERVER_NAME, SERVER_SECOND, SidesNetwork,
                        line_program)
@@ -314,7 +315,7 @@ def arrivals(net, side, count=400):
     """The numbers of datagrams sent in a row, as they arrived at the server."""
     got = []
     with net.server.udp(SERVER, 3901, timeout=2) as server, side.host.udp() as s:
-        server.setsockopt(socket.SOL_SOCKET, 33, 4 << 20)  # SO_RCVBUFFORCE: nothing is lost here
+        server.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, 4 << 20)  # nothing is lost here
         for n in range(count):
             s.sendto(struct.pack("!H", n), (SERVER, 3901))
         try:

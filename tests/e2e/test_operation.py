@@ -1,9 +1,6 @@
 """What an operator meets in a year: a server restored from a backup, files cut short by a power cut, directories of
 another user's. Whatever can mend itself does; the rest is said in one line, and what the line advises helps."""
 
-import contextlib
-import glob
-import os
 import re
 import shutil
 import signal
@@ -14,6 +11,7 @@ import types
 import pytest
 
 from lab import Beckon, Namespace, wait_until
+from lab.hostile_watch import opened
 from test_errors import BAD_CONFIG, FAILED, REFUSED, failed
 from test_errors_local import run, without_override
 
@@ -131,31 +129,22 @@ def test_a_backup_brings_back_whom_it_knows(world, tmp_path):
 STOPPED, WAITS = "T", "S"
 
 
-def state(process):
-    with open(f"/proc/{process.pid}/stat", encoding="ascii") as f:
-        return f.read().rsplit(")", 1)[1].split()[0]
-
-
-def has_asked(process):
-    connected = False
-    for path in glob.glob(f"/proc/{process.pid}/fd/*"):
-        with contextlib.suppress(FileNotFoundError):
-            connected = connected or os.readlink(path).startswith("socket:")
-    return connected and state(process) == WAITS
+def has_asked(command):
+    return any(end.startswith("socket:") for end in opened(command.pid)) and command.state() == WAITS
 
 
 def test_a_command_that_waits_for_the_server_goes_on_waiting(world):
     server, number = world.server.process, world.device.id
     server.send_signal(signal.SIGSTOP)
     try:
-        wait_until(lambda: state(server) == STOPPED, 10, "the server does nothing")
+        wait_until(lambda: server.state() == STOPPED, 10, "the server does nothing")
         command = world.ns.start(world.server._argv("beckond", ("devices",)), env=world.server.env())
         wait_until(lambda: has_asked(command), 10, "it has asked")
         for _ in range(3):
             command.send_signal(signal.SIGSTOP)
-            wait_until(lambda: state(command) == STOPPED, 10, "it was stopped")
+            wait_until(lambda: command.state() == STOPPED, 10, "it was stopped")
             command.send_signal(signal.SIGCONT)
-            wait_until(lambda: state(command) == WAITS, 10, "it goes on")
+            wait_until(lambda: command.state() == WAITS, 10, "it goes on")
     finally:
         server.send_signal(signal.SIGCONT)
     assert command.wait() == 0 and str(number) in command.output(), command.output()

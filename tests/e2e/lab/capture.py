@@ -40,11 +40,7 @@ class Capture:
 
     def _waits(self):
         """Whether it sleeps: then nothing is left for it to read."""
-        try:
-            with open(f"/proc/{self._process.pid}/stat", encoding="utf-8") as f:
-                return f.read().rsplit(")", 1)[1].split()[0] in "SZ"
-        except (FileNotFoundError, ProcessLookupError):
-            return True
+        return self._process.state() in ("S", "Z", None)
 
     def lost(self):
         """How many packets a stopped capture has missed."""

@@ -35,12 +35,18 @@ def sanitized(pid):
 RELAY_PIPES = 32  # pairs that the server's relay keeps for the next connections, empty
 
 
-def descriptors(pid):
-    """How many the process has open. Empty pipes that a relay keeps do not count, as long as they are not too many."""
+def opened(pid):
+    """What the process has open: paths, "socket:[...]", "pipe:[...]"."""
     ends = []
     for number in os.listdir(f"/proc/{pid}/fd"):
         with contextlib.suppress(FileNotFoundError):  # closed meanwhile
             ends.append(os.readlink(f"/proc/{pid}/fd/{number}"))
+    return ends
+
+
+def descriptors(pid):
+    """How many the process has open. Empty pipes that a relay keeps do not count, as long as they are not too many."""
+    ends = opened(pid)
     pipes = [end for end in ends if end.startswith("pipe:")]
     assert len(pipes) <= 2 * RELAY_PIPES + 10, "pipes are left"
     return len(ends) - len(pipes)

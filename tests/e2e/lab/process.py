@@ -97,6 +97,14 @@ class Process:
     def running(self):
         return self.popen.poll() is None
 
+    def state(self):
+        """As /proc has it: R runs, S sleeps, T is stopped, Z has ended; None: it is gone."""
+        try:
+            with open(f"/proc/{self.pid}/stat", encoding="utf-8") as f:
+                return f.read().rsplit(")", 1)[1].split()[0]
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+
     def position(self):
         """Where the output stands now, for a later wait_line(since=...)."""
         with self._changed:
